@@ -1,0 +1,35 @@
+# Everything here sets itself up: a bare machine with Python 3.11, make and git is enough.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: setup check test test-all demo bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+check: $(READY)            ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+test: $(READY)             ## the fast part of the suite
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-all: $(READY)         ## everything
+	$(BIN)/python -m pytest -q
+
+demo: $(READY)             ## the main job on real images; writes report.html
+	$(BIN)/isometry demo --out report.html
+
+bench: $(READY)            ## every benchmark, as JSON
+	for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist report.html .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""How a residual network's input-output Jacobian stretches signals: theory, without torch."""

@@ -1,0 +1,101 @@
+"""What every result can do: print itself, become a dictionary, a data frame or a notebook table."""
+
+import dataclasses
+import html
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` made of JSON's types: arrays become lists, results dictionaries."""
+    if isinstance(value, Result):
+        return value.to_dict()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return repr(value)
+
+
+def format_cell(value: Any) -> str:
+    """Return a table cell: numbers with four significant digits, nothing for ``None``."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (float, np.floating)):
+        return f"{float(value):.4g}"
+    return str(value)
+
+
+def format_table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -> str:
+    """Return ``rows`` as an aligned text or Markdown table; the first row names the columns."""
+    if not rows:
+        return "(empty)"
+    head = list(rows[0])
+    cells = [head] + [[format_cell(row.get(key)) for key in head] for row in rows]
+    width = [max(len(line[j]) for line in cells) for j in range(len(head))]
+    left = [isinstance(rows[0].get(key), str) for key in head]
+    lines = [
+        [t.ljust(w) if flush else t.rjust(w) for t, w, flush in zip(line, width, left, strict=True)]
+        for line in cells
+    ]
+    if not markdown:
+        rule = ["-" * w for w in width]
+        return "\n".join("  ".join(line).rstrip() for line in [lines[0], rule, *lines[1:]])
+    rule = ["-" * w if flush else "-" * (w - 1) + ":" for w, flush in zip(width, left, strict=True)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+
+
+def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return ``rows`` as an HTML table, every cell escaped."""
+    if not rows:
+        return "<p>(empty)</p>"
+    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td>{html.escape(format_cell(row.get(key)))}</td>" for key in rows[0])
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+class Result:
+    """Mixin of the frozen result dataclasses.
+
+    A result with a table inside overrides :meth:`rows`; it then has ``to_frame`` as well.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types: arrays as lists, nested results as dictionaries."""
+        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+        return {field.name: plain(getattr(self, field.name)) for field in fields if field.repr}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table inside, a dictionary a row; by default one row of the scalar fields."""
+        return [{k: v for k, v in self.to_dict().items() if not isinstance(v, (list, dict))}]
+
+    def to_frame(self) -> Any:
+        """Return :meth:`rows` as a ``pandas.DataFrame``.
+
+        Raises:
+            ImportError: If pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError:
+            raise ImportError("`to_frame` needs pandas; run `pip install pandas`.") from None
+        return pandas.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self.rows())

@@ -1,0 +1,1 @@
+"""Everything about torch.nn models: Jacobian products, spectra, residual blocks, initialisation."""

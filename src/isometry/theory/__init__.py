@@ -1,0 +1,1 @@
+"""The mathematics: activation -> Gaussian moments -> signal propagation -> c -> spectral law."""
