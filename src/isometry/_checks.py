@@ -1,4 +1,4 @@
-"""Checks at the public boundary: one sentence that names the argument, what came and what was due."""
+"""Checks at the public boundary: a sentence that names the argument, what came, what was due."""
 
 import difflib
 import math
