@@ -1,0 +1,55 @@
+"""The value type of an activation: phi, its derivative, and where either is not smooth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Describe an elementwise activation for the theory.
+
+    Args:
+        name: Name under which it is printed.
+        phi: The function, from a float64 array to one of the same shape.
+        dphi: Its derivative almost everywhere, likewise.
+        breakpoints: Kinks and jumps of ``phi``, in ascending order.
+        jumps: Those breakpoints at which ``phi`` itself is discontinuous.
+        odd: Whether ``phi(-h) == -phi(h)``, so that odd averages are exactly zero.
+        parameters: Parameters by name, as in ``torch.nn.functional``.
+        closed: Closed forms: variances ``q > 0`` to the averages of phi, phi^2, phi', phi'^2.
+        panels: Further points between which ``phi`` is well approximated by a polynomial of
+            degree 19; they make the quadrature efficient and change nothing else.
+        source: The callable it was made from, or ``None`` for a named activation.
+
+    Notes:
+        Two activations are equal if name, parameters, breakpoints and source are. Named ones
+        can be pickled. Build one with :func:`isometry.theory.activations.activation`.
+
+    Examples:
+        >>> square = Activation("square", np.square, lambda h: 2 * h)
+        >>> square(np.array([-1.0, 3.0]))
+        array([1., 9.])
+    """
+
+    name: str
+    phi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
+    dphi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
+    breakpoints: tuple[float, ...] = ()
+    jumps: tuple[float, ...] = ()
+    odd: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    closed: Callable[[Any], tuple[Any, Any, Any, Any]] | None = field(default=None, compare=False)
+    panels: tuple[float, ...] = field(default=(), compare=False)
+    source: Any = None
+
+    def __call__(self, h: Any) -> np.ndarray:
+        """Return ``phi(h)`` for an array, list or number ``h``."""
+        return self.phi(np.asarray(h, dtype=np.float64))
+
+    def __repr__(self) -> str:
+        """Return ``Activation('leaky_relu', negative_slope=0.1)``."""
+        parameters = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
+        return f"Activation({self.name!r}{parameters})"
