@@ -1,0 +1,224 @@
+"""How big is the signal in every layer, and what c does that make? The wide-limit recursion.
+
+The network is ``x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1}`` with ``Var W = sigma_w^2 / (N L)`` and
+``Var b = sigma_b^2``. With m1, m2 the mean and mean square of the entries of x and h ~ N(0, q_l),
+
+    q_l  = sigma_w^2 / L * m2_{l-1} + sigma_b^2
+    m1_l = a m1_{l-1} + E phi(h)
+    m2_l = a^2 m2_{l-1} + 2 a m1_{l-1} E phi(h) + E phi(h)^2
+    chi_l = sigma_w^2 E phi'(h)^2,        c = mean of chi_l over the layers.
+
+The middle term of m2 is what makes sigmoid's c depend on depth. Nothing here knows a spectral law.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from isometry._checks import check_integer, check_real
+from isometry._result import Result
+from isometry._typing import Float
+from isometry.theory.activations import activation
+from isometry.theory.gaussian import GaussianMoments, gaussian_moments
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """Specify a fully connected residual network of constant, large width.
+
+    ``x_l = phi(W_l x_{l-1} + b_l) + skip * x_{l-1}`` for l = 1..depth.
+
+    Args:
+        activation: Name, callable or module; the word "linear" is phi(h) = h.
+        depth: Number L of residual layers, at least 1.
+        sigma_w: Standard deviation >= 0 with ``Var W = sigma_w^2 / (N L)``: note the 1/L.
+        sigma_b: Standard deviation >= 0 of a bias; it is not divided by L.
+        skip: Weight a of the skip connection, any finite number.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the activation is unknown or a number is out of range.
+
+    Notes:
+        He's initialisation, Var W = 2 / N, is ``sigma_w = sqrt(2 * depth)`` here.
+
+    Examples:
+        >>> ResNet("relu", depth=10)
+        ResNet(activation='relu', depth=10, sigma_w=1.0, sigma_b=0.0, skip=1.0)
+
+    References:
+        [tarnowski2019] arXiv:1809.08848, the model.
+    """
+
+    activation: Any = "tanh"
+    depth: int = 100
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
+    skip: float = 1.0
+
+    def __post_init__(self) -> None:
+        act = activation(self.activation)
+        if not isinstance(self.activation, str):  # a callable is examined once
+            object.__setattr__(self, "activation", act)
+        checked = {
+            "depth": check_integer("depth", self.depth, minimum=1),
+            "sigma_w": check_real("sigma_w", self.sigma_w, minimum=0.0, advice=_SIGMA_ADVICE),
+            "sigma_b": check_real("sigma_b", self.sigma_b, minimum=0.0, advice=_SIGMA_ADVICE),
+            "skip": check_real("skip", self.skip),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+
+_SIGMA_ADVICE = "Pass a standard deviation, not a variance or its logarithm."
+
+
+@dataclass(frozen=True, eq=False)
+class Signal(Result):
+    """The signal in the layers l = 1..depth; every array has the length ``depth``.
+
+    Attributes:
+        q: Variance of the pre-activations h_l.
+        m1: Mean of the entries of x_l, that is after layer l.
+        m2: Mean square of the entries of x_l, that is after layer l.
+        chi: ``sigma_w^2 E phi'(h_l)^2``, the layer's share of c times the depth.
+    """
+
+    q: Float[np.ndarray, "depth"]
+    m1: Float[np.ndarray, "depth"]
+    m2: Float[np.ndarray, "depth"]
+    chi: Float[np.ndarray, "depth"]
+
+    @property
+    def c(self) -> float:
+        """The effective cumulant: the mean of ``chi`` over the layers."""
+        return math.fsum(self.chi) / len(self.chi)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row a layer."""
+        columns = zip(self.q, self.m1, self.m2, self.chi, strict=True)
+        names = ("q", "m1", "m2", "chi")
+        return [
+            {"layer": layer, **dict(zip(names, map(float, values), strict=True))}
+            for layer, values in enumerate(columns, start=1)
+        ]
+
+    def __repr__(self) -> str:
+        ends = ", ".join(
+            f"{name}={values[0]:.4g}..{values[-1]:.4g}"
+            for name, values in (("q", self.q), ("m1", self.m1), ("m2", self.m2))
+        )
+        return f"Signal(depth={len(self.q)}, c={self.c:.6g}, {ends})"
+
+
+def propagate(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> Signal:
+    """Follow the first two moments of the signal through every layer.
+
+    Args:
+        spec: The network.
+        m1: Mean of the entries of the input x_0.
+        m2: Mean square (not variance) of the entries of x_0, at least ``m1**2``.
+
+    Returns:
+        The moments after each layer and each layer's chi.
+
+    Raises:
+        TypeError: If ``m1`` or ``m2`` is not a real number.
+        ValueError: If ``m2 < m1**2`` or a moment is not finite.
+        OverflowError: If the signal leaves the range of float64; the layer is named.
+
+    Notes:
+        Exact as N goes to infinity at fixed depth; one network of width 400 and depth 100 has
+        the same c to about 1 %. Cost: one evaluation of the Gaussian moments a layer.
+
+    References:
+        Derived here; the approach is that of [tarnowski2019] arXiv:1809.08848.
+
+    Examples:
+        >>> propagate(ResNet("relu", depth=2, sigma_w=1.0)).q
+        array([0.5  , 0.625])
+    """
+    m1, m2 = check_moments(m1, m2)
+    act = activation(spec.activation)
+    table = np.empty((4, spec.depth))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for layer in range(spec.depth):
+            q = spec.sigma_w * spec.sigma_w / spec.depth * m2 + spec.sigma_b * spec.sigma_b
+            _refuse_overflow(q, layer, spec)
+            m1, m2, chi = _step(spec, m1, m2, gaussian_moments(act, q))
+            _refuse_overflow(m2 + chi, layer, spec)
+            table[:, layer] = q, m1, m2, chi
+    return Signal(*table)
+
+
+def effective_cumulant(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> float:
+    """Return c, the one number through which the spectrum knows the network.
+
+    ``c = sigma_w^2 * mean over layers of E phi'(h_l)^2``; the skip enters through the signal
+    only (the spectral law then divides by ``skip**2``).
+
+    Args:
+        spec: The network.
+        m1: Mean of the entries of the input x_0.
+        m2: Mean square of the entries of x_0, at least ``m1**2``.
+
+    Returns:
+        The effective cumulant, at least 0.
+
+    Raises:
+        TypeError: If ``m1`` or ``m2`` is not a real number.
+        ValueError: If ``m2 < m1**2`` or a moment is not finite.
+        OverflowError: If the signal leaves the range of float64; the layer is named.
+
+    References:
+        [tarnowski2019] arXiv:1809.08848, whose words "effective cumulant" are.
+
+    Examples:
+        >>> effective_cumulant(ResNet("relu", depth=100, sigma_w=1.0))
+        0.5
+    """
+    return propagate(spec, m1, m2).c
+
+
+def check_moments(m1: float, m2: float) -> tuple[float, float]:
+    """Return an input's mean and mean square as floats with ``m2 >= m1**2``.
+
+    Args:
+        m1: Mean of the entries.
+        m2: Mean square of the entries; a deficit of 1e-9 relative is taken for rounding.
+
+    Returns:
+        The two moments.
+
+    Raises:
+        TypeError: If one of them is not a real number.
+        ValueError: If one is not finite or ``m2 < m1**2``.
+    """
+    m1, m2 = check_real("m1", m1), check_real("m2", m2, minimum=0.0)
+    if m2 < m1 * m1 * (1 - 1e-9):
+        raise ValueError(
+            f"`m2` is {m2!r}; expected a mean square >= m1**2 = {m1 * m1:g}. "
+            "Pass the mean of the squares, not the variance."
+        )
+    return m1, max(m2, m1 * m1)
+
+
+def _step(
+    spec: ResNet, m1: float, m2: float, moments: GaussianMoments
+) -> tuple[float, float, float]:
+    mean, square = float(moments.mean), float(moments.square)
+    new_m1 = spec.skip * m1 + mean
+    new_m2 = spec.skip * spec.skip * m2 + 2.0 * spec.skip * m1 * mean + square
+    chi = spec.sigma_w * spec.sigma_w * float(moments.slope_square)
+    return new_m1, max(new_m2, new_m1 * new_m1), chi
+
+
+def _refuse_overflow(value: float, layer: int, spec: ResNet) -> None:
+    if not math.isfinite(value):
+        raise OverflowError(
+            f"the signal overflows in layer {layer + 1} of {spec.depth}: its mean square is "
+            f"beyond 1e308; expected a finite signal. Reduce sigma_w = {spec.sigma_w:g}, "
+            f"|skip| = {abs(spec.skip):g} or the depth."
+        )
