@@ -1,0 +1,326 @@
+"""How far is a measured spectrum from a law? Distances of the bulk, edges, and what left it.
+
+A spectrum is a set of squared singular values ``lam = s^2`` with weights. The bulk is compared by
+the Kolmogorov-Smirnov distance and by the Wasserstein distance in log lam; a value that stands
+apart from the bulk beyond a predicted edge is an outlier: the law says nothing about it, and
+one such value ruins every raw mean. No network and no activation appear here.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from isometry._checks import check_array, check_integer
+from isometry._result import Result
+from isometry._typing import Float, FloatArray
+
+_APART = 2.0  # edge spacings beyond the edge, and of gap, that make an outlier
+_MOST = 0.1  # largest weight on one side that can be called outliers
+_SLACK = 1e-8  # relative: rounding next to an atom of the law is not a distance
+_TINY = 5e-324
+
+
+@runtime_checkable
+class Law(Protocol):
+    """What a comparison asks of a law of lam."""
+
+    def support(self) -> tuple[float, float]:
+        """Return the edges."""
+        ...
+
+    def cdf(self, lam: Any) -> Any:
+        """Return the probability of a value up to ``lam``."""
+        ...
+
+    def icdf(self, p: Any) -> Any:
+        """Return the quantiles."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum(Result):
+    """Hold squared singular values ``lam = s^2`` with weights, in ascending order.
+
+    Args:
+        values: The lam, finite and >= 0; any order, they are sorted with their companions.
+        weights: Weight of each value, >= 0, summing to 1; equal weights without.
+        standard_error: Standard error of the cumulative weight at each value, if known.
+        provenance: Where the values come from, for reports.
+        dimension: Number N of singular values the spectrum stands for, worth giving where the
+            values are a few weighted nodes (a Lanczos quadrature); 0 takes the number of
+            values, or of equal weights that would be as uneven.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If a value or weight is out of range, the shapes differ, there is no
+            value, or the weights do not sum to 1 within 1e-6.
+
+    Examples:
+        >>> Spectrum(np.array([4.0, 1.0, 0.25])).condition_number()
+        4.0
+    """
+
+    values: Float[np.ndarray, "n"]
+    weights: Float[np.ndarray, "n"] | None = None
+    standard_error: Float[np.ndarray, "n"] | None = None
+    provenance: str = "given"
+    dimension: int = 0
+
+    def __post_init__(self) -> None:
+        values = _vector("values", self.values, None)
+        order = np.argsort(values, kind="stable")
+        weights = np.full(len(values), 1.0 / len(values))
+        if self.weights is not None:
+            weights = _normalised(_vector("weights", self.weights, len(values)))[order]
+        if self.standard_error is not None:
+            error = _vector("standard_error", self.standard_error, len(values))[order]
+            object.__setattr__(self, "standard_error", error)
+        size = check_integer("dimension", self.dimension, minimum=0)
+        object.__setattr__(self, "values", values[order])
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "dimension", size or round(1.0 / float(np.sum(weights**2))))
+
+    @classmethod
+    def from_matrix(cls, J: Any, *, provenance: str = "dense") -> "Spectrum":
+        """Return the spectrum of ``J J^T`` for a real matrix, by singular values.
+
+        Args:
+            J: The matrix; values of s below about ``eps * s_max`` are rounding noise.
+            provenance: Where the matrix comes from.
+
+        Returns:
+            All ``min(J.shape)`` values with equal weights.
+
+        Raises:
+            TypeError: If ``J`` is not numeric.
+            ValueError: If ``J`` is not a finite matrix.
+        """
+        matrix = check_array("J", J)
+        if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+            raise ValueError(f"`J` has shape {matrix.shape}; expected a finite, non-empty matrix.")
+        return cls(np.linalg.svd(matrix, compute_uv=False) ** 2, provenance=provenance)
+
+    def cdf(self, lam: Any) -> FloatArray:
+        """Return the weight of the values up to and including ``lam``."""
+        total = np.concatenate([[0.0], np.cumsum(np.asarray(self.weights))])
+        return total[np.searchsorted(self.values, check_array("lam", lam), side="right")]
+
+    def quantile(self, p: Any) -> FloatArray:
+        """Return the smallest value whose cumulative weight reaches ``p`` in [0, 1].
+
+        Raises:
+            TypeError: If ``p`` is not numeric.
+            ValueError: If an entry of ``p`` is outside [0, 1].
+        """
+        levels = check_array("p", p, minimum=0.0)
+        if (levels > 1).any():
+            raise ValueError(f"`p` contains {levels.max():g}; expected levels in [0, 1].")
+        index = np.searchsorted(np.cumsum(np.asarray(self.weights)), levels - 1e-12)
+        return self.values[np.minimum(index, len(self.values) - 1)]
+
+    def singular_values(self) -> Float[np.ndarray, "n"]:
+        """Return the s = sqrt(lam), ascending."""
+        return np.sqrt(self.values)
+
+    def condition_number(self) -> float:
+        """Return s_max / s_min, outliers included; infinite if a value is 0."""
+        low, high = float(self.values[0]), float(self.values[-1])
+        return math.sqrt(high) / math.sqrt(low) if low > 0 else math.inf
+
+    def __repr__(self) -> str:
+        low, high = self.values[0], self.values[-1]
+        span = f"{len(self.values)} values of lam in [{low:.4g}, {high:.4g}]"
+        return f"Spectrum({span}, {self.provenance})"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Result):
+    """What :func:`compare` found; every edge and outlier is a value of ``lam = s^2``.
+
+    Attributes:
+        ks: Kolmogorov-Smirnov distance of the bulk (the values without the outliers).
+        ks_all: The same with the outliers.
+        wasserstein_log: Wasserstein-1 distance of the bulk in log lam, zeros left out.
+        edges: The law's edges.
+        measured_edges: Smallest positive and largest value of the bulk.
+        outliers: The values that left the bulk, ascending, below and above.
+        vanishing: Weight of the values that are exactly 0.
+        resolution: Half the largest weight: no law is closer to the bulk than this.
+        dimension: Number of singular values the spectrum stands for.
+    """
+
+    ks: float
+    ks_all: float
+    wasserstein_log: float
+    edges: tuple[float, float]
+    measured_edges: tuple[float, float]
+    outliers: Float[np.ndarray, "k"]
+    vanishing: float
+    resolution: float
+    dimension: int
+
+    @property
+    def outliers_s(self) -> Float[np.ndarray, "k"]:
+        """The outliers as singular values."""
+        return np.sqrt(self.outliers)
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the bulk is as close to the law as random matrices of the law are."""
+        return self.ks <= ks_tolerance(self.dimension) + self.resolution
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row: the distances, predicted and measured edges, outliers."""
+        return [
+            {
+                "ks": self.ks,
+                "ks_all": self.ks_all,
+                "wasserstein_log": self.wasserstein_log,
+                "lam_-": self.edges[0],
+                "measured lam_-": self.measured_edges[0],
+                "lam_+": self.edges[1],
+                "measured lam_+": self.measured_edges[1],
+                "outliers": len(self.outliers),
+                "consistent": self.consistent,
+            }
+        ]
+
+
+def compare(spectrum: Spectrum, law: Law) -> Comparison:
+    """Measure how far a spectrum is from a law, outliers apart.
+
+    A value is an outlier if it lies more than two edge spacings beyond an edge of the law and
+    is separated from the rest by a gap of more than two edge spacings and more than the span of
+    the next three values. The edge spacing is the distance in log lam from the edge to the level
+    beyond which the law expects one of the N values; it shrinks like N^(-2/3). Values that fill
+    the region beyond the edge without a gap mean a wrong law, so they stay in the bulk, and so
+    does anything that carries more than a tenth of the weight.
+
+    Args:
+        spectrum: The measured values of lam.
+        law: A law of lam with support, cdf and icdf.
+
+    Returns:
+        Distances, predicted and measured edges, outliers.
+
+    Raises:
+        TypeError: If ``spectrum`` is not a Spectrum or ``law`` not a law.
+        ValueError: If every value is 0.
+
+    Notes:
+        The Wasserstein distance is integrated with at least 2,000 quantiles: 1e-3 relative.
+
+    References:
+        Derived here.
+    """
+    if not isinstance(spectrum, Spectrum) or not isinstance(law, Law):
+        raise TypeError(
+            f"`compare` got {type(spectrum).__name__} and {type(law).__name__}; "
+            "expected a Spectrum and a law. Wrap values of lam = s^2 as Spectrum(values)."
+        )
+    values, weights = spectrum.values, np.asarray(spectrum.weights)
+    if not values[-1] > 0:
+        raise ValueError("`spectrum` has only zeros; expected some lam > 0. Is J itself 0?")
+    low, high = (float(edge) for edge in law.support())
+    keep = _bulk(values, weights, law, spectrum.dimension)
+    bulk, bulk_weights = values[keep], weights[keep] / weights[keep].sum()
+    positive = bulk > 0
+    return Comparison(
+        ks=_ks(bulk, bulk_weights, law),
+        ks_all=_ks(values, weights, law),
+        wasserstein_log=_wasserstein_log(bulk[positive], bulk_weights[positive], law),
+        edges=(low, high),
+        measured_edges=(float(bulk[positive][0]), float(bulk[-1])),
+        outliers=np.concatenate([values[: keep.start], values[keep.stop :]]),
+        vanishing=float(weights[values == 0].sum()),
+        resolution=float(bulk_weights.max() / 2),
+        dimension=spectrum.dimension,
+    )
+
+
+def ks_tolerance(dimension: int) -> float:
+    """Return the KS distance that a random matrix of the law itself stays below.
+
+    Args:
+        dimension: Number N of singular values, at least 1.
+
+    Returns:
+        ``6 / N``: eigenvalues are rigid, so the distance falls like 1/N and not 1/sqrt(N).
+
+    Raises:
+        TypeError: If ``dimension`` is not an integer.
+        ValueError: If it is below 1.
+
+    Notes:
+        Measured: see the tests.
+    """
+    return 6.0 / check_integer("dimension", dimension, minimum=1)
+
+
+def _vector(name: str, given: Any, length: int | None) -> Float[np.ndarray, "n"]:
+    array = check_array(name, given, minimum=0.0)
+    if array.ndim != 1 or not array.size or (length is not None and len(array) != length):
+        want = "(n,) with n >= 1" if length is None else f"({length},), that of `values`"
+        raise ValueError(f"`{name}` has shape {array.shape}; expected {want}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{name}` contains inf; expected finite numbers >= 0.")
+    return array
+
+
+def _normalised(weights: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    total = float(weights.sum())
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"`weights` sum to {total!r}; expected 1. Divide them by their sum.")
+    return weights / total
+
+
+def _log(lam: Any) -> Any:
+    return np.log(np.maximum(lam, _TINY))
+
+
+def _bulk(
+    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law, dimension: int
+) -> slice:
+    """Return the range of the values that are not outliers."""
+    low, high = (float(_log(edge)) for edge in law.support())
+    level = min(1.0 / dimension, 0.5)
+    below = float(_log(law.icdf(level))) - low
+    above = high - float(_log(law.icdf(1.0 - level)))
+    x = _log(values)
+    stop = len(x) - _num_outliers(x, weights, high, above)
+    start = _num_outliers(-x[::-1], weights[::-1], -low, below)
+    return slice(start, stop) if values[stop - 1] > 0 else slice(0, len(values))
+
+
+def _num_outliers(
+    x: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], edge: float, spacing: float
+) -> int:
+    """Return how many of the largest ``x`` stand apart beyond ``edge``."""
+    spacing = max(spacing, _SLACK)
+    index = np.arange(1, len(x))
+    gap = x[1:] - x[:-1]
+    span = x[:-1] - x[np.maximum(index - 4, 0)]
+    apart = (x[1:] > edge + _APART * spacing) & (gap > np.maximum(_APART * spacing, span))
+    apart &= np.cumsum(weights[::-1])[::-1][1:] <= _MOST
+    return len(x) - int(index[apart][0]) if apart.any() else 0
+
+
+def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law) -> float:
+    after = np.cumsum(weights)
+    over = after - law.cdf(values * (1 + _SLACK))
+    under = law.cdf(values * (1 - _SLACK)) - (after - weights)
+    return float(max(over.max(), under.max(), 0.0))
+
+
+def _wasserstein_log(
+    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law
+) -> float:
+    """Return the mean of |log value - log quantile| over levels p in (0, 1)."""
+    weights = weights / weights.sum()
+    parts = max(4, math.ceil(2048 / len(values)))
+    inside = (np.arange(parts) + 0.5) / parts
+    p = (np.cumsum(weights) - weights)[:, None] + weights[:, None] * inside
+    distance = np.abs(_log(values)[:, None] - _log(law.icdf(np.clip(p, 0.0, 1.0))))
+    return float(np.sum(weights * distance.mean(axis=1)))
