@@ -1,0 +1,318 @@
+"""Inverse problems and the laws of a specification: which sigma_w gives this c?
+
+c is propagated through the network, so ``c(sigma_w) = target`` is solved numerically; the condition
+number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through r. This is also
+where a specification meets the laws, which know nothing of networks.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.linalg import eigh_tridiagonal
+from scipy.optimize import brentq
+
+from isometry._checks import check_real
+from isometry._typing import Float
+from isometry.theory.activations import Activation, activation
+from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
+from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
+from isometry.theory.propagation import ResNet, check_moments, effective_cumulant, propagate
+
+_STEP = math.sqrt(2.0)  # of the scan in sigma_w
+_LARGEST = 1e12  # sigma_w at which the scan gives up
+_ATOMS = 32
+
+
+def solve_sigma_w(
+    activation: Any,
+    *,
+    depth: int,
+    c: float = 1.0,
+    sigma_b: float = 0.0,
+    skip: float = 1.0,
+    m1: float = 0.0,
+    m2: float = 1.0,
+) -> float:
+    """Return the smallest sigma_w whose effective cumulant is ``c``.
+
+    Args:
+        activation: Name, callable or module.
+        depth: Number of layers L, at least 1.
+        c: Wanted effective cumulant, at least 0; it is not divided by ``skip**2``.
+        sigma_b: Standard deviation of the biases.
+        skip: Weight a of the skip connection.
+        m1: Mean of the entries of the input.
+        m2: Mean square of the entries of the input, at least ``m1**2``.
+
+    Returns:
+        A standard deviation in the 1/L convention: ``Var W = sigma_w^2 / (N L)``.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If an argument is out of range, or if no sigma_w gives ``c``: the message
+            states the range that can be reached.
+
+    Notes:
+        Relative error in c: 1e-10. "Smallest" is up to a scan by factors of sqrt(2) that
+        starts below every solution, c being at most ``sigma_w^2 sup E phi'^2``.
+
+    Examples:
+        >>> round(solve_sigma_w("relu", depth=100, c=1.0), 12)
+        1.414213562373
+    """
+    spec = ResNet(activation, depth=depth, sigma_w=0.0, sigma_b=sigma_b, skip=skip)
+    target = check_real("c", c, minimum=0.0)
+    check_moments(m1, m2)
+    if target == 0.0:
+        return 0.0
+
+    def cumulant(sigma_w: float) -> float:
+        try:
+            return effective_cumulant(replace(spec, sigma_w=sigma_w), m1, m2)
+        except OverflowError:
+            return math.inf
+
+    low, high = _bracket(cumulant, target, spec)
+    if cumulant(high) == target:
+        return high
+    root = brentq(
+        lambda t: math.log(cumulant(math.exp(t)) / target),
+        math.log(low),
+        math.log(high),
+        xtol=1e-13,
+    )
+    return math.exp(float(root))  # pyright: ignore[reportArgumentType]
+
+
+def cumulant_from_condition_number(kappa: float) -> float:
+    """Return the c at which the universal law has condition number ``kappa``.
+
+    With ``r = sqrt(c^2 + 2 c)``, ``log kappa = r + asinh(r)`` and ``c = sqrt(1 + r^2) - 1``.
+
+    Args:
+        kappa: Ratio s_max / s_min of the Jacobian's bulk in the wide limit, at least 1.
+
+    Returns:
+        The effective cumulant at unit skip; with a skip a, multiply it by ``a**2``.
+
+    Raises:
+        TypeError: If ``kappa`` is not a real number.
+        ValueError: If it is below 1 or not finite.
+
+    Notes:
+        Relative error against 40-digit arithmetic from 1 + 2e-16 to 1e308: 1e-15.
+
+    References:
+        Derived here from the law of [tarnowski2019] arXiv:1809.08848.
+
+    Examples:
+        >>> round(cumulant_from_condition_number(21.094423247747), 12)
+        1.0
+    """
+    log_kappa = math.log(check_real("kappa", kappa, minimum=1.0))
+    r = log_kappa / 2  # below the root of a concave function: Newton increases to the root
+    for _ in range(20):
+        r += (log_kappa - r - math.asinh(r)) / (1 + 1 / math.sqrt(1 + r * r))
+    return r * r / (1 + math.sqrt(1 + r * r))
+
+
+def gain(activation: Any, *, q: float = 1.0) -> float:
+    """Return ``1 / sqrt(E phi(h)^2)`` for h ~ N(0, q), torch's meaning of a gain.
+
+    Args:
+        activation: Name, callable or module.
+        q: Variance (not standard deviation) of the pre-activations, at least 0.
+
+    Returns:
+        The factor that brings the mean square of ``phi(h)`` to 1.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If the activation is unknown, ``q`` is out of range or phi(h) vanishes.
+
+    Examples:
+        >>> round(gain("relu"), 12)
+        1.414213562373
+    """
+    variance = check_real("q", q, minimum=0.0, advice="Pass a variance.")
+    square = float(gaussian_moments(_resolve(activation), variance).square)
+    if not square > 0:
+        raise ValueError(
+            f"`activation` is {activation!r} with E phi(h)^2 = {square:g} at q = {variance:g}; "
+            "expected a positive mean square. Raise q or choose another activation."
+        )
+    return 1.0 / math.sqrt(square)
+
+
+def jacobian_law(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> UniversalLaw:
+    """Return the law of the squared singular values of the network's Jacobian.
+
+    With a skip a it is the universal law at ``c / a^2``, scaled by ``a^(2 L)``.
+
+    Args:
+        spec: The network.
+        m1: Mean of the entries of the input.
+        m2: Mean square of the entries of the input, at least ``m1**2``.
+
+    Returns:
+        The law of the bulk in the limit of large width and depth.
+
+    Raises:
+        TypeError: If ``m1`` or ``m2`` is not a real number.
+        ValueError: If ``m2 < m1**2`` or a moment is not finite.
+        NotImplementedError: If the skip is 0, since the network is then not residual.
+        OverflowError: If the signal or ``a^(2 L)`` leaves the range of float64.
+
+    Notes:
+        Distance to the law at finite depth: of order 1/L, see :func:`finite_depth_law`.
+
+    References:
+        [tarnowski2019] arXiv:1809.08848; the skip: derived here.
+
+    Examples:
+        >>> jacobian_law(ResNet("relu", depth=100)).c
+        0.5
+    """
+    if spec.skip == 0:
+        raise NotImplementedError(
+            "`spec` has skip = 0; expected a residual network: the universal law describes "
+            "small steps from the identity. Use finite_depth_law, or a skip."
+        )
+    c = effective_cumulant(spec, m1, m2) / spec.skip**2
+    log_scale = 2 * spec.depth * math.log(abs(spec.skip))
+    if not (abs(log_scale) < 700 and math.isfinite(c)):
+        raise OverflowError(
+            f"the law's scale skip^(2 depth) = exp({log_scale:.6g}) is outside float64; expected "
+            f"an exponent within 700. Bring skip = {spec.skip:g} closer to 1 or reduce the depth."
+        )
+    return UniversalLaw(c=c, scale=math.exp(log_scale))
+
+
+def finite_depth_law(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> FiniteDepthLaw:
+    """Return the law of the squared singular values at this depth, in the wide limit.
+
+    Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
+    where it takes few values, by a Gauss rule that matches its first 2 n moments otherwise.
+
+    Args:
+        spec: The network; the skip may be 0.
+        m1: Mean of the entries of the input.
+        m2: Mean square of the entries of the input, at least ``m1**2``.
+
+    Returns:
+        The law of the bulk in the limit of large width.
+
+    Raises:
+        TypeError: If ``m1`` or ``m2`` is not a real number.
+        ValueError: If ``m2 < m1**2`` or a moment is not finite.
+        OverflowError: If the signal leaves the range of float64.
+
+    References:
+        Derived here.
+    """
+    act = _resolve(spec.activation)
+    signal = propagate(spec, m1, m2)
+    variance = spec.sigma_w**2 / spec.depth
+    rules = {q: _slope_rule(act, q) for q in dict.fromkeys(signal.q.tolist())}
+    most = max(len(d) for d, _ in rules.values())
+    rows = [_pad(*rules[q], most) for q in signal.q.tolist()]
+    d = variance * np.array([row[0] for row in rows])
+    return FiniteDepthLaw(d=d, weights=np.array([row[1] for row in rows]), skip=spec.skip)
+
+
+_resolve = activation  # the public functions have an argument of that name
+
+
+def _bracket(
+    cumulant: Callable[[float], float], target: float, spec: ResNet
+) -> tuple[float, float]:
+    low = _below(target, spec)
+    while cumulant(low) >= target and low > 1e-300:
+        low /= 4
+    best = (0.0, 0.0)
+    while low < _LARGEST:
+        high = low * _STEP
+        reached = cumulant(high)
+        if math.isinf(reached):
+            return _before_overflow(cumulant, target, low, high)
+        if reached >= target:
+            return low, high
+        best = max(best, (reached, high))
+        low = high
+    raise ValueError(_out_of_reach(target, *best, f"no sigma_w up to {_LARGEST:g} gives more"))
+
+
+def _below(target: float, spec: ResNet) -> float:
+    # c <= sigma_w^2 sup E phi'^2
+    q = spec.sigma_b**2 + np.logspace(-12, 12, 49)
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = np.asarray(gaussian_moments(_resolve(spec.activation), q).slope_square)
+    slope = float(np.max(slopes[np.isfinite(slopes)], initial=0.0))
+    if slope == 0:
+        raise ValueError(_out_of_reach(target, 0.0, 1.0, "the slope is 0 almost everywhere"))
+    return 0.95 * math.sqrt(target / slope)
+
+
+def _before_overflow(
+    cumulant: Callable[[float], float], target: float, low: float, high: float
+) -> tuple[float, float]:
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        reached = cumulant(middle)
+        if math.isinf(reached):
+            high = middle
+        elif reached >= target:
+            return low, middle
+        else:
+            low = middle
+    raise ValueError(_out_of_reach(target, cumulant(low), low, "beyond it the signal overflows"))
+
+
+def _out_of_reach(target: float, most: float, sigma_w: float, reason: str) -> str:
+    return (
+        f"`c` is {target:g}; expected a value in [0, {most:.6g}], the range that can be reached: "
+        f"sigma_w = {sigma_w:.6g} gives the most, {reason}. Lower c or change the activation, "
+        "the biases or the depth."
+    )
+
+
+def _slope_rule(act: Activation, q: float) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Return atoms and weights that stand for the distribution of phi'(h)^2, h ~ N(0, q)."""
+    h, weights = gaussian_nodes(q, act.breakpoints)
+    d, where = np.unique(act.dphi(h) ** 2, return_inverse=True)
+    return _gauss_rule(d, np.bincount(where, weights), _ATOMS)
+
+
+def _gauss_rule(
+    d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size: int
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Return the Gauss rule of a discrete measure, by Lanczos with reorthogonalisation."""
+    if len(d) <= size:
+        return d, weights
+    basis = [np.sqrt(weights / weights.sum())]
+    diagonal, off = [], []
+    for _ in range(size):
+        known = np.array(basis)
+        u = d * basis[-1]
+        diagonal.append(float(u @ basis[-1]))
+        u = u - known.T @ (known @ u)
+        u = u - known.T @ (known @ u)
+        norm = float(np.linalg.norm(u))
+        if norm <= 1e-13 * d[-1]:
+            break
+        off.append(norm)
+        basis.append(u / norm)
+    nodes, vectors = eigh_tridiagonal(diagonal, off[: len(diagonal) - 1])
+    return np.clip(nodes, d[0], d[-1]), vectors[0] ** 2
+
+
+def _pad(
+    d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size: int
+) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+    """Split the last atom into equal ones until there are ``size``."""
+    parts = size - len(d) + 1
+    split = np.full(parts, weights[-1] / parts)
+    return np.concatenate([d[:-1], np.full(parts, d[-1])]), np.concatenate([weights[:-1], split])
