@@ -1,0 +1,166 @@
+"""Choose the route of the products, and test it: adjoint identity, agreement, determinism."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from isometry.errors import AccuracyWarning
+from isometry.nn._guards import Sandbox
+from isometry.nn._routes import AutogradRoute, ForwardRoute, Route
+
+_ROUNDING = 1e3
+"""Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
+_DRAWS = 24
+"""Evaluations compared where ``f`` draws random numbers: a mask may repeat by chance."""
+_STRIDE = 997
+"""Numbers drawn between such evaluations, so that their masks do not overlap."""
+
+
+def choose_route(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    output: Tensor,
+    sandbox: Sandbox,
+) -> Route:
+    """Return the fastest route that passes the tests.
+
+    Raises:
+        ValueError: If ``f`` is not deterministic or does not depend on ``x``.
+        NotImplementedError: If no route exists.
+        RuntimeError: If every route fails the adjoint test.
+    """  # noqa: DOC501 (raised by what `_no_route` returns)
+    reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
+    if not reference.depends_on_input:
+        raise ValueError(
+            "`f(x)` does not depend on `x` as far as autograd sees, so J = 0; expected a "
+            "differentiable function. Look for .detach(), torch.no_grad() or an unused input."
+        )
+    _check_deterministic(f, x, output, sandbox, reference)
+    failures: list[Exception] = []
+    for build in (AutogradRoute, ForwardRoute):
+        try:
+            route = build(f, x, sandbox)
+            _check_adjoint(route, x, output)
+        except RuntimeError as error:
+            failures.append(error)
+        else:
+            return route
+    raise _no_route(failures)
+
+
+def adjoint_gap(
+    route: Route, x: Tensor, output: Tensor, *, generator: torch.Generator | None = None
+) -> float:
+    """Return the largest relative gap of the adjoint identity over two probes on each side."""
+    V = _probes(x, 2, generator=generator, seed=0)
+    U = _probes(output, 2, generator=generator, seed=1)
+    V, U, JV, JTU = map(_flat, (V, U, route.jvp(V), route.vjp(U)))
+    difference = U @ JV.T - JTU @ V.T
+    size = (torch.outer(_norms(U), _norms(JV)) + torch.outer(_norms(JTU), _norms(V))) / 2
+    return float((difference.abs() / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
+
+
+def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
+    gap = adjoint_gap(route, x, output)
+    tolerance = _tolerance(x.dtype)
+    if gap <= tolerance:
+        return
+    noise = _rounding_noise(route, x, output)
+    if not gap <= 10 * noise <= 0.1:
+        raise RuntimeError(
+            f"`f` fails the adjoint test: <u, J v> and <J^T u, v> differ by {gap:.1e} of "
+            f"|u| |J v|; expected at most {tolerance:.0e}. Likely causes: tensor-parallel layers "
+            "(their double backward is wrong), a custom backward that is not a derivative, or "
+            "an `f` that changes from call to call."
+        )
+    warnings.warn(
+        f"Products with J carry a relative rounding error of about {noise:.0e} in {x.dtype} "
+        "(cancellation inside `f`); measure in float64 if that is too much.",
+        AccuracyWarning,
+        stacklevel=4,
+    )
+
+
+def _rounding_noise(route: Route, x: Tensor, output: Tensor) -> float:
+    """Measure by how much the products miss linearity: the rounding of this very model."""
+    noise = []
+    for product, like in ((route.jvp, x), (route.vjp, output)):
+        pair = _probes(like, 2, seed=2)
+        images = _flat(product(pair))
+        both = _flat(product(pair.sum(0, keepdim=True)))
+        scale = float(_norms(images).sum())
+        noise.append(float(_norms(both - images.sum(0)).sum()) / scale if scale > 0 else 0.0)
+    return max(noise)
+
+
+def _check_deterministic(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    output: Tensor,
+    sandbox: Sandbox,
+    reference: AutogradRoute,
+) -> None:
+    _compare(output, reference.output.detach())
+    if not sandbox.draws:
+        return
+    probe = _probes(output, 1, seed=3)
+    gradient = reference.vjp(probe)
+    for draws in range(2, _DRAWS):
+        other = AutogradRoute(_after_draws(f, draws), x, sandbox)
+        _compare(output, other.output.detach())
+        _compare(gradient, other.vjp(probe))
+
+
+def _compare(first: Tensor, second: Tensor) -> None:
+    size = float(first.abs().max())
+    if first.shape != second.shape or not (
+        float((first - second).abs().max()) <= _tolerance(first.dtype) * size
+    ):
+        raise ValueError(
+            "`f` gives different results when called twice at `x`; expected a deterministic "
+            "function. Switch off random layers (`model.eval()`, functional dropout, noise)."
+        )
+
+
+def _after_draws(f: Callable[[Tensor], Tensor], draws: int) -> Callable[[Tensor], Tensor]:
+    """Advance the (forked) global generators first, so that a random ``f`` shows."""
+
+    def shifted(x: Tensor) -> Tensor:
+        torch.rand(_STRIDE * draws)
+        torch.rand(_STRIDE * draws, device=x.device)
+        return f(x)
+
+    return shifted
+
+
+def _no_route(failures: list[Exception]) -> Exception:
+    wrong = [error for error in failures if "adjoint test" in str(error)]
+    if wrong:
+        return wrong[0]
+    reasons = "; ".join(str(error).strip().splitlines()[0] for error in failures)
+    return NotImplementedError(
+        f"`f` has no exact product J v ({reasons}); expected a second backward or a forward "
+        "derivative. Give custom autograd functions a `jvp`, or a differentiable `backward`."
+    )
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return min(_ROUNDING * torch.finfo(dtype).eps, 0.05)
+
+
+def _probes(
+    like: Tensor, count: int, *, seed: int, generator: torch.Generator | None = None
+) -> Tensor:
+    source = torch.Generator().manual_seed(seed) if generator is None else generator
+    probes = torch.randn(count, *like.shape, generator=source, device=source.device)
+    return probes.to(dtype=like.dtype, device=like.device)
+
+
+def _flat(block: Tensor) -> Tensor:
+    return block.detach().to(device="cpu", dtype=torch.float64).flatten(1)
+
+
+def _norms(block: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(block, dim=1)

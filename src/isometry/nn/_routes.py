@@ -1,0 +1,116 @@
+"""Exact products with J and its transpose through autograd, for whatever ``f`` is made of."""
+
+import warnings
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from isometry.nn._guards import Sandbox
+
+
+class Route(Protocol):
+    """Linearisation of ``f`` at one point: ``k`` products at once, each in the tensor's shape."""
+
+    description: str
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Map ``(k, *x.shape)`` to ``(k, *y.shape)`` by J."""
+        ...
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """Map ``(k, *y.shape)`` to ``(k, *x.shape)`` by the transpose of J."""
+        ...
+
+
+class AutogradRoute:
+    """Keep the graph of one evaluation; J^T u by backward, J v by a second backward."""
+
+    description = "autograd: J v by double backward, J^T u by backward on a kept graph"
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        with sandbox:
+            self._x = x.clone().requires_grad_()
+            self.output = f(self._x)
+        self._transpose: tuple[Tensor, Tensor] | None = None
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """Apply the transpose."""
+        with self._sandbox:
+            return _pull_back(self.output, self._x, U)
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Differentiate u -> J^T u, which is linear, with respect to u."""
+        with self._sandbox:
+            if self._transpose is None:
+                u = torch.ones_like(self.output).requires_grad_()
+                (g,) = torch.autograd.grad(
+                    self.output, self._x, u, create_graph=True, materialize_grads=True
+                )
+                self._transpose = u, g
+            u, g = self._transpose
+            return _pull_back(g, u, V)
+
+    @property
+    def depends_on_input(self) -> bool:
+        """Whether a path from the input to the output exists in the graph."""
+        if not self.output.requires_grad:
+            return False
+        with self._sandbox:
+            u = torch.zeros_like(self.output)
+            (g,) = torch.autograd.grad(
+                self.output, self._x, u, retain_graph=True, allow_unused=True
+            )
+        return g is not None
+
+
+class ForwardRoute(AutogradRoute):
+    """As `AutogradRoute`, with J v by forward mode: one evaluation of ``f`` per product."""
+
+    description = "autograd: J v by forward mode, J^T u by backward on a kept graph"
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        super().__init__(f, x, sandbox)
+        self._f = f
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Push dual numbers through ``f``."""
+        with self._sandbox, torch.no_grad():
+            return torch.stack([self._push(v) for v in V])
+
+    def _push(self, v: Tensor) -> Tensor:
+        with forward_ad.dual_level():
+            y = self._f(forward_ad.make_dual(self._x.detach(), v))
+            tangent = forward_ad.unpack_dual(y).tangent
+            return torch.zeros_like(self.output) if tangent is None else tangent.clone()
+
+
+def _pull_back(output: Tensor, source: Tensor, cotangents: Tensor) -> Tensor:
+    """Backward for every cotangent, in one batch where every operation allows it."""
+    if not output.requires_grad:
+        return cotangents.new_zeros(len(cotangents), *source.shape)
+    if len(cotangents) > 1:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # batching some operations is slow, not wrong
+                return _grad(output, source, cotangents, batched=True)
+        except RuntimeError:
+            pass  # an operation without a batching rule: one by one, an error there is real
+    return torch.stack([_grad(output, source, u) for u in cotangents])
+
+
+def _grad(output: Tensor, source: Tensor, cotangent: Tensor, *, batched: bool = False) -> Tensor:
+    (gradient,) = torch.autograd.grad(
+        output,
+        source,
+        cotangent,
+        retain_graph=True,
+        is_grads_batched=batched,
+        materialize_grads=not batched,
+        allow_unused=True,
+    )
+    shape = (len(cotangent), *source.shape) if batched else source.shape
+    return source.new_zeros(shape) if gradient is None else gradient.detach()
