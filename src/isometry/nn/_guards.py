@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +157,7 @@ class Sandbox:
         self.draws = False
         """Whether ``f`` advanced a global random generator when it was first called."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         with ExitStack() as stack:
             for context in self._contexts():
                 stack.enter_context(context)
@@ -170,7 +170,6 @@ class Sandbox:
             if self._discovering or self.policy.seen:
                 stack.enter_context(self.policy)
             self._stack = stack.pop_all()
-        return self
 
     def __exit__(
         self,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from isometry.nn._guards import Sandbox
 
 
+@runtime_checkable
 class Route(Protocol):
     """Linearisation of ``f`` at one point: ``k`` products at once, each in the tensor's shape."""
 
