@@ -1,0 +1,215 @@
+"""The autograd graph of one forward pass, and the tensors every path goes through.
+
+A vertex is a tensor, written as (node, output number). A tensor that no path from the input to
+the output avoids is a *cut*: the residual stream is a chain of cuts. Between two neighbouring
+cuts s and y the pass is y = a s + f(s); `linear_part` finds the a that the graph itself shows.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+Vertex = tuple[Any, int]
+
+_REARRANGE = ("View", "UnsafeView", "ReshapeAlias", "Clone", "Alias", "ToCopy", "Squeeze")
+_REARRANGE += ("Unsqueeze", "Flatten", "Unflatten", "Contiguous")
+_LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "Linear", "Convolution", "Mv", "MkldnnConvolution")
+_TRANSPOSE = ("T", "Transpose", "Permute")
+ISOMETRIES = _REARRANGE + _TRANSPOSE
+
+
+def vertex_of(tensor: Tensor) -> Vertex | None:
+    """Return the vertex of a tensor, or None where it is a constant."""
+    if not tensor.requires_grad:
+        return None
+    edge = get_gradient_edge(tensor)
+    return edge.node, edge.output_nr
+
+
+def operation(vertex: Vertex) -> str:
+    """Return the operation's name as autograd has it, without `Backward0`."""
+    return vertex[0].name().split("Backward")[0]
+
+
+def shape_of(vertex: Vertex) -> tuple[int, ...]:
+    """Return the shape of the tensor that the vertex stands for."""
+    return tuple(vertex[0]._input_metadata[vertex[1]].shape)
+
+
+def _inputs(vertex: Vertex) -> Iterator[tuple[int, Vertex]]:
+    for index, (node, number) in enumerate(vertex[0].next_functions):
+        if node is not None:
+            yield index, (node, number)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Every tensor on a path from the input to the output, in order of computation."""
+
+    order: list[Vertex]
+    position: dict[Vertex, int] = field(repr=False)
+
+    def inputs(self, vertex: Vertex) -> list[tuple[int, Vertex]]:
+        """Return (argument index, vertex) of the arguments that depend on the input."""
+        return [(i, v) for i, v in _inputs(vertex) if v in self.position]
+
+    def leaves(self, vertex: Vertex) -> Iterator[tuple[int, bool, Tensor]]:
+        """Yield (argument index, taken as it is?, parameter) of the other arguments."""
+        for index, side in _inputs(vertex):
+            if side not in self.position:
+                for direct, leaf in _leaves(side):
+                    yield index, direct, leaf
+
+    def cuts(self) -> list[Vertex]:
+        """Return the tensors that every path goes through, input and output included."""
+        furthest = [0] * len(self.order)
+        for place, vertex in enumerate(self.order):
+            for _, source in self.inputs(vertex):
+                furthest[self.position[source]] = place
+        found, reach = [], 0
+        for place, vertex in enumerate(self.order):
+            if reach <= place:
+                found.append(vertex)
+            reach = max(reach, furthest[place])
+        return found
+
+    def between(self, source: Vertex, target: Vertex) -> list[Vertex]:
+        """Return the tensors on paths from source to target, without source, in order."""
+        reached = {source}
+        for vertex in self.order[self.position[source] + 1 : self.position[target] + 1]:
+            if any(v in reached for _, v in self.inputs(vertex)):
+                reached.add(vertex)
+        needed = self.ancestors([target], reached)
+        return sorted(needed - {source}, key=self.position.__getitem__)
+
+    def ancestors(self, vertices: Iterable[Vertex], among: set[Vertex]) -> set[Vertex]:
+        """Return `vertices` and what they are computed from, inside `among`."""
+        seen, todo = set(), list(vertices)
+        while todo:
+            vertex = todo.pop()
+            if vertex in among and vertex not in seen:
+                seen.add(vertex)
+                todo.extend(v for _, v in self.inputs(vertex))
+        return seen
+
+
+def build_graph(source: Vertex, target: Vertex) -> Graph:
+    """Return the graph between two tensors; it is empty where they are not connected."""
+    order: list[Vertex] = []
+    live: dict[Vertex, bool] = {source: True}
+    todo: list[tuple[Vertex, bool]] = [(target, False)]
+    order.append(source)
+    while todo:
+        vertex, done = todo.pop()
+        if done:
+            live[vertex] = any(live[v] for _, v in _inputs(vertex))
+            if live[vertex]:
+                order.append(vertex)
+        elif vertex not in live:
+            live[vertex] = False
+            todo.append((vertex, True))
+            todo.extend((v, False) for _, v in _inputs(vertex))
+    if not live[target]:
+        order = []
+    return Graph(order, {vertex: place for place, vertex in enumerate(order)})
+
+
+def _leaves(vertex: Vertex) -> Iterator[tuple[bool, Tensor]]:
+    seen, todo = set(), [(vertex, True)]
+    while todo:
+        (node, number), direct = todo.pop()
+        if (node, number) in seen:
+            continue
+        seen.add((node, number))
+        if hasattr(node, "variable"):
+            yield direct, node.variable
+        else:
+            plain = direct and operation((node, number)) in ISOMETRIES
+            todo.extend((v, plain) for _, v in _inputs((node, number)))
+
+
+def role(vertex: Vertex, index: int, direct: bool) -> str:
+    """Return what a parameter does as argument `index` of an operation.
+
+    One of "linear" (a weight matrix or kernel), "norm" (a normalisation's weight), "gain" (a
+    factor), "bias", "reparametrised" (a weight computed from it) and "other".
+    """
+    name = operation(vertex)
+    if "Norm" in name:
+        return "norm" if index == 1 else "bias"
+    if name in _LINEAR:
+        bias = {"Addmm": 0, "Baddbmm": 0}.get(name, 2)
+        if index == bias and name not in ("Mm", "Bmm", "Mv"):
+            return "bias"
+        return "linear" if direct else "reparametrised"
+    return {"Mul": "gain", "Div": "gain", "Add": "bias", "Sub": "bias"}.get(name, "other")
+
+
+def _scalar(node: Any, name: str) -> float | None:
+    try:
+        value = getattr(node, name, None)
+    except RuntimeError:  # overwritten in place since it was saved
+        return None
+    if isinstance(value, Tensor):
+        return float(value.detach()) if value.numel() == 1 and not value.is_complex() else None
+    return value if isinstance(value, (int, float)) else None
+
+
+def factor(graph: Graph, vertex: Vertex, index: int, source: Vertex) -> float | None:
+    """Return g where the operation is g times its argument (plus others), else None."""
+    node, name = vertex[0], operation(vertex)
+    if prod(shape_of(vertex)) != prod(shape_of(source)):
+        return None
+    if name in _REARRANGE:
+        return 1.0
+    if name in ("Add", "Sub"):
+        alpha = _scalar(node, "_saved_alpha") if index == 1 else 1.0
+        return alpha if alpha is None or index == 0 or name == "Add" else -alpha
+    if name == "Neg":
+        return -1.0
+    if name == "Mul" and len(graph.inputs(vertex)) == 1:
+        return _scalar(node, "_saved_other" if index == 0 else "_saved_self")
+    if name == "Div" and index == 0 and len(graph.inputs(vertex)) == 1:
+        value = _scalar(node, "_saved_other")
+        return 1.0 / value if value else None
+    if name == "Lerp":
+        weight = _scalar(node, "_saved_weight")
+        return weight if weight is None or index == 1 else 1.0 - weight
+    return None
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """y = skip * s + the sum of terms; skip is None where no path from s is a scalar factor."""
+
+    skip: float | None
+    heads: tuple[Vertex, ...]
+    """The tensors that are not sums or multiples of others: the ends of the branch's terms."""
+    sums: tuple[Vertex, ...]
+    """The sums and multiples between the heads and y, from y backwards."""
+
+
+def linear_part(graph: Graph, source: Vertex, target: Vertex) -> LinearPart:
+    """Split target = skip * source + terms as far as additions and scalar factors show it."""
+    weight: dict[Vertex, float] = {target: 1.0}
+    heads, sums = [], []
+    inside = graph.between(source, target)
+    for vertex in reversed(inside):
+        if vertex not in weight:
+            continue
+        arguments = graph.inputs(vertex)
+        factors = [factor(graph, vertex, i, v) for i, v in arguments]
+        known = [f for f in factors if f is not None]
+        if len(known) < len(arguments):
+            heads.append(vertex)
+            continue
+        sums.append(vertex)
+        for (_, v), f in zip(arguments, known, strict=True):
+            weight[v] = weight.get(v, 0.0) + weight[vertex] * f
+    below = graph.ancestors(heads, set(inside))
+    sums = [v for v in sums if graph.ancestors([v], set(inside)) & below]
+    return LinearPart(weight.get(source), tuple(heads), tuple(sums))

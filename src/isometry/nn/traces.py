@@ -1,0 +1,228 @@
+r"""Which law do a model's residual blocks predict for the spectrum of its Jacobian?
+
+A block's Jacobian is a 1 + X. With tau = trace/N and t = tau(X), v = tau(X Xᵀ) - t^2,
+k = tau(X^2) - t^2 (derived here: blocks small and free of each other),
+
+    c = sum (v + k) / (a + t)^2        scale = prod (a + t)^2 exp(-k / (a + t)^2)
+
+and the squared singular values of the product follow scale * UniversalLaw(c). The traces come
+from random probes z: X is never formed, only Xᵀ z and Xᵀ Xᵀ z.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from isometry._checks import check_integer
+from isometry._result import Result
+from isometry._typing import Float, FloatArray
+from isometry.errors import AccuracyWarning
+from isometry.nn._random import generator_or_fresh
+from isometry.nn.blocks import Block
+from isometry.theory.laws.universal import UniversalLaw
+
+
+@dataclass(frozen=True)
+class BlockTraces(Result):
+    """The normalised traces of one block's branch Jacobian X, with standard errors."""
+
+    name: str
+    index: int
+    size: int
+    skip: float
+    samples: Float[np.ndarray, "3 probes"] = field(repr=False)
+    """Per probe z: zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N."""
+
+    @property
+    def t(self) -> float:
+        """tau(X), the drift."""
+        return float(_estimates(self.samples, self.skip)[0])
+
+    @property
+    def v(self) -> float:
+        """tau(X Xᵀ) - t^2, free of the bias of squaring an estimate."""
+        return float(_estimates(self.samples, self.skip)[1])
+
+    @property
+    def k(self) -> float:
+        """tau(X^2) - t^2, free of the bias of squaring an estimate."""
+        return float(_estimates(self.samples, self.skip)[2])
+
+    @property
+    def c(self) -> float:
+        """The block's own part of c, (v + k) / (skip + t)^2."""
+        return float(_estimates(self.samples, self.skip)[3])
+
+    @property
+    def log_scale(self) -> float:
+        """The block's own part of log scale, 2 log|skip + t| - k / (skip + t)^2."""
+        return float(_estimates(self.samples, self.skip)[4])
+
+    @property
+    def standard_error(self) -> dict[str, float]:
+        """Standard errors of t, v, k, c and log_scale over the probes, by the jackknife."""
+        errors = _jackknife(self.samples, self.skip)
+        return dict(zip(("t", "v", "k", "c", "log_scale"), errors.tolist(), strict=True))
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return one row: the name, the traces and their standard errors."""
+        row: dict[str, object] = {"block": self.name, "N": self.size, "skip": self.skip}
+        for key, error in self.standard_error.items():
+            row |= {key: getattr(self, key), f"{key} s.e.": error}
+        return [row]
+
+    def __repr__(self) -> str:
+        errors = self.standard_error
+        shown = ", ".join(
+            f"{key}={getattr(self, key):.4g}±{errors[key]:.1g}" for key in ("t", "v", "k", "c")
+        )
+        return f"BlockTraces({self.name!r}, {shown})"
+
+
+@dataclass(frozen=True)
+class MeasuredCumulant(Result):
+    """The two-parameter law that the blocks predict: c, scale and the law with them."""
+
+    c: float
+    c_standard_error: float
+    scale: float
+    scale_standard_error: float
+    law: UniversalLaw
+    shares: dict[str, float]
+    """{block: its part of c as a fraction}; all 0 where c is 0."""
+
+
+def block_traces(
+    blocks: Sequence[Block],
+    *,
+    num_probes: int = 8,
+    generator: torch.Generator | None = None,
+) -> list[BlockTraces]:
+    """Return the traces of every block's branch Jacobian, from random probes.
+
+    Args:
+        blocks: What :func:`isometry.nn.blocks.residual_blocks` found.
+        num_probes: Rademacher probes per block, at least 3; drawn anew for each block.
+        generator: Source of the probes, on the CPU; without one a fresh, unseeded one.
+
+    Returns:
+        One entry per block, in the order of `blocks`.
+
+    Raises:
+        TypeError: If `num_probes` is not an integer.
+        ValueError: If `blocks` is empty, `num_probes` is smaller than 3 or a product of a
+            block's Jacobian is not finite.
+
+    Notes:
+        Cost: two products with Xᵀ per probe, together about two backward passes of the model
+        per probe, without parameter gradients. The relative standard error of c is close to
+        sqrt(5 / (num_probes * N * len(blocks))) for independent weights.
+    """
+    num_probes = check_integer("num_probes", num_probes, minimum=3)
+    if not blocks:
+        raise ValueError("`blocks` is empty; expected what `residual_blocks` returns.")
+    source = generator_or_fresh(generator)
+    return [
+        BlockTraces(b.name, b.index, b.size, b.skip, _samples(b, num_probes, source))
+        for b in blocks
+    ]
+
+
+def measured_law(traces: Sequence[BlockTraces]) -> MeasuredCumulant:
+    """Return the law scale * UniversalLaw(c) that measured traces predict.
+
+    Args:
+        traces: What :func:`block_traces` returned for blocks of one size.
+
+    Returns:
+        c, the scale, their standard errors over the probes, the law and each block's share.
+
+    Raises:
+        ValueError: If `traces` is empty.
+        NotImplementedError: If the blocks differ in size: the law is for square Jacobians.
+
+    Warns:
+        AccuracyWarning: If the estimate of c is negative and 0 is returned in its place.
+
+    Notes:
+        The true c is never negative: it is tau(S^2)/2 summed over the blocks, with S the
+        symmetric part of 2 (X - t).
+    """
+    if not traces:
+        raise ValueError("`traces` is empty; expected what `block_traces` returns.")
+    sizes = sorted({trace.size for trace in traces})
+    if len(sizes) > 1:
+        raise NotImplementedError(
+            f"`traces` come from blocks of {len(sizes)} sizes ({sizes[0]} to {sizes[-1]}); the "
+            "law is for one size throughout. Pass the traces of one stage at a time."
+        )
+    parts = [trace.c for trace in traces]
+    total, error = math.fsum(parts), _total_error(traces, "c")
+    c = max(total, 0.0)
+    if total < 0.0:
+        warnings.warn(
+            f"The estimate of c is {total:.3g} with standard error {error:.2g}; 0 is used. "
+            "More probes (`num_probes=`) make it sharper.",
+            AccuracyWarning,
+            stacklevel=2,
+        )
+    scale = math.exp(math.fsum(trace.log_scale for trace in traces))
+    return MeasuredCumulant(
+        c=c,
+        c_standard_error=error,
+        scale=scale,
+        scale_standard_error=scale * _total_error(traces, "log_scale"),
+        law=UniversalLaw(c=c, scale=scale),
+        shares={t.name: p / c if c else 0.0 for t, p in zip(traces, parts, strict=True)},
+    )
+
+
+def _samples(block: Block, num_probes: int, source: torch.Generator) -> FloatArray:
+    """Return zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N for each of the probes z.
+
+    Raises:
+        ValueError: If one of them is not finite.
+    """
+    options = block.segment.options
+    signs = torch.randint(0, 2, (num_probes, *block.shape), generator=source)
+    probes = (2 * signs - 1).to(**options)
+    once = block.vjp(probes)
+    twice = block.vjp(once)
+    pairs = ((probes, once), (once, once), (probes, twice))
+    sums = [(a.double() * b.double()).flatten(1).mean(1) for a, b in pairs]
+    samples = torch.stack(sums).cpu().numpy()
+    if not np.isfinite(samples).all():
+        raise ValueError(
+            f"`blocks` contains {block.name!r}, whose Jacobian products are not finite; expected "
+            "finite numbers. Look for NaN or infinite weights and inputs."
+        )
+    return samples
+
+
+def _estimates(samples: FloatArray, skip: float) -> FloatArray:
+    """Return t, v, k, c and log scale from samples (3, ..., probes), stacked in front."""
+    n = samples.shape[-1]
+    drift, square, power = samples.mean(axis=-1)
+    total = samples[0].sum(axis=-1)
+    drift_square = (total**2 - (samples[0] ** 2).sum(axis=-1)) / (n * (n - 1))
+    v, k = square - drift_square, power - drift_square
+    gain = (skip + drift) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([drift, v, k, (v + k) / gain, np.log(gain) - k / gain])
+
+
+def _jackknife(samples: FloatArray, skip: float) -> FloatArray:
+    """Return the standard errors of the estimates from leaving out one probe at a time."""
+    n = samples.shape[-1]
+    keep = ~np.eye(n, dtype=bool)
+    left = np.stack([samples[:, row] for row in keep], axis=1)
+    spread = _estimates(left, skip).var(axis=-1)
+    return np.sqrt((n - 1) * spread)
+
+
+def _total_error(traces: Sequence[BlockTraces], key: str) -> float:
+    return math.sqrt(math.fsum(trace.standard_error[key] ** 2 for trace in traces))
