@@ -1,0 +1,224 @@
+"""The universal law of dynamical isometry: the limit spectrum of a deep residual network.
+
+Its Cauchy transform G(z) = u / z solves ``log z = log(u / (u - 1)) + c (2 u - 1)``. On the support
+``u = 1/2 + (eta + i theta) / (2 c)`` (derived here, theory.md section 2):
+
+    eta^2 = (c - theta tan(theta/2)) (c + theta cot(theta/2)),   0 < theta <= theta_max,
+    |log lam| = eta + asinh(eta sin(theta) / theta),   density of log lam = theta / (2 pi c).
+"""
+
+import dataclasses
+import decimal
+import functools
+import math
+
+import numpy as np
+from scipy import optimize, special
+
+from isometry._checks import check_real
+from isometry.errors import ConvergenceError
+from isometry.theory.laws._arguments import ComplexArray, Real
+from isometry.theory.laws._table import Side, Vector, fit_nodes
+from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
+
+
+@dataclasses.dataclass(frozen=True)
+class UniversalLaw(TabulatedLaw):
+    """The limit law of lam = s^2 for a residual network of effective cumulant ``c``.
+
+    Its S-transform is ``exp(-c (1 + 2 w)) / scale``, and log lam is symmetric about ``log scale``.
+
+    Args:
+        c: The effective cumulant, >= 0. At 0 the law is a point mass at ``scale``: an atom, a step
+            of the distribution function, a density that is 0 everywhere.
+        scale: The median of lam, > 0; ``skip**(2 * depth)`` for a network with a skip.
+
+    Raises:
+        TypeError: If ``c`` or ``scale`` is not a real number.
+        ValueError: If ``c`` is negative, ``scale`` is not positive, or either is not finite.
+
+    References:
+        [tarnowski2019] arXiv:1809.08848 for the equation of G; the closed forms are derived here.
+
+    Examples:
+        >>> law = UniversalLaw(1.0)
+        >>> [round(float(x), 6) for x in (law.support()[1], law.mean(), law.cdf(1.0))]
+        [21.094423, 2.718282, 0.5]
+    """
+
+    c: Real = 1.0
+    scale: Real = 1.0
+
+    def __post_init__(self) -> None:
+        c = check_real("c", self.c, minimum=0.0, advice="A network's c is a variance.")
+        scale = check_real("scale", self.scale, above=0.0)
+        object.__setattr__(self, "c", c)
+        object.__setattr__(self, "scale", scale)
+
+    def _is_point(self) -> bool:
+        return self.c == 0.0
+
+    def _scale(self) -> float:
+        return self.scale
+
+    def _shape(self) -> Shape:
+        return _shape(self.c)
+
+    def _edges(self) -> Edges:
+        return _edges(self.c, self.scale)
+
+    def log_mean(self) -> float:
+        """Return ``E log lam = log scale``."""
+        return math.log(self.scale)
+
+    def log_variance(self) -> float:
+        """Return ``Var log lam = 2 c + c^2 / 3``."""
+        return 2 * self.c + self.c**2 / 3
+
+    def variance(self) -> float:
+        """Return ``Var lam = scale^2 e^{2c} 2c``, without the cancellation of two moments.
+
+        Raises:
+            ValueError: If the value leaves float64's range.
+        """
+        self.moment(2)
+        return 2 * self.c * self.mean() ** 2
+
+    def _log_moment(self, n: float) -> float:
+        """Return the logarithm of the Laguerre formula for integers, of the integral otherwise."""
+        order = abs(int(n))
+        if order != abs(n) or order > 500:
+            return self._integrated_moment(n)
+        if order == 0:
+            return 0.0
+        laguerre = special.eval_genlaguerre(order - 1, 1.0, -2.0 * order * self.c)
+        return n * math.log(self.scale) + order * self.c + math.log(laguerre / order)
+
+    def _s_formula(self, w: ComplexArray) -> ComplexArray:
+        return np.asarray(np.exp(-self.c * (1 + 2 * w)) / self.scale, dtype=np.complex128)
+
+    def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
+        """Return u / z, from ``u = 1 / (1 + e^{-q})`` and ``q + c tanh(q/2) = log(-z / scale)``."""
+        if self._is_point():
+            return 1 / (z - self.scale)
+        x = z.reshape(-1) / self.scale
+        G = np.full_like(x, -math.exp(self.c))
+        beyond = (x.imag == 0) & (x.real > 0)
+        G[beyond] = _beyond_edges(x[beyond].real, self.c) / x[beyond]
+        rest = ~beyond & (x != 0)
+        q = _continue(np.log(-x[rest]), self.c)
+        G[rest] = np.where(q.real < 0, np.exp(q), 1.0) / (1 + np.exp(np.where(q.real < 0, q, -q)))
+        G[rest] /= x[rest]
+        return (G / self.scale).reshape(z.shape)
+
+
+def half_width(c: float) -> float:
+    """Return ``log lam_+`` at unit scale."""
+    r = math.sqrt(c * (c + 2))
+    return r + math.asinh(r)
+
+
+@functools.lru_cache(maxsize=256)
+def _edges(c: float, scale: float) -> Edges:
+    """Return both edges to twice float64's digits."""
+    with decimal.localcontext(prec=50):
+        exact, one = decimal.Decimal(c), decimal.Decimal(scale)
+        r = (exact * exact + 2 * exact).sqrt()
+        top = (1 + exact + r) * r.exp()
+        upper, lower = one * top, one / top
+        high, low = float(upper), float(lower)
+        rest = float(upper - decimal.Decimal(high)) if math.isfinite(high) else 0.0
+        return Edges(low, float(lower - decimal.Decimal(low)), high, rest)
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(c: float) -> Shape:
+    """Tabulate the law at unit scale: one side serves both."""
+    width = half_width(c)
+    pieces = 1024 * math.ceil(math.sqrt(1 + width / 100))
+    theta, v = _solve(c, width, fit_nodes(pieces))
+    side = Side.build(theta / v / (2 * math.pi * c), jacobian=2 * width, power=SOFT, total=0.5)
+    return Shape(-width, width, 0.0, side, side)
+
+
+def _solve(c: float, width: float, v: Vector) -> tuple[Vector, Vector]:
+    """Return theta at ``v = sqrt(1 - |log lam| / width)``."""
+    top = optimize.root_scalar(
+        lambda x: x * math.sin(x / 2) - c * math.cos(x / 2), bracket=(0.0, math.pi), xtol=1e-300
+    ).root
+    grid = np.linspace(0.0, 1.0, 1025)[1:]
+    known, _ = _curve(c, top, width, grid)
+    kappa = np.interp(v, np.append(0.0, known), np.append(0.0, grid))
+    for _ in range(3):
+        reached, slope = _curve(c, top, width, kappa)
+        kappa = np.clip(kappa - (reached - v) / slope, 1e-12, 1.0)
+    return top * kappa * (2 - kappa), v
+
+
+def _curve(c: float, top: float, width: float, kappa: Vector) -> tuple[Vector, Vector]:
+    """Return v and dv/dkappa at ``theta = top kappa (2 - kappa)``, without cancellation."""
+    theta, rest = top * kappa * (2 - kappa), top * (1 - kappa) ** 2
+    sinc = np.sinc(theta / np.pi)
+    one_minus_sinc = _one_minus_sinc(theta)
+    one_minus_cot = (2 * np.sin(theta / 2) ** 2 - one_minus_sinc) / sinc
+    half = np.tan(top / 2) + theta * np.sinc(rest / (2 * np.pi)) / (
+        2 * np.cos(top / 2) * np.cos(theta / 2)
+    )
+    slant = np.sqrt(top * half * (c + theta / np.tan(theta / 2)))
+    eta = slant * (1 - kappa)
+    r = math.sqrt(c * (c + 2))
+    lost = 2 * c * one_minus_cot + theta**2
+    b = eta * sinc
+    squares = lost + eta**2 * one_minus_sinc * (1 + sinc)
+    delta = lost / (r + eta)
+    delta += np.arcsinh(squares / (r * np.sqrt(1 + b * b) + b * math.sqrt(1 + r * r)))
+    v = np.sqrt(delta / width)
+    size = (c * one_minus_cot + theta**2) ** 2 + (theta * eta) ** 2
+    return v, size * top / (c * theta * slant * v * width)
+
+
+def _one_minus_sinc(x: Vector) -> Vector:
+    """Return ``1 - sin(x) / x`` with full relative accuracy."""
+    small = np.minimum(x, 1.0) ** 2
+    series = np.zeros_like(x)
+    for k in range(9, 0, -1):
+        series = small / (2 * k * (2 * k + 1)) * (1 - series)
+    return np.where(x < 1.0, series, 1 - np.sinc(x / np.pi))
+
+
+def _beyond_edges(x: Vector, c: float) -> Vector:
+    """Return u at real x off the support: ``p + c coth(p/2) = |log x|``, convex, from the right."""
+    t = np.log(x)
+    target = np.abs(t)
+    p = target.copy()
+    for _ in range(200):
+        half = p / 2
+        step = (p + c / np.tanh(half) - target) / (1 - c / (2 * np.sinh(half) ** 2))
+        p -= step
+        if not (np.abs(step) > 4e-16 * p).any():
+            break
+    return np.where(t > 0, -1 / np.expm1(-p), -1 / np.expm1(p))
+
+
+def _continue(target: ComplexArray, c: float) -> ComplexArray:
+    """Solve ``q + c tanh(q/2) = target`` in |Im q| < pi, from the real axis to Im target.
+
+    Raises:
+        ConvergenceError: If a point is not reached or on the wrong branch.
+    """
+    real = target.real
+    q = np.sign(real) * np.maximum(np.abs(real) - c, np.abs(real) / (1 + c / 2)) + 0j
+    for share in np.concatenate([np.zeros(12), np.linspace(0, 1, 65)[1:], np.ones(40)]):
+        aim = real + 1j * share * target.imag
+        tanh = np.tanh(q / 2)
+        step = (q + c * tanh - aim) / (1 + c / 2 * (1 - tanh * tanh))
+        q = q - step
+    gap = np.abs(q + c * np.tanh(q / 2) - target)
+    wrong = (np.abs(q.imag) > math.pi) | (q.imag * target.imag < 0)
+    bad = ~(gap <= 1e-12 * (1 + np.abs(target))) | wrong
+    if bad.any():
+        raise ConvergenceError(
+            f"`z` contains a point within a residual of {gap[bad].max():.2g} only; expected 1e-12. "
+            "Move it away from the edges of the support."
+        )
+    return q
