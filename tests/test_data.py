@@ -88,6 +88,12 @@ def test_a_set_that_is_nowhere_says_where_it_was_looked_for(name, advice, tmp_pa
         data.load_images(name, data_dir=tmp_path)
 
 
+@pytest.mark.parametrize("ask", [data.available, lambda at: data.load_images(data_dir=at)])
+def test_a_folder_that_does_not_exist_is_not_passed_over(ask, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`data_dir` is '.*slip', which is not a folder"):
+        ask(tmp_path / "slip")
+
+
 def test_missing_extra_is_an_error_only_when_needed(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"'digits' needs sklearn.*'isometry\[experiments\]'"):
