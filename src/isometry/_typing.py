@@ -1,6 +1,6 @@
 """Shape-carrying array types: checked in the test run, plain classes where jaxtyping is absent."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,4 +22,7 @@ else:
 FloatArray = Float[np.ndarray, "*shape"]
 """A float64 NumPy array of any shape."""
 
-__all__ = ["Bool", "Complex", "Float", "FloatArray", "Int", "Num"]
+Real = float | Any
+"""A real number of any type: what takes it checks it and goes on with a float."""
+
+__all__ = ["Bool", "Complex", "Float", "FloatArray", "Int", "Num", "Real"]

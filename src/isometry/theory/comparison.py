@@ -8,35 +8,19 @@ one such value ruins every raw mean. No network and no activation appear here.
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from isometry._checks import check_array, check_integer
 from isometry._result import Result
 from isometry._typing import Float, FloatArray
+from isometry.theory.laws import SingularValueLaw, SpectralLaw
 
 _APART = 2.0  # edge spacings beyond the edge, and of gap, that make an outlier
 _MOST = 0.1  # largest weight on one side that can be called outliers
 _SLACK = 1e-8  # relative: rounding next to an atom of the law is not a distance
 _TINY = 5e-324
-
-
-@runtime_checkable
-class Law(Protocol):
-    """What a comparison asks of a law of lam."""
-
-    def support(self) -> tuple[float, float]:
-        """Return the edges."""
-        ...
-
-    def cdf(self, lam: Any) -> Any:
-        """Return the probability of a value up to ``lam``."""
-        ...
-
-    def icdf(self, p: Any) -> Any:
-        """Return the quantiles."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +46,11 @@ class Spectrum(Result):
         4.0
     """
 
-    values: Float[np.ndarray, "n"]
-    weights: Float[np.ndarray, "n"] | None = None
-    standard_error: Float[np.ndarray, "n"] | None = None
+    values: FloatArray | Any
+    weights: FloatArray | Any = None
+    standard_error: FloatArray | Any = None
     provenance: str = "given"
-    dimension: int = 0
+    dimension: int | Any = 0
 
     def __post_init__(self) -> None:
         values = _vector("values", self.values, None)
@@ -104,7 +88,7 @@ class Spectrum(Result):
 
     def cdf(self, lam: Any) -> FloatArray:
         """Return the weight of the values up to and including ``lam``."""
-        total = np.concatenate([[0.0], np.cumsum(np.asarray(self.weights))])
+        total = np.concatenate([[0.0], np.cumsum(self.weights)])
         return total[np.searchsorted(self.values, check_array("lam", lam), side="right")]
 
     def quantile(self, p: Any) -> FloatArray:
@@ -117,7 +101,7 @@ class Spectrum(Result):
         levels = check_array("p", p, minimum=0.0)
         if (levels > 1).any():
             raise ValueError(f"`p` contains {levels.max():g}; expected levels in [0, 1].")
-        index = np.searchsorted(np.cumsum(np.asarray(self.weights)), levels - 1e-12)
+        index = np.searchsorted(np.cumsum(self.weights), levels - 1e-12)
         return self.values[np.minimum(index, len(self.values) - 1)]
 
     def singular_values(self) -> Float[np.ndarray, "n"]:
@@ -188,7 +172,7 @@ class Comparison(Result):
         ]
 
 
-def compare(spectrum: Spectrum, law: Law) -> Comparison:
+def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
     """Measure how far a spectrum is from a law, outliers apart.
 
     A value is an outlier if it lies more than two edge spacings beyond an edge of the law and
@@ -200,7 +184,7 @@ def compare(spectrum: Spectrum, law: Law) -> Comparison:
 
     Args:
         spectrum: The measured values of lam.
-        law: A law of lam with support, cdf and icdf.
+        law: A law of lam.
 
     Returns:
         Distances, predicted and measured edges, outliers.
@@ -215,12 +199,8 @@ def compare(spectrum: Spectrum, law: Law) -> Comparison:
     References:
         Derived here.
     """
-    if not isinstance(spectrum, Spectrum) or not isinstance(law, Law):
-        raise TypeError(
-            f"`compare` got {type(spectrum).__name__} and {type(law).__name__}; "
-            "expected a Spectrum and a law. Wrap values of lam = s^2 as Spectrum(values)."
-        )
-    values, weights = spectrum.values, np.asarray(spectrum.weights)
+    _check_pair(spectrum, law)
+    values, weights = spectrum.values, spectrum.weights
     if not values[-1] > 0:
         raise ValueError("`spectrum` has only zeros; expected some lam > 0. Is J itself 0?")
     low, high = (float(edge) for edge in law.support())
@@ -240,7 +220,7 @@ def compare(spectrum: Spectrum, law: Law) -> Comparison:
     )
 
 
-def ks_tolerance(dimension: int) -> float:
+def ks_tolerance(dimension: int | Any) -> float:
     """Return the KS distance that a random matrix of the law itself stays below.
 
     Args:
@@ -257,6 +237,18 @@ def ks_tolerance(dimension: int) -> float:
         Measured: see the tests.
     """
     return 6.0 / check_integer("dimension", dimension, minimum=1)
+
+
+def _check_pair(spectrum: object, law: object) -> None:
+    if not isinstance(spectrum, Spectrum):
+        raise TypeError(
+            f"`spectrum` is a {type(spectrum).__name__}; expected a Spectrum. "
+            "Wrap values of lam = s^2 as Spectrum(values)."
+        )
+    if not isinstance(law, SpectralLaw) or isinstance(law, SingularValueLaw):
+        raise TypeError(
+            f"`law` is a {type(law).__name__}; expected a law of lam = s^2, such as UniversalLaw."
+        )
 
 
 def _vector(name: str, given: Any, length: int | None) -> Float[np.ndarray, "n"]:
@@ -281,7 +273,10 @@ def _log(lam: Any) -> Any:
 
 
 def _bulk(
-    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law, dimension: int
+    values: Float[np.ndarray, "n"],
+    weights: Float[np.ndarray, "n"],
+    law: SpectralLaw,
+    dimension: int,
 ) -> slice:
     """Return the range of the values that are not outliers."""
     low, high = (float(_log(edge)) for edge in law.support())
@@ -307,7 +302,7 @@ def _num_outliers(
     return len(x) - int(index[apart][0]) if apart.any() else 0
 
 
-def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law) -> float:
+def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw) -> float:
     after = np.cumsum(weights)
     over = after - law.cdf(values * (1 + _SLACK))
     under = law.cdf(values * (1 - _SLACK)) - (after - weights)
@@ -315,7 +310,7 @@ def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: La
 
 
 def _wasserstein_log(
-    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: Law
+    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw
 ) -> float:
     """Return the mean of |log value - log quantile| over levels p in (0, 1)."""
     weights = weights / weights.sum()

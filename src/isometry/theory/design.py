@@ -15,7 +15,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import brentq
 
 from isometry._checks import check_real
-from isometry._typing import Float
+from isometry._typing import Float, Real
 from isometry.theory.activations import Activation, activation
 from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
@@ -29,12 +29,12 @@ _ATOMS = 32
 def solve_sigma_w(
     activation: Any,
     *,
-    depth: int,
-    c: float = 1.0,
-    sigma_b: float = 0.0,
-    skip: float = 1.0,
-    m1: float = 0.0,
-    m2: float = 1.0,
+    depth: int | Any,
+    c: Real = 1.0,
+    sigma_b: Real = 0.0,
+    skip: Real = 1.0,
+    m1: Real = 0.0,
+    m2: Real = 1.0,
 ) -> float:
     """Return the smallest sigma_w whose effective cumulant is ``c``.
 
@@ -87,7 +87,7 @@ def solve_sigma_w(
     return math.exp(float(root))  # pyright: ignore[reportArgumentType]
 
 
-def cumulant_from_condition_number(kappa: float) -> float:
+def cumulant_from_condition_number(kappa: Real) -> float:
     """Return the c at which the universal law has condition number ``kappa``.
 
     With ``r = sqrt(c^2 + 2 c)``, ``log kappa = r + asinh(r)`` and ``c = sqrt(1 + r^2) - 1``.
@@ -119,7 +119,7 @@ def cumulant_from_condition_number(kappa: float) -> float:
     return r * r / (1 + math.sqrt(1 + r * r))
 
 
-def gain(activation: Any, *, q: float = 1.0) -> float:
+def gain(activation: Any, *, q: Real = 1.0) -> float:
     """Return ``1 / sqrt(E phi(h)^2)`` for h ~ N(0, q), torch's meaning of a gain.
 
     Args:
@@ -147,7 +147,7 @@ def gain(activation: Any, *, q: float = 1.0) -> float:
     return 1.0 / math.sqrt(square)
 
 
-def jacobian_law(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> UniversalLaw:
+def jacobian_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
     """Return the law of the squared singular values of the network's Jacobian.
 
     With a skip a it is the universal law at ``c / a^2``, scaled by ``a^(2 L)``.
@@ -191,7 +191,7 @@ def jacobian_law(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> UniversalLaw
     return UniversalLaw(c=c, scale=math.exp(log_scale))
 
 
-def finite_depth_law(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> FiniteDepthLaw:
+def finite_depth_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
     """Return the law of the squared singular values at this depth, in the wide limit.
 
     Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly

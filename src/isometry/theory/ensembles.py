@@ -6,21 +6,22 @@ follow the universal law whatever the distribution of the entries. No network is
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from isometry._checks import check_array, check_integer, check_real, suggest
-from isometry._typing import Float, FloatArray
+from isometry._typing import Float, FloatArray, Real
 
 
 def residual_product(
-    width: int,
-    depth: int,
+    width: int | Any,
+    depth: int | Any,
     *,
-    c: float,
+    c: Real,
     entries: str = "gaussian",
-    skip: float = 1.0,
-    slopes: FloatArray | None = None,
+    skip: Real = 1.0,
+    slopes: FloatArray | Any = None,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "width width"]:
     """Draw the Jacobian-like product of ``depth`` factors ``skip + D_l X_l``.
@@ -65,7 +66,7 @@ def residual_product(
     return J
 
 
-def squared_singular_values(J: Float[np.ndarray, "n_out n_in"]) -> Float[np.ndarray, "n"]:
+def squared_singular_values(J: FloatArray | Any) -> Float[np.ndarray, "n"]:
     """Return lam = s^2 for the singular values s of a matrix, ascending.
 
     Args:
@@ -93,7 +94,7 @@ def squared_singular_values(J: Float[np.ndarray, "n_out n_in"]) -> Float[np.ndar
 
 
 def _broadcast_slopes(
-    slopes: FloatArray | None, width: int, depth: int
+    slopes: FloatArray | Any, width: int, depth: int
 ) -> Float[np.ndarray, "depth width"]:
     given = np.ones(width) if slopes is None else check_array("slopes", slopes)
     if given.shape not in {(width,), (depth, width)}:

@@ -19,7 +19,7 @@ import numpy as np
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Float, Real
 from isometry.theory.activations import activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 
@@ -53,10 +53,10 @@ class ResNet:
     """
 
     activation: Any = "tanh"
-    depth: int = 100
-    sigma_w: float = 1.0
-    sigma_b: float = 0.0
-    skip: float = 1.0
+    depth: int | Any = 100
+    sigma_w: Real = 1.0
+    sigma_b: Real = 0.0
+    skip: Real = 1.0
 
     def __post_init__(self) -> None:
         act = activation(self.activation)
@@ -113,7 +113,7 @@ class Signal(Result):
         return f"Signal(depth={len(self.q)}, c={self.c:.6g}, {ends})"
 
 
-def propagate(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> Signal:
+def propagate(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     """Follow the first two moments of the signal through every layer.
 
     Args:
@@ -153,7 +153,7 @@ def propagate(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> Signal:
     return Signal(*table)
 
 
-def effective_cumulant(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> float:
+def effective_cumulant(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> float:
     """Return c, the one number through which the spectrum knows the network.
 
     ``c = sigma_w^2 * mean over layers of E phi'(h_l)^2``; the skip enters through the signal
@@ -182,7 +182,7 @@ def effective_cumulant(spec: ResNet, m1: float = 0.0, m2: float = 1.0) -> float:
     return propagate(spec, m1, m2).c
 
 
-def check_moments(m1: float, m2: float) -> tuple[float, float]:
+def check_moments(m1: Real, m2: Real) -> tuple[float, float]:
     """Return an input's mean and mean square as floats with ``m2 >= m1**2``.
 
     Args:

@@ -1,0 +1,204 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from isometry.theory.activations import activation
+from isometry.theory.propagation import (
+    ResNet,
+    Signal,
+    check_moments,
+    effective_cumulant,
+    propagate,
+)
+
+# theory.md's table: depth 100, sigma_w = 1, unit skip, x_0 ~ N(0, 1); sigma_b^2 = 0 and 0.05.
+REFERENCE = [
+    ("linear", 1.0000, 1.0000),
+    ("relu", 0.5000, 0.5000),
+    ("leaky_relu(0.1)", 0.5050, 0.5050),
+    ("tanh", 0.9684, 0.8567),
+    ("hardtanh", 1.0000, 0.9970),
+    ("sigmoid", 0.0298, 0.0295),
+    ("selu", 1.6291, 1.4043),
+    ("gelu", 0.2575, 0.3038),
+    ("silu", 0.2529, 0.2683),
+    ("softplus", 0.4088, 0.4097),
+    ("erf", 1.2266, 1.0683),
+    ("elu", 0.9125, 0.8206),
+]
+
+
+def _simulate(spec, *, width, seed):
+    """One network's q, m1, m2 a layer and its sum of |D W|^2 / N, in NumPy."""
+    rng = np.random.default_rng(seed)
+    act = activation(spec.activation)
+    x = rng.standard_normal(width)
+    x = (x - x.mean()) / x.std()
+    rows, cumulant = [], 0.0
+    for _ in range(spec.depth):
+        W = rng.standard_normal((width, width)) * spec.sigma_w / math.sqrt(width * spec.depth)
+        h = W @ x + spec.sigma_b * rng.standard_normal(width)
+        cumulant += np.sum((act.dphi(h)[:, None] * W) ** 2) / width
+        x = act(h) + spec.skip * x
+        rows.append((h.var(), x.mean(), np.mean(x**2)))
+    return np.array(rows).T, cumulant
+
+
+@pytest.mark.parametrize(("name", "without_bias", "with_bias"), REFERENCE)
+def test_reference_table_is_reproduced_to_its_last_digit(name, without_bias, with_bias):
+    bias = math.sqrt(0.05)
+    assert f"{effective_cumulant(ResNet(name)):.4f}" == f"{without_bias:.4f}"
+    assert f"{effective_cumulant(ResNet(name, sigma_b=bias)):.4f}" == f"{with_bias:.4f}"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ResNet("sigmoid", depth=20, sigma_w=4.0, sigma_b=0.5),
+        ResNet("gelu", depth=20, sigma_w=1.5, sigma_b=0.5, skip=0.9),
+    ],
+    ids=["sigmoid", "gelu with skip 0.9"],
+)
+def test_networks_drawn_at_random_follow_the_recursion(spec):
+    signal = propagate(spec)
+    drawn = [_simulate(spec, width=200, seed=seed) for seed in range(10)]
+    for measured, expected in (
+        (np.array([mean for (_, mean, _), _ in drawn]), signal.m1),
+        (np.array([square for (_, _, square), _ in drawn]), signal.m2),
+        (np.array([cumulant for _, cumulant in drawn]), signal.c),
+    ):
+        error = measured.std(axis=0, ddof=1) / math.sqrt(len(drawn))
+        # 5 standard errors (estimated from ten draws) and a bias of order 1/N.
+        deviation = np.abs(measured.mean(axis=0) - expected)
+        assert np.all(deviation < 5 * error + 0.01 * np.abs(expected) + 1e-3)
+
+
+def test_the_mean_term_of_the_recursion_is_needed():
+    spec = ResNet("sigmoid")
+    act, m2, chi = activation("sigmoid"), 1.0, 0.0
+    z, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+    for _ in range(spec.depth):
+        h = math.sqrt(m2 / spec.depth) * z
+        chi += float(weights @ act.dphi(h) ** 2) / spec.depth
+        m2 += float(weights @ act(h) ** 2)
+    assert f"{chi:.4f}" != "0.0298"
+    _, cumulant = _simulate(spec, width=300, seed=0)
+    with_term, without = effective_cumulant(spec), chi
+    assert abs(cumulant - with_term) < abs(without - with_term) / 4
+
+
+def test_linear_network_has_geometric_second_moment():
+    signal = propagate(ResNet("linear", depth=50, sigma_w=2.0, skip=0.5), 0.3, 2.0)
+    layers = np.arange(1, 51)
+    np.testing.assert_allclose(signal.m2, 2.0 * (0.25 + 4 / 50) ** layers, rtol=1e-12)
+    np.testing.assert_allclose(signal.m1, 0.3 * 0.5**layers, rtol=1e-12)
+    np.testing.assert_allclose(signal.chi, 4.0, rtol=1e-15)
+
+
+def test_depth_one_is_one_gaussian_average():
+    signal = propagate(ResNet("relu", depth=1, sigma_w=2.0, sigma_b=1.0), 0.5, 2.0)
+    mean = math.sqrt(9.0 / (2 * math.pi))
+    np.testing.assert_allclose(signal.q, [9.0])
+    np.testing.assert_allclose(signal.m1, [0.5 + mean])
+    np.testing.assert_allclose(signal.m2, [2.0 + 2 * 0.5 * mean + 4.5])
+    assert signal.c == pytest.approx(2.0)
+
+
+def test_smooth_activations_become_linear_with_depth():
+    # q = O(1/L) without biases, so c = 1 - O(1/L) for tanh.
+    shallow, deep = (1 - effective_cumulant(ResNet("tanh", depth=L)) for L in (40, 400))
+    assert shallow / deep == pytest.approx(10, rel=0.2)  # and O(1/L^2)
+
+
+def test_ten_thousand_layers_are_followed():
+    signal = propagate(ResNet("relu", depth=10_000))
+    assert len(signal.q) == 10_000
+    assert signal.c == pytest.approx(0.5, rel=1e-13)
+
+
+def test_skip_zero_is_a_plain_network():
+    signal = propagate(ResNet("relu", depth=4, sigma_w=math.sqrt(8.0), skip=0.0), 0.0, 3.0)
+    np.testing.assert_allclose(signal.m2, 3.0, rtol=1e-12)  # He's initialisation keeps m2
+
+
+def test_zero_sigma_w_has_no_cumulant():
+    signal = propagate(ResNet("tanh", depth=3, sigma_w=0.0))
+    assert signal.c == 0.0
+    np.testing.assert_array_equal(signal.m2, 1.0)
+
+
+def test_moments_of_an_image_are_accepted():
+    image = np.linspace(0.0, 1.0, 64)
+    spec = ResNet("gelu", depth=10)
+    assert effective_cumulant(spec, image.mean(), np.mean(image**2)) > 0
+    constant = np.full(10, 0.1)  # rounding puts the mean square below the squared mean
+    assert effective_cumulant(spec, constant.mean(), constant.mean() ** 2 * (1 - 1e-15)) > 0
+
+
+def test_signal_shows_itself_and_becomes_a_table():
+    signal = propagate(ResNet("relu", depth=3))
+    assert repr(signal).startswith("Signal(depth=3, c=0.5, q=")
+    assert [row["layer"] for row in signal.rows()] == [1, 2, 3]
+    assert signal.to_dict()["chi"] == [0.5, 0.5, 0.5]
+    assert isinstance(signal, Signal)
+
+
+def test_specification_prints_as_it_is_written_and_compares():
+    spec = ResNet("gelu", depth=7, sigma_w=0.5, skip=0.9)
+    assert eval(repr(spec)) == spec
+    assert hash(spec) == hash(dataclasses.replace(spec))
+
+
+def test_a_callable_is_examined_once_and_kept():
+    spec = ResNet(activation("leaky_relu", negative_slope=0.1), depth=100)
+    assert f"{effective_cumulant(spec):.4f}" == "0.5050"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"depth": 0}, ValueError, "`depth` is 0; expected an integer >= 1"),
+        ({"depth": 1.5}, TypeError, "`depth` is 1.5"),
+        ({"sigma_w": -1.0}, ValueError, "`sigma_w` is -1.0; .* standard deviation"),
+        ({"sigma_b": math.nan}, ValueError, "`sigma_b` is nan"),
+        ({"sigma_w": "1"}, TypeError, "`sigma_w` is '1'"),
+        ({"skip": math.inf}, ValueError, "`skip` is inf"),
+        ({"activation": "gleu"}, ValueError, "Did you mean 'gelu'"),
+    ],
+)
+def test_bad_specification_is_refused_at_birth(arguments, error, message):
+    with pytest.raises(error, match=message):
+        ResNet(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("m1", "m2", "error", "message"),
+    [
+        (2.0, 1.0, ValueError, r"`m2` is 1.0; expected a mean square >= m1\*\*2 = 4"),
+        (math.nan, 1.0, ValueError, "`m1` is nan"),
+        (0.0, -1.0, ValueError, "`m2` is -1.0"),
+        (0.0, "x", TypeError, "`m2` is 'x'"),
+        (1e200, 1.0, ValueError, "`m2` is 1.0"),
+    ],
+)
+def test_impossible_moments_are_refused(m1, m2, error, message):
+    with pytest.raises(error, match=message):
+        check_moments(m1, m2)
+    with pytest.raises(error, match=message):
+        propagate(ResNet(), m1, m2)
+
+
+@pytest.mark.parametrize(
+    ("spec", "layer"),
+    [
+        (ResNet("linear", depth=1000, skip=2.0), 512),
+        (ResNet("relu", depth=100, sigma_w=1e200), 1),
+        (ResNet("relu", depth=100, sigma_w=1e5), 40),
+    ],
+)
+def test_overflow_names_the_layer(spec, layer):
+    with pytest.raises(OverflowError, match=f"overflows in layer {layer} of {spec.depth}"):
+        propagate(spec)
