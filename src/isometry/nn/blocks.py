@@ -16,19 +16,19 @@ from math import prod
 
 from torch import Tensor, nn
 
-from isometry._checks import suggest
 from isometry._result import Result
 from isometry.nn._branch import branch_vertices, last_parameters, parameter_roles
-from isometry.nn._graph import (
-    ISOMETRIES,
-    LinearPart,
-    Vertex,
-    linear_part,
-    operation,
-    shape_of,
+from isometry.nn._graph import shape_of
+from isometry.nn._names import unique
+from isometry.nn._pieces import (
+    Piece,
+    found_pieces,
+    given_pieces,
+    not_recognised,
+    summary,
+    transitions,
 )
-from isometry.nn._names import join_names, name_block, unique
-from isometry.nn._record import Call, Recording, record
+from isometry.nn._record import Recording, record
 from isometry.nn._segment import Segment
 
 
@@ -71,26 +71,28 @@ class Block(Result):
 
 
 @dataclass(frozen=True)
-class Stream:
-    """The residual stream of a model at one input: blocks, and what else acts on the stream."""
+class Stage:
+    """A run of blocks with nothing between them that acts on the stream: what one law covers."""
 
     blocks: tuple[Block, ...]
-    transitions: tuple[str, ...]
-    """What acts on the stream between the first and the last block, in words."""
     trunk: Segment = field(repr=False)
     """From the first block's input to the last block's output."""
 
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream of a model at one input: its stages, and what lies between them."""
+
+    stages: tuple[Stage, ...]
+    trunk: Segment = field(repr=False)
+    """From the first block's input to the last block's output."""
+    remark: str
+    """What the law of the blocks leaves out, in one sentence; empty where it is all."""
+
     @property
-    def remark(self) -> str:
-        """What the law of the blocks leaves out, in one sentence; empty where it is all."""
-        if not self.transitions:
-            return ""
-        kinds = list(dict.fromkeys(self.transitions))
-        more = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
-        return (
-            f"Between the blocks the stream goes through {', '.join(kinds[:3])}{more}: the law "
-            "describes the runs of blocks in between, not the whole trunk."
-        )
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, from the input on."""
+        return tuple(block for stage in self.stages for block in stage.blocks)
 
 
 def residual_blocks(
@@ -152,89 +154,26 @@ def residual_stream(
     """
     recording = record(model, x, batch_norm)
     cuts = recording.graph.cuts()
-    pieces = _found(recording, cuts) if blocks is None else _given(recording, blocks)
+    pieces = (
+        found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
+    )
     if not pieces:
-        raise ValueError(_not_recognised(recording, cuts))
+        raise ValueError(not_recognised(recording, cuts))
     names = unique(piece.name for piece in pieces)
-    made = tuple(
-        _block(recording, p, i, n) for i, (p, n) in enumerate(zip(pieces, names, strict=True))
-    )
-    place = recording.graph.position
-    first = max((c for c in cuts if place[c] <= place[pieces[0].source]), key=place.__getitem__)
-    final = min((c for c in cuts if place[c] >= place[pieces[-1].target]), key=place.__getitem__)
-    covered = {piece.target for piece in pieces}
-    return Stream(made, _transitions(recording, cuts, covered, first, final), Segment(first, final))
-
-
-@dataclass(frozen=True)
-class _Piece:
-    source: Vertex
-    target: Vertex
-    part: LinearPart
-    name: str
-
-
-def _found(recording: Recording, cuts: list[Vertex]) -> list[_Piece]:
-    """Return the blocks that the additions of the graph show."""
-    graph, pieces = recording.graph, []
-    any_parameter = any(True for v in graph.order for _ in graph.leaves(v))
-    for source, target in pairwise(cuts):
-        part = linear_part(graph, source, target)
-        if not part.skip or not part.heads:
-            continue
-        inside = branch_vertices(graph, part, source, target)
-        if any_parameter and not any(True for v in inside for _ in graph.leaves(v)):
-            continue
-        name = name_block(recording, source, target, set(inside))
-        pieces.append(_Piece(source, target, part, name))
-    return pieces
-
-
-def _given(recording: Recording, blocks: Sequence[str | nn.Module]) -> list[_Piece]:
-    """Return the blocks that the caller names, in the order in which they were computed."""
-    pieces = [_piece(recording, call) for block in blocks for call in _calls(recording, block)]
-    return sorted(pieces, key=lambda piece: recording.graph.position[piece.target])
-
-
-def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
-    if not isinstance(block, (str, nn.Module)):
-        raise TypeError(
-            f"`blocks` contains {block!r}; expected modules of the model or their names."
-        )
-    calls = [c for c in recording.calls if block in (c.name, c.module)]
-    if not calls:
-        shown = block if isinstance(block, str) else type(block).__name__
-        near = suggest(shown, [c.name for c in recording.calls])
-        raise ValueError(
-            f"`blocks` contains {shown!r}, which the model does not call at this input; "
-            f"expected modules of the model or their names.{near}"
-        )
-    return calls
-
-
-def _piece(recording: Recording, call: Call) -> _Piece:
-    """Return a named module as a block: the whole of it, or its branch alone.
-
-    Raises:
-        ValueError: If no input of the module has the size of its output.
-    """
-    graph = recording.graph
-    targets = [v for v in call.outputs if v in graph.position]
-    for target in targets[:1]:
-        sources = [v for v in call.inputs if v in graph.position and v != target]
-        parts = [(v, linear_part(graph, v, target)) for v in sources]
-        same = [(v, p) for v, p in parts if prod(shape_of(v)) == prod(shape_of(target))]
-        for source, part in [(v, p) for v, p in same if p.skip] + same:
-            return _Piece(source, target, part, call.name)
-    raise ValueError(
-        f"`blocks` contains {call.name!r}, whose output is not computed from an input of the same "
-        "size; expected a module that returns a branch or its input plus a branch."
+    made = [_block(recording, p, i, n) for i, (p, n) in enumerate(zip(pieces, names, strict=True))]
+    between = [
+        transitions(recording, cuts, first.end, second.start) for first, second in pairwise(pieces)
+    ]
+    starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
+    return Stream(
+        tuple(_stage(made, pieces, i, j) for i, j in pairwise(starts)),
+        Segment(pieces[0].start, pieces[-1].end),
+        _remark([item for acting in between for item in acting], len(starts) - 1),
     )
 
 
-def _block(recording: Recording, piece: _Piece, index: int, name: str) -> Block:
-    graph = recording.graph
-    inside = branch_vertices(graph, piece.part, piece.source, piece.target)
+def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
+    inside = branch_vertices(recording.graph, piece.part, piece.source, piece.target)
     return Block(
         name=name,
         index=index,
@@ -247,40 +186,15 @@ def _block(recording: Recording, piece: _Piece, index: int, name: str) -> Block:
     )
 
 
-def _transitions(
-    recording: Recording, cuts: list[Vertex], covered: set[Vertex], first: Vertex, final: Vertex
-) -> tuple[str, ...]:
-    """Describe the pieces between the first and the last block that are no block."""
-    graph, found = recording.graph, []
-    between = cuts[cuts.index(first) : cuts.index(final) + 1]
-    for source, target in pairwise(between):
-        if target in covered or operation(target) in ISOMETRIES:
-            continue
-        part = linear_part(graph, source, target)
-        if part.skip is None or part.heads:
-            found.append(_describe(recording, source, target))
-    return tuple(found)
+def _stage(blocks: list[Block], pieces: list[Piece], first: int, stop: int) -> Stage:
+    trunk = Segment(pieces[first].start, pieces[stop - 1].end)
+    return Stage(tuple(blocks[first:stop]), trunk)
 
 
-def _describe(recording: Recording, source: Vertex, target: Vertex) -> str:
-    """Name the operation that ends a piece and the module it belongs to."""
-    inside = set(recording.graph.between(source, target))
-    calls = [c for c in recording.calls if c.name and any(v in inside for v in c.outputs)]
-    where = f" at `{join_names(calls)}`" if calls else ""
-    joined = f" of {len(inside)} operations" if len(inside) > 1 else ""
-    return f"{operation(target)}{joined}{where}"
-
-
-def _not_recognised(recording: Recording, cuts: list[Vertex]) -> str:
-    graph = recording.graph
-    forks = [_describe(recording, s, t) for s, t in pairwise(cuts) if len(graph.between(s, t)) > 1]
-    seen = (
-        f"the paths join again only in {', '.join(forks[:3])}"
-        if forks
-        else f"the {len(cuts) - 1} operations form a plain chain"
-    )
+def _remark(acting: list[tuple[str, str]], stages: int) -> str:
+    if not acting:
+        return ""
     return (
-        f"`model` has no residual block that is recognised: {seen}; expected tensors of the form "
-        "a * input + branch that every path goes through. If it has residual blocks, name them "
-        "with `blocks=`; otherwise measure its spectrum without a prediction."
+        f"Between the blocks the stream goes through {summary(acting)}: the law covers the "
+        f"{stages} stages in between, each alone, and not the trunk."
     )

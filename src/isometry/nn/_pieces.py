@@ -1,0 +1,184 @@
+"""Which stretches of a recorded pass are residual blocks, and what lies between them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+
+from torch import nn
+
+from isometry._checks import suggest
+from isometry.nn._branch import branch_vertices
+from isometry.nn._graph import (
+    ISOMETRIES,
+    LinearPart,
+    Vertex,
+    linear_part,
+    operation,
+    shape_of,
+)
+from isometry.nn._names import join_names, name_block
+from isometry.nn._record import Call, Recording
+
+_WORDS = {
+    "Addmm": "linear map",
+    "Cat": "torch.cat",
+    "Convolution": "convolution",
+    "NativeBatchNorm": "batch norm",
+    "NativeGroupNorm": "group norm",
+    "NativeLayerNorm": "layer norm",
+    "Relu": "ReLU",
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch target = skip * source + branch, and the cuts around it on the stream."""
+
+    source: Vertex
+    target: Vertex
+    part: LinearPart
+    name: str
+    start: Vertex
+    end: Vertex
+
+
+def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
+    """Return the blocks that the additions of the graph show, scalar factors behind included."""
+    graph, pieces = recording.graph, []
+    any_parameter = any(True for v in graph.order for _ in graph.leaves(v))
+    open_end = False
+    for source, target in pairwise(cuts):
+        part = linear_part(graph, source, target)
+        if part.skip and not part.heads and open_end:
+            last = pieces[-1]
+            whole = linear_part(graph, last.source, target)
+            pieces[-1] = replace(last, target=target, end=target, part=whole)
+            continue
+        inside = branch_vertices(graph, part, source, target)
+        parametric = any(True for v in inside for _ in graph.leaves(v)) or not any_parameter
+        open_end = bool(part.skip and part.heads and parametric)
+        if open_end:
+            name = name_block(recording, source, target, set(inside))
+            pieces.append(Piece(source, target, part, name, source, target))
+    return pieces
+
+
+def given_pieces(
+    recording: Recording, cuts: list[Vertex], blocks: Sequence[str | nn.Module]
+) -> list[Piece]:
+    """Return the blocks that the caller names, in the order in which they were computed.
+
+    Raises:
+        TypeError: If an entry is neither a name nor a module.
+        ValueError: If an entry cannot be used, or two of them overlap.
+    """
+    place = recording.graph.position
+    pieces = [_piece(recording, cuts, c) for block in blocks for c in _calls(recording, block)]
+    pieces.sort(key=lambda piece: place[piece.target])
+    for first, second in pairwise(pieces):
+        if place[second.start] < place[first.end]:
+            raise ValueError(
+                f"`blocks` contains {first.name!r} and {second.name!r}, which act on the same "
+                "part of the stream; expected blocks that follow one another. Name the module "
+                "around both."
+            )
+    return pieces
+
+
+def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
+    if not isinstance(block, (str, nn.Module)):
+        raise TypeError(
+            f"`blocks` contains {block!r}; expected modules of the model or their names."
+        )
+    calls = [c for c in recording.calls if block in (c.name, c.module)]
+    if not calls:
+        shown = block if isinstance(block, str) else type(block).__name__
+        near = suggest(shown, [c.name for c in recording.calls])
+        raise ValueError(
+            f"`blocks` contains {shown!r}, which the model does not call at this input; "
+            f"expected modules of the model or their names.{near}"
+        )
+    return calls
+
+
+def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
+    """Return a named module as a block: the whole of it, or its branch alone.
+
+    Raises:
+        ValueError: If no input of the module has the size of its output.
+    """
+    graph, place = recording.graph, recording.graph.position
+    for target in [v for v in call.outputs if v in place][:1]:
+        sources = [v for v in call.inputs if v in place and place[v] < place[target]]
+        same = [v for v in sources if prod(shape_of(v)) == prod(shape_of(target))]
+        parts = [(v, linear_part(graph, v, target)) for v in same]
+        for source, part in [(v, p) for v, p in parts if p.skip] + parts:
+            start = max((c for c in cuts if place[c] <= place[source]), key=place.__getitem__)
+            end = min((c for c in cuts if place[c] >= place[target]), key=place.__getitem__)
+            return Piece(source, target, part, call.name, start, end)
+    raise ValueError(
+        f"`blocks` contains {call.name!r}, whose output is not computed from an input of the same "
+        "size; expected a module that returns a branch or its input plus a branch."
+    )
+
+
+def transitions(
+    recording: Recording, cuts: list[Vertex], source: Vertex, target: Vertex
+) -> list[tuple[str, str]]:
+    """Return (operation, place) of what acts on the stream from one cut to a later one.
+
+    Rearrangements, shifts and factors of 1 are left out.
+    """
+    graph, found = recording.graph, []
+    for first, second in pairwise(cuts[cuts.index(source) : cuts.index(target) + 1]):
+        part = linear_part(graph, first, second)
+        harmless = part.skip == 1.0 and not part.heads
+        if operation(second) not in ISOMETRIES and not harmless:
+            found.append(_describe(recording, first, second))
+    return found
+
+
+def summary(found: Sequence[tuple[str, str]]) -> str:
+    """Return transitions in words: the kinds, how many of each and where the first one is."""
+    count = Counter(kind for kind, _ in found)
+    where = dict(reversed(found))
+    shown = [
+        (f"{n} x {kind}" if n > 1 else kind)
+        + (f" ({'first ' if n > 1 else ''}at `{where[kind]}`)" if where[kind] else "")
+        for kind, n in count.most_common(3)
+    ]
+    return ", ".join(shown) + (f" and {len(count) - 3} other operations" if len(count) > 3 else "")
+
+
+def not_recognised(recording: Recording, cuts: list[Vertex]) -> str:
+    """Return the sentence for a model without a block: what its graph looks like instead."""
+    graph = recording.graph
+    steps = list(pairwise(cuts))
+    forks = [_describe(recording, s, t) for s, t in steps if len(graph.between(s, t)) > 1]
+    seen = (
+        f"where paths from the input split, they join in {summary(forks)}"
+        if forks
+        else f"its {len(steps)} operations form a plain chain"
+    )
+    return (
+        f"`model` has no residual block that is recognised: {seen}; expected tensors of the form "
+        "a * input + branch that every path goes through. If it has residual blocks, name them "
+        "with `blocks=`; otherwise measure its spectrum without a prediction."
+    )
+
+
+def _describe(recording: Recording, source: Vertex, target: Vertex) -> tuple[str, str]:
+    """Name the operation that ends a stretch, and the innermost module that it ends."""
+    inside = set(recording.graph.between(source, target))
+    kind = _WORDS.get(operation(target), operation(target))
+    ending = [c.name for c in recording.calls if target in c.outputs and c.name]
+    if ending:
+        return _joined(kind, len(inside)), max(ending, key=lambda name: name.count("."))
+    calls = [c for c in recording.calls if c.name and any(v in inside for v in c.outputs)]
+    return _joined(kind, len(inside)), join_names(calls)
+
+
+def _joined(kind: str, operations: int) -> str:
+    return f"{kind} of {operations} operations" if operations > 1 else kind
