@@ -41,11 +41,8 @@ class ImageSet(Result):
     """Labelled images, and where they come from.
 
     Attributes:
-        name: What :func:`load_images` calls the set.
-        label: What a table or a figure must call it, e.g. "CIFAR-10 (JPEG copy)".
-        split: "train" or "test".
+        label: What a table or a figure must call the set, e.g. "CIFAR-10 (JPEG copy)".
         source: The folder read, or the package.
-        classes: The name of each label.
         images: Pixels in [0, 1], channels first.
         labels: Indices into ``classes``.
     """
@@ -113,19 +110,16 @@ def load_images(
 
     Args:
         name: "digits", "fashion_mnist", "cifar10" or "cifar10_jpeg".
-        split: "train" or "test". The digits have no official split: the first 1,437 of the 1,797
-            are "train", so that few of their writers are in both.
+        split: "train" or "test"; of the digits, the first 1,437 and the last 360.
         data_dir: Folder looked in before ``$ISOMETRY_DATA`` and the cache.
-        seed: Of the shuffle, always done since a file may be ordered by class; it does not move
-            an image from one split to the other.
-        limit: Keep the first so many after the shuffle; with "cifar10_jpeg" only those are decoded.
+        seed: Of the shuffle inside the split; a file may be ordered by class.
+        limit: Keep at most so many, drawn by ``seed``; a JPEG file left out is not decoded.
 
     Returns:
         Images as float32 in [0, 1], shape ``(n, channels, height, width)``, and int64 labels.
 
     Raises:
-        ValueError: If ``name`` or ``split`` is unknown, a number is out of range, or a file is
-            truncated or corrupt.
+        ValueError: If an argument is unknown or out of range, or a file truncated or corrupt.
         TypeError: If ``seed`` or ``limit`` is not an integer.
         FileNotFoundError: If the files are in none of the folders, or ``data_dir`` is no folder.
         ImportError: If "digits" or "cifar10_jpeg" is asked for without the extra ``experiments``.
@@ -169,9 +163,6 @@ def available(data_dir: str | os.PathLike[str] | None = None) -> list[str]:
     Args:
         data_dir: As in :func:`load_images`.
 
-    Returns:
-        Names for :func:`load_images`.
-
     Raises:
         FileNotFoundError: If ``data_dir`` is no folder.
     """
@@ -184,13 +175,10 @@ def available(data_dir: str | os.PathLike[str] | None = None) -> list[str]:
 
 
 def best_available(data_dir: str | os.PathLike[str] | None = None) -> str:
-    """Name the best image set here: CIFAR-10, its JPEG copy, Fashion-MNIST, digits.
+    """Name the first of :func:`available`, "digits" where nothing was found.
 
     Args:
         data_dir: As in :func:`load_images`.
-
-    Returns:
-        A name for :func:`load_images`; "digits" where nothing was found.
 
     Raises:
         FileNotFoundError: If ``data_dir`` is no folder.
@@ -238,7 +226,7 @@ def standardise(images: Num[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *sh
         images: One image per entry of the first axis.
 
     Returns:
-        An array of the same shape, float32 for float32 and float64 for everything else.
+        The same shape, float32 for float32 and float64 for everything else.
 
     Raises:
         ValueError: If an image is constant or has an entry that is NaN or infinite.
@@ -264,21 +252,19 @@ def embed(
 
     The channels are averaged, the grey image is resampled bilinearly to the smallest square with
     at least ``width`` pixels, its first ``width`` pixels in reading order are kept, and these are
-    standardised. No smoothing precedes a reduction. An image with exactly ``width`` pixels in a
-    square is not resampled.
+    standardised. No smoothing precedes a reduction; a square of the right size stays as it is.
 
     Args:
         image: Shape ``(height, width)`` or ``(channels, height, width)``.
         width: Number of entries wanted, >= 2.
-        upsample: Whether a square larger than the image may be asked for: its new pixels are
-            interpolated and bring no information.
+        upsample: Allow more pixels than the image has; the new ones bring no information.
 
     Returns:
         A float64 vector.
 
     Raises:
-        ValueError: If ``image`` has another number of axes, is constant or not finite, if
-            ``width`` is too small, or if the image is smaller than asked and ``upsample`` is off.
+        ValueError: If ``image`` has another shape, is constant or not finite, or is smaller than
+            asked with ``upsample`` off, or if ``width`` is too small.
         TypeError: If ``width`` is not an integer.
     """
     width = check_integer("width", width, minimum=2)
