@@ -22,6 +22,7 @@ class Activation:
         closed: Closed forms: variances ``q > 0`` to the averages of phi, phi^2, phi', phi'^2.
         panels: Further points between which ``phi`` is well approximated by a polynomial of
             degree 19; they make the quadrature efficient and change nothing else.
+        slope_error: Estimated error of ``dphi`` where that is a numerical derivative.
         source: The callable it was made from, or ``None`` for a named activation.
 
     Notes:
@@ -43,6 +44,7 @@ class Activation:
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     closed: Callable[[Any], tuple[Any, Any, Any, Any]] | None = field(default=None, compare=False)
     panels: tuple[float, ...] = field(default=(), compare=False)
+    slope_error: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
     source: Any = None
 
     def __call__(self, h: Any) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""Averages over a centred Gaussian pre-activation: E f(sqrt(q) z), z ~ N(0, 1).
+r"""Averages over a centred Gaussian pre-activation: :math:`E f(\sqrt{q}\,z)`, z ~ N(0, 1).
 
 Closed forms where an activation has them; otherwise Gauss-Legendre panels that are split at the
 breakpoints and graded from the feature scale of the activation to the width of the Gaussian.
+Activations that are not in the catalogue are integrated at two resolutions until these agree.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,16 +17,18 @@ import numpy as np
 from isometry._checks import check_array, check_real
 from isometry._result import Result
 from isometry._typing import Float
+from isometry.errors import AccuracyWarning
+from isometry.theory import _quadrature
 from isometry.theory._activation import Activation
 from isometry.theory.activations import activation
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
-_NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / (2 * math.sqrt(2 * math.pi))
-_NEAR = np.arange(-14.0, 15.0, 2.0)
-_FAR = np.arange(14.0, 39.0)
-_FAR = np.concatenate((-_FAR[::-1], np.arange(-12.0, 13.0, 2.0), _FAR))
+__all__ = ["GaussianMoments", "gaussian_mean", "gaussian_moments", "gaussian_nodes"]
+
 _TINY = np.finfo(float).tiny
 _ADVICE = "q is a variance, not a standard deviation."
+_PROMISE = 1e-6
+_NAMES = ("E phi", "E phi^2", "E phi'", "E phi'^2")
+_LADDER = np.array(activation("linear").panels)
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,119 @@ class GaussianMoments(Result):
 
 
 def gaussian_moments(act: Any, q: Any) -> GaussianMoments:
-    """Average phi, phi^2, phi' and phi'^2 over h ~ N(0, q).
+    r"""Average phi, phi^2, phi' and phi'^2 over a Gaussian pre-activation.
+
+    Args:
+        act: Activation, or anything :func:`~isometry.theory.activations.activation` accepts.
+        q: Variance of the pre-activation, finite and >= 0; a number or an array. At ``q = 0``
+            the derivative is the limit of a vanishing variance: both sides of h = 0 count half.
+
+    Returns:
+        Floats for a number, arrays of the shape of ``q`` for an array.
 
     Raises:
-        ValueError: If ``q`` is negative, infinite or NaN.
+        TypeError: If ``q`` is not numeric, or ``act`` is nothing an activation is made from.
+        ValueError: If ``q`` is negative, infinite or NaN, if ``act`` is unknown, or if it returns
+            a value that is not finite where the Gaussian has weight.
+        NotImplementedError: If ``act`` is not elementwise.
+
+    Notes:
+        Relative error, measured against 30 digits for q from 1e-8 to 1e8: below 1e-10 for every
+        named activation. For others 1e-6, or an ``AccuracyWarning`` states the estimate.
+
+    Examples:
+        >>> gaussian_moments("relu", 2.0).slope_square
+        0.5
     """
     act = activation(act)
     if isinstance(q, float):
         return GaussianMoments(*_moments(act, check_real("q", q, minimum=0.0, advice=_ADVICE)))
-    variances = check_array("q", q, minimum=0.0)
-    if np.isinf(variances).any():
-        raise ValueError(f"`q` contains inf; expected finite variances >= 0. {_ADVICE}")
+    variances = _variances(q)
     if variances.ndim == 0:
         return GaussianMoments(*_moments(act, float(variances)))
     return GaussianMoments(*_batch(act, variances))
+
+
+def gaussian_mean(
+    f: Callable[[np.ndarray], np.ndarray], q: Any, *, breakpoints: Iterable[float] = ()
+) -> Any:
+    """Average ``f`` over a centred Gaussian of variance ``q``.
+
+    Args:
+        f: Elementwise function; called on one-dimensional arrays of pre-activations.
+        q: Variance, finite and >= 0; a number or an array.
+        breakpoints: Kinks and jumps of ``f``; unlisted ones are found by bisection.
+
+    Returns:
+        A float for a number, an array of the shape of ``q`` for an array.
+
+    Raises:
+        TypeError: If ``q`` is not numeric.
+        ValueError: If ``q`` is negative, infinite or NaN, or if ``f`` changes the shape or returns
+            a value that is not finite.
+
+    Notes:
+        Warns with ``AccuracyWarning`` where two resolutions differ by more than 1e-6. A feature
+        much narrower than the panels (1/20 of sqrt(q), or of h) is only seen as a breakpoint.
+
+    Examples:
+        >>> round(gaussian_mean(np.square, 4.0), 12)
+        4.0
+    """
+    variances = _variances(q)
+    points = np.concatenate((np.asarray(tuple(breakpoints), dtype=float), _LADDER))
+    rows = _finite_rows(lambda h: (f(h),), "f")
+    means = np.empty(variances.shape)
+    for where, value in np.ndenumerate(variances):
+        if value == 0:
+            means[where] = rows(np.zeros(1))[0, 0]
+            continue
+        average = _quadrature.adapt(rows, math.sqrt(value), points)
+        _warn("f", value, ("E f",), average, average.error)
+        means[where] = average.value[0]
+    return float(means) if means.ndim == 0 else means
+
+
+def gaussian_nodes(
+    q: float, breakpoints: Iterable[float] | Activation = ()
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return nodes and weights for averages over h ~ N(0, q).
+
+    Args:
+        q: Variance, finite and >= 0.
+        breakpoints: Kinks and jumps of the function to be averaged, or the activation whose own
+            they are.
+
+    Returns:
+        Nodes ``h`` in ascending order and probability weights that sum to 1. At ``q = 0`` two
+        nodes stand for the two sides of h = 0.
+
+    Raises:
+        TypeError: If ``q`` is not a number.
+        ValueError: If ``q`` is negative, infinite or NaN.
+
+    Examples:
+        >>> h, weights = gaussian_nodes(1.0, (0.0,))
+        >>> round(float(weights @ (h > 0)), 12)
+        0.5
+    """
+    q = check_real("q", q, minimum=0.0, advice=_ADVICE)
+    if q == 0:
+        return np.array([-_TINY, _TINY]), np.array([0.5, 0.5])
+    if isinstance(breakpoints, Activation):
+        points = _points(breakpoints)
+    else:
+        points = np.concatenate((np.asarray(tuple(breakpoints), dtype=float), _LADDER))
+    sigma = math.sqrt(q)
+    z, weights = _quadrature.rule(_quadrature.edges(points / sigma, _quadrature.NEAR))
+    return sigma * z, weights / weights.sum()
+
+
+def _variances(q: Any) -> np.ndarray:
+    variances = check_array("q", q, minimum=0.0)
+    if np.isinf(variances).any():
+        raise ValueError(f"`q` contains inf; expected finite numbers >= 0. {_ADVICE}")
+    return variances
 
 
 def _batch(act: Activation, q: np.ndarray) -> np.ndarray:
@@ -70,91 +173,112 @@ def _batch(act: Activation, q: np.ndarray) -> np.ndarray:
     return table[:, where].reshape((4, *q.shape))
 
 
-def _moments(act: Activation, q: float) -> tuple[float, float, float, float]:
+def _moments(act: Activation, q: float) -> tuple[float, ...]:
     """Return the four averages for one variance."""
     if q == 0:
         return _at_zero(act)
     if act.closed is not None:
-        mean, square, slope, slope_square = act.closed(q)
-        return float(mean), float(square), float(slope), float(slope_square)
-    sums, tail = _integrate(act, q, _NEAR)
-    if tail:
-        sums, _ = _integrate(act, q, _FAR)
-    return sums
+        return tuple(float(value) for value in act.closed(q))
+    if act.source is not None or not act.panels:
+        return _verified(act, q)
+    sums, tail = _integrate(act, q, _quadrature.NEAR)
+    return _integrate(act, q, _quadrature.FAR)[0] if tail else sums
 
 
-def _at_zero(act: Activation) -> tuple[float, float, float, float]:
-    """Return the limit of a vanishing variance: both sides of h = 0 count half."""
+def _at_zero(act: Activation) -> tuple[float, ...]:
     value = float(act.phi(np.zeros(1))[0])
     left, right = act.dphi(np.array([-_TINY, _TINY]))
     return value, value * value, float(left + right) / 2, float(left**2 + right**2) / 2
 
 
-def _integrate(
-    act: Activation, q: float, grid: np.ndarray
-) -> tuple[tuple[float, float, float, float], bool]:
+def _integrate(act: Activation, q: float, grid: np.ndarray) -> tuple[tuple[float, ...], bool]:
     """Return the four averages on the given z panels, and whether the tails still matter."""
     sigma = math.sqrt(q)
-    z, weights = _rule(_edges(_points(act) / sigma, grid, half=act.odd))
+    z, weights = _quadrature.rule(_quadrature.edges(_points(act) / sigma, grid, half=act.odd))
     h = sigma * z
     phi, dphi = act.phi(h), act.dphi(h)
-    weighted = weights * phi
-    square = float(weighted @ phi)
-    slope = weights * dphi
-    n = _NODES.size
-    tail = float(weighted[:n] @ phi[:n] * (not act.odd) + weighted[-n:] @ phi[-n:])
-    tail += float(slope[:n] @ dphi[:n] * (not act.odd) + slope[-n:] @ dphi[-n:])
-    slope_square = float(slope @ dphi)
-    factor = 2.0 if act.odd else 1.0
-    mean = 0.0 if act.odd else float(weighted.sum())
-    important = square == 0 or tail > 1e-17 * min(square, slope_square)
-    sums = (mean, factor * square, factor * float(slope.sum()), factor * slope_square)
-    return sums, important
+    weighted, slope = weights * phi, weights * dphi
+    square, slope_square = float(weighted @ phi), float(slope @ dphi)
+    n = _quadrature.NODES
+    tail = float(weighted[-n:] @ phi[-n:] + slope[-n:] @ dphi[-n:])
+    if act.odd:
+        sums = (0.0, 2 * square, 2 * float(slope.sum()), 2 * slope_square)
+    else:
+        tail += float(weighted[:n] @ phi[:n] + slope[:n] @ dphi[:n])
+        sums = (float(weighted.sum()), square, float(slope.sum()), slope_square)
+    return sums, tail >= 1e-17 * min(square, slope_square)
 
 
 @lru_cache(maxsize=64)
 def _points(act: Activation) -> np.ndarray:
     """Return the panel edges of an activation in h."""
-    return np.array(act.breakpoints + act.panels)
+    return np.array(sorted({*act.breakpoints, *(act.panels or _LADDER.tolist())}))
 
 
-def _edges(points: np.ndarray, grid: np.ndarray, *, half: bool = False) -> np.ndarray:
-    """Return the sorted panel edges in z: the grid's and those points that lie within it."""
-    low, high = (0.0 if half else grid[0]), grid[-1]
-    inside = points[(points > low) & (points < high)]
-    return np.unique(np.concatenate((grid[grid >= low], inside)))
+def _verified(act: Activation, q: float) -> tuple[float, ...]:
+    """Return the four averages of an activation from outside the catalogue."""
+
+    def moments(h: np.ndarray) -> tuple[np.ndarray, ...]:
+        phi, dphi = act.phi(h), act.dphi(h)
+        return phi, phi * phi, dphi, dphi * dphi
+
+    sigma, points = math.sqrt(q), _points(act)
+    rows = _finite_rows(moments, act.name)
+    average = _quadrature.adapt(rows, sigma, points, half=act.odd)
+    error = average.error.copy()
+    if act.slope_error is not None:
+        z, weights = _quadrature.rule(_quadrature.edges(points / sigma, _quadrature.NEAR))
+        inexact = weights * act.slope_error(sigma * z)
+        inexact = inexact[weights > 1e-20]
+        error[2] += inexact.sum()
+        error[3] += 2 * (inexact * np.abs(act.dphi(sigma * z[weights > 1e-20]))).sum()
+    if act.odd:
+        error[0] = 0.0
+    average.size[2:] += math.sqrt(average.size[1] / q), average.size[1] / q
+    _warn(act.name, q, _NAMES, average, error)
+    mean, square, slope, slope_square = average.value.tolist()
+    if act.odd:
+        return 0.0, 2 * square, 2 * slope, 2 * slope_square
+    return mean, square, slope, slope_square
 
 
-def _rule(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes in z and Gaussian weights of the composite Gauss-Legendre rule."""
-    width = np.diff(edges)[:, None]
-    z = (edges[:-1, None] + width * _NODES).ravel()
-    return z, (width * _WEIGHTS).ravel() * np.exp(-z * z / 2)
+def _finite_rows(
+    f: Callable[[np.ndarray], tuple[np.ndarray, ...]], name: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    def rows(h: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            values = tuple(np.asarray(row, dtype=np.float64) for row in f(h))
+        if any(row.shape != h.shape for row in values):
+            raise ValueError(
+                f"`{name}` returns shape {values[0].shape} for an input of shape {h.shape}; "
+                "expected an elementwise function."
+            )
+        stack = np.stack(values)
+        bad = ~np.isfinite(stack).all(axis=0)
+        if bad.any():
+            raise ValueError(
+                f"`{name}` or its square or derivative is not finite at h = {h[bad][0]:g}, where "
+                "the Gaussian still has weight; expected finite numbers, so use a smaller q."
+            )
+        return stack
+
+    return rows
 
 
-def gaussian_nodes(
-    q: float, breakpoints: Iterable[float] = ()
-) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return nodes in h and probability weights for averages over h ~ N(0, q)."""
-    q = check_real("q", q, minimum=0.0, advice=_ADVICE)
-    points = np.asarray(tuple(breakpoints), dtype=float)
-    if q == 0:
-        return np.array([-_TINY, _TINY]), np.array([0.5, 0.5])
-    sigma = math.sqrt(q)
-    z, weights = _rule(_edges(np.concatenate((points, _LADDER)) / sigma, _NEAR))
-    return sigma * z, weights / weights.sum()
-
-
-_LADDER = np.array(activation("linear").panels)
-
-
-def gaussian_mean(
-    f: Callable[[np.ndarray], np.ndarray], q: Any, *, breakpoints: Iterable[float] = ()
-) -> Any:
-    """Average ``f`` over a centred Gaussian of variance ``q``."""
-    variances = check_array("q", q, minimum=0.0)
-    points = tuple(breakpoints)
-    means = [
-        weights @ f(h) for h, weights in (gaussian_nodes(float(v), points) for v in variances.flat)
-    ]
-    return float(means[0]) if variances.ndim == 0 else np.reshape(means, variances.shape)
+def _warn(
+    name: str,
+    q: float,
+    labels: tuple[str, ...],
+    average: _quadrature.Average,
+    error: np.ndarray,
+) -> None:
+    relative = error / np.maximum(np.abs(average.value), 1e-6 * average.size + _TINY)
+    worst = int(np.argmax(relative))
+    if relative[worst] > _PROMISE:
+        warnings.warn(
+            f"`{name}`: {labels[worst]} at q = {q:g} has an estimated relative error of "
+            f"{relative[worst]:.1g}, more than {_PROMISE:g}; pass its kinks and narrow features "
+            "as `breakpoints`.",
+            AccuracyWarning,
+            stacklevel=3,
+        )
