@@ -232,11 +232,12 @@ def standardise(images: Num[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *sh
         ValueError: If an image is constant or has an entry that is NaN or infinite.
     """
     axes = tuple(range(1, images.ndim))
-    mean = images.mean(axis=axes, keepdims=True, dtype=np.float64)
-    variance = images.var(axis=axes, keepdims=True, dtype=np.float64)
-    bad = ~(variance > 1e-12 * mean**2)  # also true for NaN
-    if bad.any() or not np.isfinite(variance).all():
-        index = int(np.argmax(bad | ~np.isfinite(variance)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean = images.mean(axis=axes, keepdims=True, dtype=np.float64)
+        variance = images.var(axis=axes, keepdims=True, dtype=np.float64)
+        good = np.isfinite(variance) & (variance > 1e-12 * mean**2)
+    if not good.all():
+        index = int(np.argmin(good))
         raise ValueError(
             f"`images` has no finite, positive variance at index {index}; expected images that "
             "are finite and not constant. Leave that image out."
@@ -248,7 +249,7 @@ def standardise(images: Num[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *sh
 def embed(
     image: Num[np.ndarray, "*shape"], width: int, *, upsample: bool = True
 ) -> Float[np.ndarray, "{width}"]:
-    """Turn an image into a network's input: ``width`` entries, mean 0 and mean square 1.
+    """Return an image as a network's input: a float64 vector, mean 0 and mean square 1.
 
     The channels are averaged, the grey image is resampled bilinearly to the smallest square with
     at least ``width`` pixels, its first ``width`` pixels in reading order are kept, and these are
@@ -258,9 +259,6 @@ def embed(
         image: Shape ``(height, width)`` or ``(channels, height, width)``.
         width: Number of entries wanted, >= 2.
         upsample: Allow more pixels than the image has; the new ones bring no information.
-
-    Returns:
-        A float64 vector.
 
     Raises:
         ValueError: If ``image`` has another shape, is constant or not finite, or is smaller than
