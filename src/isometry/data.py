@@ -1,8 +1,7 @@
 """Image sets without torchvision: digits, Fashion-MNIST, CIFAR-10, as NumPy arrays.
 
-Digits come with scikit-learn; the others are read from files, looked for in ``data_dir``,
-``$ISOMETRY_DATA`` and the cache. Nothing is downloaded unless :func:`download_cifar10` is called,
-and no file is trusted before its digest is checked, but for the JPEG copy, which has none.
+Digits come with scikit-learn; the others are files in ``data_dir``, ``$ISOMETRY_DATA`` or the cache,
+checked by digest but for the JPEG copy, which has none. Only :func:`download_cifar10` downloads.
 """
 
 import dataclasses
