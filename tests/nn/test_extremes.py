@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from cases_matrices import PRODUCT, operator, seeded
 
+from cases_matrices import PRODUCT, operator, seeded
 from isometry.errors import ConvergenceError
 from isometry.nn.extremes import largest_singular_values, smallest_singular_values
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 
+from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 from isometry.errors import AccuracyWarning
 from isometry.nn.spectrum import estimate_seconds, singular_spectrum
 from isometry.theory.comparison import Spectrum, compare

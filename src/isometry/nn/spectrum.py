@@ -76,9 +76,10 @@ def singular_spectrum(
         1e-4 of its largest goes through singular values instead.
 
         Lanczos, measured on products of N = 2000, float32, 8 probes, 60 products, against the dense
-        spectrum: largest error of the cdf 0.008 at c = 0.1 and at c = 1. It resolves s only to about
-        ``s_max * pi / (2 num_matvecs)`` near zero: at c = 4 the same error is 0.20, and it warns. Singular values all probes have converged to
-        are nodes of weight 1/min(n_out, n_in) exactly, so an outlier never smears the bulk.
+        spectrum: largest error of the cdf 0.008 at c = 0.1 and at c = 1. Near zero it resolves s
+        only to about ``s_max * pi / (2 num_matvecs)``: at c = 4 the same error is 0.20, and it
+        warns. Singular values all probes have converged to are nodes of weight
+        1/min(n_out, n_in) exactly, so an outlier never smears the bulk.
     """
     if check_method(J, method) == "dense":
         return _dense_spectrum(J)
