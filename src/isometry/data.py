@@ -1,7 +1,7 @@
 """Image sets without torchvision: digits, Fashion-MNIST, CIFAR-10, as NumPy arrays.
 
-Digits come with scikit-learn; the others are files in ``data_dir``, ``$ISOMETRY_DATA`` or the cache,
-checked by digest but for the JPEG copy, which has none. Only :func:`download_cifar10` downloads.
+Digits come with scikit-learn; the others are files in ``data_dir``, ``$ISOMETRY_DATA`` or the
+cache, checked by digest but for the JPEG copy, which has none. Nothing downloads unasked.
 """
 
 import dataclasses
