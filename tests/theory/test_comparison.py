@@ -1,0 +1,254 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from isometry.theory.comparison import Comparison, Spectrum, compare, ks_tolerance
+from isometry.theory.ensembles import residual_product, squared_singular_values
+from isometry.theory.laws import SingularValueLaw, UniversalLaw
+
+LAW = UniversalLaw(c=1.0)
+
+
+def _exact(size=500, law=LAW):
+    return law.icdf((np.arange(size) + 0.5) / size)
+
+
+@pytest.fixture(scope="module")
+def matrix_400():
+    J = residual_product(400, 60, c=1.0, rng=np.random.default_rng(0))
+    return Spectrum(squared_singular_values(J))
+
+
+def test_ten_percent_wrong_c_is_rejected_and_the_right_one_is_not(matrix_400):
+    right = compare(matrix_400, LAW)
+    assert right.consistent
+    assert right.ks < 0.02
+    for wrong in (0.9, 1.1):
+        found = compare(matrix_400, UniversalLaw(c=wrong))
+        assert not found.consistent
+        assert found.ks > 2 * right.ks
+        assert not len(found.outliers)
+
+
+def test_tolerance_of_ks_holds_for_matrices_of_the_law():
+    # 20 matrices: N * KS was at most 3.1 in 40 draws at this size; 6 is allowed.
+    for seed in range(20):
+        J = residual_product(100, 40, c=1.0, rng=np.random.default_rng(seed))
+        assert compare(Spectrum(squared_singular_values(J)), LAW).consistent
+    assert ks_tolerance(100) == 0.06
+
+
+def test_ks_is_that_of_scipy():
+    values = LAW.sample(200, rng=np.random.default_rng(1))
+    expected = stats.kstest(values, LAW.cdf).statistic
+    assert compare(Spectrum(values), LAW).ks_all == pytest.approx(expected, rel=1e-6)
+
+
+def test_exact_quantiles_are_at_the_resolution():
+    found = compare(Spectrum(_exact()), LAW)
+    assert found.ks == pytest.approx(1 / 1000, rel=1e-4)
+    assert found.resolution == pytest.approx(1 / 1000)
+    assert found.wasserstein_log < 4e-3  # the quantiles vary within each of the steps
+
+
+def test_wasserstein_of_a_scaled_law_is_the_log_of_the_scale():
+    found = compare(Spectrum(2.0 * _exact()), LAW)
+    assert found.wasserstein_log == pytest.approx(math.log(2.0), rel=2e-3)
+
+
+def test_wasserstein_agrees_with_scipy():
+    other = UniversalLaw(c=1.3)
+    fine = np.log(other.icdf((np.arange(20_000) + 0.5) / 20_000))
+    expected = stats.wasserstein_distance(np.log(_exact()), fine)
+    assert compare(Spectrum(_exact()), other).wasserstein_log == pytest.approx(expected, rel=2e-3)
+
+
+def test_edges_are_those_of_the_law_and_of_the_bulk():
+    values = _exact()
+    found = compare(Spectrum(values), LAW)
+    assert found.edges == LAW.support()
+    assert found.measured_edges == (values[0], values[-1])
+
+
+@pytest.mark.parametrize("place", [8.0, 30.0])
+def test_a_value_beyond_the_edge_is_reported_apart(place):
+    top = place**2 if place > 8 else 3 * LAW.support()[1]
+    found = compare(Spectrum(np.append(_exact(), top)), LAW)
+    np.testing.assert_array_equal(found.outliers, [top])
+    np.testing.assert_allclose(found.outliers_s, [math.sqrt(top)])
+    assert found.measured_edges[1] < LAW.support()[1]
+    assert found.ks < found.ks_all
+
+
+def test_values_below_the_bulk_are_reported_apart():
+    found = compare(Spectrum(np.append(_exact(), [1e-4, 2e-4, 5e3])), LAW)
+    np.testing.assert_array_equal(found.outliers, [1e-4, 2e-4, 5e3])
+
+
+def test_several_outliers_far_apart_are_all_found():
+    found = compare(Spectrum(np.append(_exact(), [100.0, 1e3, 1e5])), LAW)
+    np.testing.assert_array_equal(found.outliers, [100.0, 1e3, 1e5])
+
+
+def test_a_wrong_law_makes_no_outliers():
+    found = compare(Spectrum(_exact()), UniversalLaw(c=0.3))
+    assert not len(found.outliers)
+    assert found.ks > 0.1
+
+
+def test_random_matrices_of_the_law_have_no_outliers():
+    for seed in range(20):
+        J = residual_product(60, 40, c=1.0, rng=np.random.default_rng(seed))
+        assert not len(compare(Spectrum(squared_singular_values(J)), LAW).outliers)
+
+
+def test_two_outliers_among_ten_values_are_not_a_fraction_to_ignore():
+    values = np.concatenate([_exact(8), [1e3, 1e4]])
+    assert not len(compare(Spectrum(values), LAW).outliers)
+
+
+def test_weighted_nodes_stand_for_the_whole_spectrum():
+    full = _exact(4000)
+    nodes, weights = full.reshape(40, 100).mean(axis=1), np.full(40, 1 / 40)
+    found = compare(Spectrum(nodes, weights, dimension=4000), LAW)
+    assert found.dimension == 4000
+    assert found.resolution == pytest.approx(1 / 80)
+    assert found.ks < 0.03
+    assert found.consistent
+
+
+def test_weighted_outlier_of_tiny_weight_is_found():
+    values = np.append(_exact(100), 400.0)
+    weights = np.append(np.full(100, 0.999 / 100), 0.001)
+    found = compare(Spectrum(values, weights, dimension=1000), LAW)
+    np.testing.assert_array_equal(found.outliers, [400.0])
+    assert found.ks == pytest.approx(1 / 200, rel=1e-3)
+
+
+def test_weights_equal_repetition():
+    values = np.array([0.5, 1.0, 3.0])
+    weighted = compare(Spectrum(values, np.array([0.25, 0.5, 0.25]), dimension=4), LAW)
+    repeated = compare(Spectrum(np.array([0.5, 1.0, 1.0, 3.0])), LAW)
+    assert weighted.ks == pytest.approx(repeated.ks, rel=1e-6)
+    assert weighted.wasserstein_log == pytest.approx(repeated.wasserstein_log, rel=1e-2)
+
+
+def test_vanishing_values_do_not_break_the_logarithms():
+    few = compare(Spectrum(np.append(_exact(), np.zeros(3))), LAW)
+    assert few.vanishing == pytest.approx(3 / 503)
+    assert len(few.outliers) == 3
+    assert few.ks < 0.002
+    many = compare(Spectrum(np.append(_exact(), np.zeros(500))), LAW)
+    assert many.vanishing == pytest.approx(0.5)
+    assert many.ks == pytest.approx(0.5, abs=0.01)
+    assert many.wasserstein_log < 0.01
+    assert many.measured_edges[0] > 0
+
+
+def test_mostly_vanishing_spectrum_keeps_what_is_left_as_bulk():
+    found = compare(Spectrum(np.append(np.zeros(97), [1.0, 2.0, 1e4])), LAW)
+    assert found.measured_edges == (1.0, 1e4)
+    assert math.isfinite(found.wasserstein_log)
+
+
+def test_point_mass_is_matched_up_to_rounding():
+    values = 1 + 1e-15 * np.arange(-5.0, 6.0)
+    found = compare(Spectrum(values), UniversalLaw(c=0.0))
+    assert found.ks < 1e-12
+    assert not len(found.outliers)
+    assert compare(Spectrum(np.append(values, 2.0)), UniversalLaw(c=0.0)).outliers_s == [2**0.5]
+
+
+def test_single_value_is_compared():
+    assert compare(Spectrum([1.0]), LAW).ks == pytest.approx(0.5)
+
+
+def test_spectrum_sorts_its_values_with_their_companions():
+    spectrum = Spectrum([3.0, 1.0, 2.0], [0.5, 0.2, 0.3], [0.03, 0.01, 0.02])
+    np.testing.assert_array_equal(spectrum.values, [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(spectrum.weights, [0.2, 0.3, 0.5])
+    np.testing.assert_array_equal(spectrum.standard_error, [0.01, 0.02, 0.03])
+
+
+def test_spectrum_answers_in_lam_and_in_s():
+    spectrum = Spectrum([1.0, 4.0, 16.0, 64.0], provenance="by hand")
+    np.testing.assert_array_equal(spectrum.cdf([0.5, 1.0, 20.0, 64.0]), [0.0, 0.25, 0.75, 1.0])
+    np.testing.assert_array_equal(spectrum.quantile([0.0, 0.25, 0.26, 1.0]), [1.0, 1.0, 4.0, 64.0])
+    np.testing.assert_array_equal(spectrum.singular_values(), [1.0, 2.0, 4.0, 8.0])
+    assert spectrum.condition_number() == 8.0
+    assert repr(spectrum) == "Spectrum(4 values of lam in [1, 64], by hand)"
+    assert Spectrum([0.0, 1.0]).condition_number() == math.inf
+
+
+def test_dimension_counts_values_or_even_weights():
+    assert Spectrum([1.0, 2.0, 3.0]).dimension == 3
+    assert Spectrum([1.0, 2.0, 3.0], [0.5, 0.5, 0.0]).dimension == 2
+    assert Spectrum([1.0], dimension=70).dimension == 70
+
+
+def test_spectrum_of_a_matrix_is_that_of_its_gram_matrix():
+    J = np.random.default_rng(3).standard_normal((5, 9))
+    spectrum = Spectrum.from_matrix(J)
+    np.testing.assert_allclose(spectrum.values, np.linalg.eigvalsh(J @ J.T), rtol=1e-12)
+    assert spectrum.provenance == "dense"
+
+
+def test_results_become_plain_data():
+    found = compare(Spectrum(_exact(20)), LAW)
+    assert isinstance(found, Comparison)
+    assert found.to_dict()["outliers"] == []
+    (row,) = found.rows()
+    assert row["consistent"] is True
+    assert Spectrum([1.0]).to_dict()["weights"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([],), ValueError, r"`values` has shape \(0,\)"),
+        (([[1.0]],), ValueError, r"`values` has shape \(1, 1\)"),
+        (([-1.0],), ValueError, "`values` contains -1"),
+        (([math.nan],), ValueError, "`values` contains NaN"),
+        (([math.inf],), ValueError, "`values` contains inf"),
+        ((["a"],), TypeError, "`values` has dtype"),
+        (([1.0], [0.5, 0.5]), ValueError, r"`weights` has shape \(2,\); expected \(1,\)"),
+        (([1.0, 2.0], [0.5, 0.4]), ValueError, "`weights` sum to 0.9"),
+        (([1.0, 2.0], [1.5, -0.5]), ValueError, "`weights` contains -0.5"),
+        (([1.0, 2.0], None, [0.1]), ValueError, "`standard_error` has shape"),
+        (([1.0], None, None, "x", -2), ValueError, "`dimension` is -2"),
+        (([1.0], None, None, "x", 2.5), TypeError, "`dimension` is 2.5"),
+    ],
+)
+def test_bad_spectrum_is_refused_at_birth(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Spectrum(*arguments)
+
+
+def test_quantile_levels_are_probabilities():
+    with pytest.raises(ValueError, match="`p` contains 2"):
+        Spectrum([1.0]).quantile(2.0)
+
+
+@pytest.mark.parametrize("J", [np.ones(3), np.empty((0, 2)), np.full((2, 2), np.inf)])
+def test_spectrum_of_no_finite_matrix_is_refused(J):
+    with pytest.raises(ValueError, match="`J` has shape"):
+        Spectrum.from_matrix(J)
+
+
+def test_only_a_spectrum_and_a_law_of_lam_are_compared():
+    with pytest.raises(TypeError, match="spectrum"):
+        compare(np.ones(3), LAW)
+    with pytest.raises(TypeError, match="law"):
+        compare(Spectrum([1.0]), 1.0)
+    with pytest.raises(TypeError, match="`law` is a SingularValueLaw; expected a law of lam"):
+        compare(Spectrum([1.0]), SingularValueLaw(LAW))
+    with pytest.raises(ValueError, match="`spectrum` has only zeros"):
+        compare(Spectrum([0.0, 0.0]), LAW)
+
+
+@pytest.mark.parametrize(("size", "error"), [(0, ValueError), (2.5, TypeError)])
+def test_tolerance_needs_a_number_of_values(size, error):
+    with pytest.raises(error, match="`dimension`"):
+        ks_tolerance(size)
