@@ -16,9 +16,10 @@ from scipy.optimize import brentq
 
 from isometry._checks import check_real
 from isometry._typing import Float, Real
+from isometry.theory import laws
 from isometry.theory.activations import Activation, activation
 from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
-from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
+from isometry.theory.laws import UniversalLaw
 from isometry.theory.propagation import ResNet, check_moments, effective_cumulant, propagate
 
 _STEP = math.sqrt(2.0)  # of the scan in sigma_w
@@ -191,7 +192,7 @@ def jacobian_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
     return UniversalLaw(c=c, scale=math.exp(log_scale))
 
 
-def finite_depth_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
+def finite_depth_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> "laws.FiniteDepthLaw":
     """Return the law of the squared singular values at this depth, in the wide limit.
 
     Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
@@ -220,7 +221,7 @@ def finite_depth_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDept
     most = max(len(d) for d, _ in rules.values())
     rows = [_pad(*rules[q], most) for q in signal.q.tolist()]
     d = variance * np.array([row[0] for row in rows])
-    return FiniteDepthLaw(d=d, weights=np.array([row[1] for row in rows]), skip=spec.skip)
+    return laws.FiniteDepthLaw(d=d, weights=np.array([row[1] for row in rows]), skip=spec.skip)
 
 
 _resolve = activation  # the public functions have an argument of that name
