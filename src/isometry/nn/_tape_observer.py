@@ -1,0 +1,89 @@
+"""Watch the aten calls of a function: what they write to, and put it back afterwards."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+class NotRecordable(RuntimeError):  # noqa: N818
+    """The tape has no exact route for this function; the message says which step stopped it."""
+
+
+class FusedRecurrence(NotRecordable):
+    """A fused recurrent layer was met; its plain ops can be recorded instead."""
+
+
+class Observer(TorchDispatchMode):
+    """See every aten call; the base class would import the compiler for its own sake."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class WriteGuard(Observer):
+    """Put back every tensor from outside that the function writes to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside: dict[int, torch.UntypedStorage] = {}
+        self.saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        check_deterministic(func)
+        for value in written(func, args, kwargs or {}):
+            self.save(value)
+        result = func(*args, **(kwargs or {}))
+        self.adopt(result, args)
+        return result
+
+    def save(self, value: Tensor) -> None:
+        """Remember the content of memory that was there before the recording."""
+        storage = value.untyped_storage()
+        if storage._cdata not in self.inside and storage._cdata not in self.saved:
+            self.saved[storage._cdata] = (storage, storage.clone())
+
+    def adopt(self, result: Any, args: Any) -> None:
+        """Note the memory that an op allocated."""
+        known = {x.untyped_storage()._cdata for x in tree_leaves(args) if isinstance(x, Tensor)}
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor) and value.untyped_storage()._cdata not in known:
+                storage = value.untyped_storage()
+                self.inside[storage._cdata] = storage
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        for storage, content in self.saved.values():
+            storage.copy_(content, False)
+
+
+def bound(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    arguments = func._schema.arguments
+    named = dict(zip([a.name for a in arguments if not a.kwarg_only], args, strict=False))
+    return {a.name: a.default_value for a in arguments} | named | kwargs
+
+
+def written(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors that the op writes to; batch norm's schema hides its statistics."""
+    operands = bound(func, args, kwargs)
+    names = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
+    if "batch_norm" in func.overloadpacket.__name__:
+        names += ["running_mean", "running_var"]
+    return [x for name in names for x in tree_leaves(operands.get(name)) if isinstance(x, Tensor)]
+
+
+def check_deterministic(func: OpOverload) -> None:
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        raise NotRecordable(f"{func} draws random numbers")
+
+
+class Through(Observer):
+    """Let every op pass: autograd works again inside a handler that runs under this mode."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
