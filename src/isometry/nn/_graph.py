@@ -156,7 +156,7 @@ def _scalar(node: Any, name: str) -> float | None:
         return None
     if isinstance(value, Tensor):
         return float(value.detach()) if value.numel() == 1 and not value.is_complex() else None
-    return value if isinstance(value, (int, float)) else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def factor(graph: Graph, vertex: Vertex, index: int, source: Vertex) -> float | None:
@@ -202,7 +202,7 @@ def linear_part(graph: Graph, source: Vertex, target: Vertex) -> LinearPart:
         if vertex not in weight:
             continue
         arguments = graph.inputs(vertex)
-        factors = [factor(graph, vertex, i, v) for i, v in arguments]
+        factors = [factor(graph, vertex, i, source) for i, _ in arguments]
         known = [f for f in factors if f is not None]
         if len(known) < len(arguments):
             heads.append(vertex)

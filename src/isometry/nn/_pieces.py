@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
@@ -47,22 +47,27 @@ class Piece:
 def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
     """Return the blocks that the additions of the graph show, scalar factors behind included."""
     graph, pieces = recording.graph, []
-    any_parameter = any(True for v in graph.order for _ in graph.leaves(v))
+    any_parameter = any(True for v in graph.order[1:] for _ in graph.leaves(v))
     open_end = False
     for source, target in pairwise(cuts):
         part = linear_part(graph, source, target)
         if part.skip and not part.heads and open_end:
             last = pieces[-1]
-            whole = linear_part(graph, last.source, target)
-            pieces[-1] = replace(last, target=target, end=target, part=whole)
+            pieces[-1] = _found_piece(recording, last.source, target)
             continue
         inside = branch_vertices(graph, part, source, target)
         parametric = any(True for v in inside for _ in graph.leaves(v)) or not any_parameter
         open_end = bool(part.skip and part.heads and parametric)
         if open_end:
-            name = name_block(recording, source, target, set(inside))
-            pieces.append(Piece(source, target, part, name, source, target))
+            pieces.append(_found_piece(recording, source, target))
     return pieces
+
+
+def _found_piece(recording: Recording, source: Vertex, target: Vertex) -> Piece:
+    part = linear_part(recording.graph, source, target)
+    inside = branch_vertices(recording.graph, part, source, target)
+    name = name_block(recording, source, target, set(inside))
+    return Piece(source, target, part, name, source, target)
 
 
 def given_pieces(
@@ -71,7 +76,6 @@ def given_pieces(
     """Return the blocks that the caller names, in the order in which they were computed.
 
     Raises:
-        TypeError: If an entry is neither a name nor a module.
         ValueError: If an entry cannot be used, or two of them overlap.
     """
     place = recording.graph.position
@@ -88,10 +92,6 @@ def given_pieces(
 
 
 def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
-    if not isinstance(block, (str, nn.Module)):
-        raise TypeError(
-            f"`blocks` contains {block!r}; expected modules of the model or their names."
-        )
     calls = [c for c in recording.calls if block in (c.name, c.module)]
     if not calls:
         shown = block if isinstance(block, str) else type(block).__name__
@@ -146,7 +146,7 @@ def summary(found: Sequence[tuple[str, str]]) -> str:
     where = dict(reversed(found))
     shown = [
         (f"{n} x {kind}" if n > 1 else kind)
-        + (f" ({'first ' if n > 1 else ''}at `{where[kind]}`)" if where[kind] else "")
+        + (f" ({'first ' if n > 1 else ''}{where[kind]})" if where[kind] else "")
         for kind, n in count.most_common(3)
     ]
     return ", ".join(shown) + (f" and {len(count) - 3} other operations" if len(count) > 3 else "")
@@ -175,9 +175,10 @@ def _describe(recording: Recording, source: Vertex, target: Vertex) -> tuple[str
     kind = _WORDS.get(operation(target), operation(target))
     ending = [c.name for c in recording.calls if target in c.outputs and c.name]
     if ending:
-        return _joined(kind, len(inside)), max(ending, key=lambda name: name.count("."))
+        innermost = max(ending, key=lambda name: name.count("."))
+        return _joined(kind, len(inside)), f"at `{innermost}`"
     calls = [c for c in recording.calls if c.name and any(v in inside for v in c.outputs)]
-    return _joined(kind, len(inside)), join_names(calls)
+    return _joined(kind, len(inside)), f"around `{join_names(calls)}`" if calls else ""
 
 
 def _joined(kind: str, operations: int) -> str:

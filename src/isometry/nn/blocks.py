@@ -119,7 +119,7 @@ def residual_blocks(
         with gradients until all of them are gone.
 
     Raises:
-        TypeError: If `x`, the output or an entry of `blocks` is of the wrong type.
+        TypeError: If `x` or the output is not one floating-point tensor.
         ValueError: If no block is recognised, or one named in `blocks` cannot be used; the
             message says what stands in the way.
 
@@ -149,9 +149,11 @@ def residual_stream(
         The stream, with products of the trunk's Jacobian.
 
     Raises:
-        TypeError: If `x`, the output or an entry of `blocks` is of the wrong type.
+        TypeError: If `x` or the output is not one floating-point tensor.
         ValueError: If no block is recognised, or one named in `blocks` cannot be used.
     """
+    if blocks is not None and not blocks:
+        raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
     recording = record(model, x, batch_norm)
     cuts = recording.graph.cuts()
     pieces = (

@@ -12,18 +12,21 @@ from random probes z: X is never formed, only Xᵀ z and Xᵀ Xᵀ z.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from isometry._checks import check_integer
+from isometry._checks import check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Float, FloatArray
 from isometry.errors import AccuracyWarning
 from isometry.nn._random import generator_or_fresh
 from isometry.nn.blocks import Block
 from isometry.theory.laws.universal import UniversalLaw
+
+_MOST_ROUNDS = 64
+"""Rounds of probes that `block_traces` makes at most."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def block_traces(
     blocks: Sequence[Block],
     *,
     num_probes: int = 8,
+    rtol: float | None = None,
     generator: torch.Generator | None = None,
 ) -> list[BlockTraces]:
     """Return the traces of every block's branch Jacobian, from random probes.
@@ -107,6 +111,9 @@ def block_traces(
     Args:
         blocks: What :func:`isometry.nn.blocks.residual_blocks` found.
         num_probes: Rademacher probes per block, at least 3; drawn anew for each block.
+        rtol: Accepted standard error of the total c, relative to the sum of
+            tau(X Xᵀ) / (skip + t)^2; rounds of `num_probes` are added as the first one shows to
+            be necessary, at most 64. None is one round.
         generator: Source of the probes, on the CPU; without one a fresh, unseeded one.
 
     Returns:
@@ -114,8 +121,11 @@ def block_traces(
 
     Raises:
         TypeError: If `num_probes` is not an integer.
-        ValueError: If `blocks` is empty, `num_probes` is smaller than 3 or a product of a
-            block's Jacobian is not finite.
+        ValueError: If `blocks` is empty, `num_probes` is smaller than 3, `rtol` is not positive
+            or a product of a block's Jacobian is not finite.
+
+    Warns:
+        AccuracyWarning: If 64 rounds are not enough for `rtol`.
 
     Notes:
         Cost: two products with Xᵀ per probe, together about two backward passes of the model
@@ -125,11 +135,36 @@ def block_traces(
     num_probes = check_integer("num_probes", num_probes, minimum=3)
     if not blocks:
         raise ValueError("`blocks` is empty; expected what `residual_blocks` returns.")
+    tolerance = math.inf if rtol is None else check_real("rtol", rtol, above=0.0)
     source = generator_or_fresh(generator)
+    rounds = [[_traces(b, _samples(b, num_probes, source)) for b in blocks]]
+    for _ in range(1, _rounds(rounds[0], tolerance)):
+        rounds.append([_traces(b, _samples(b, num_probes, source)) for b in blocks])
     return [
-        BlockTraces(b.name, b.index, b.size, b.skip, _samples(b, num_probes, source))
-        for b in blocks
+        replace(first[0], samples=np.concatenate([trace.samples for trace in first], axis=1))
+        for first in zip(*rounds, strict=True)
     ]
+
+
+def _traces(block: Block, samples: FloatArray) -> BlockTraces:
+    return BlockTraces(block.name, block.index, block.size, block.skip, samples)
+
+
+def _rounds(traces: Sequence[BlockTraces], tolerance: float) -> int:
+    """Return how many rounds like this one bring the error of c down to the tolerance."""
+    size = math.fsum((abs(t.v) + t.t**2) / (t.skip + t.t) ** 2 for t in traces)
+    error = _total_error(traces, "c")
+    if error <= tolerance * size:
+        return 1
+    rounds = math.ceil((error / (tolerance * size)) ** 2) if size else _MOST_ROUNDS
+    if rounds > _MOST_ROUNDS:
+        warnings.warn(
+            f"`rtol` needs about {rounds} rounds of probes; {_MOST_ROUNDS} are made. A larger "
+            "`rtol` or `num_probes` would do.",
+            AccuracyWarning,
+            stacklevel=3,
+        )
+    return min(rounds, _MOST_ROUNDS)
 
 
 def measured_law(traces: Sequence[BlockTraces]) -> MeasuredCumulant:
