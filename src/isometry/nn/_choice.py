@@ -1,5 +1,7 @@
 """Choose the route of the products, and test it: adjoint identity, agreement, determinism."""
 
+import math
+import textwrap
 import warnings
 from collections.abc import Callable
 
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from isometry.errors import AccuracyWarning
 from isometry.nn._guards import Sandbox
-from isometry.nn._routes import AutogradRoute, ForwardRoute, Route
+from isometry.nn._routes import AutogradRoute, ForwardRoute, Route, TapeRoute
 
 _ROUNDING = 1e3
 """Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
@@ -18,36 +20,75 @@ _STRIDE = 997
 """Numbers drawn between such evaluations, so that their masks do not overlap."""
 
 
+_ROUTES: dict[str | None, tuple[Callable[..., Route], ...]] = {
+    None: (TapeRoute, AutogradRoute, ForwardRoute),
+    "tape": (TapeRoute,),
+    "autograd": (AutogradRoute, ForwardRoute),
+}
+
+
+class _AdjointError(RuntimeError):
+    """A route exists and is wrong."""
+
+
 def choose_route(
     f: Callable[[Tensor], Tensor],
     x: Tensor,
     output: Tensor,
     sandbox: Sandbox,
-) -> Route:
-    """Return the fastest route that passes the tests.
+    forced: str | None,
+) -> tuple[Route, str]:
+    """Return the fastest route that passes the tests, and its description.
 
     Raises:
-        ValueError: If ``f`` is not deterministic or does not depend on ``x``.
+        ValueError: If ``f`` is random, does not depend on ``x``, or J is not finite.
         NotImplementedError: If no route exists.
         RuntimeError: If every route fails the adjoint test.
-    """  # noqa: DOC501 (raised by what `_no_route` returns)
-    reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
-    if not reference.depends_on_input:
-        raise ValueError(
-            "`f(x)` does not depend on `x` as far as autograd sees, so J = 0; expected a "
-            "differentiable function. Look for .detach(), torch.no_grad() or an unused input."
-        )
-    _check_deterministic(f, x, output, sandbox, reference)
-    failures: list[Exception] = []
-    for build in (AutogradRoute, ForwardRoute):
+    """
+    _check_differentiable(f, x, output, sandbox)
+    failures: list[RuntimeError] = []
+    for build in _ROUTES[forced]:
         try:
             route = build(f, x, sandbox)
             _check_adjoint(route, x, output)
         except RuntimeError as error:
             failures.append(error)
         else:
-            return route
-    raise _no_route(failures)
+            no_tape = forced is None and build is not TapeRoute
+            aside = f" (no tape: {_first_line(failures[0])})" if no_tape else ""
+            return route, route.description + aside
+    for error in failures:
+        if isinstance(error, _AdjointError):
+            raise RuntimeError(str(error)) from error
+    reasons = "; ".join(map(_first_line, failures))
+    if forced == "tape":
+        raise NotImplementedError(
+            f"`route` is 'tape' but `f` cannot be recorded ({reasons}); expected a function of "
+            "differentiable operations. Use route=None, which falls back to autograd."
+        )
+    raise NotImplementedError(
+        f"`f` has no exact product J v ({reasons}); expected a second backward or a forward "
+        "derivative. Give custom autograd functions a `jvp`, or a differentiable `backward`."
+    )
+
+
+def _check_differentiable(
+    f: Callable[[Tensor], Tensor], x: Tensor, output: Tensor, sandbox: Sandbox
+) -> None:
+    reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
+    try:
+        connected = reference.depends_on_input
+    except RuntimeError as error:
+        raise NotImplementedError(
+            f"`f` has no backward at `x` ({_first_line(error)}); expected a function that "
+            "autograd can differentiate. Do not overwrite in place what the derivative needs."
+        ) from error
+    if not connected:
+        raise ValueError(
+            "`f(x)` does not depend on `x` as far as autograd sees, so J = 0; expected a "
+            "differentiable function. Look for .detach(), torch.no_grad() or an unused input."
+        )
+    _check_deterministic(f, x, output, sandbox, reference)
 
 
 def adjoint_gap(
@@ -64,20 +105,25 @@ def adjoint_gap(
 
 def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
     gap = adjoint_gap(route, x, output)
+    if not math.isfinite(gap):
+        raise ValueError(
+            "`f` has a derivative at `x` that is NaN or infinite; expected finite entries of J. "
+            "Move `x` off the singularity (a norm or square root at 0), or use float64."
+        )
     tolerance = _tolerance(x.dtype)
     if gap <= tolerance:
         return
     noise = _rounding_noise(route, x, output)
     if not gap <= 10 * noise <= 0.1:
-        raise RuntimeError(
+        raise _AdjointError(
             f"`f` fails the adjoint test: <u, J v> and <J^T u, v> differ by {gap:.1e} of "
             f"|u| |J v|; expected at most {tolerance:.0e}. Likely causes: tensor-parallel layers "
-            "(their double backward is wrong), a custom backward that is not a derivative, or "
-            "an `f` that changes from call to call."
+            "(their double backward is wrong), a custom backward that is not a derivative, an `f` "
+            "that changes from call to call, or rounding that swamps J (try float64)."
         )
     warnings.warn(
         f"Products with J carry a relative rounding error of about {noise:.0e} in {x.dtype} "
-        "(cancellation inside `f`); measure in float64 if that is too much.",
+        "(cancellation, or lower precision inside `f`); measure in float64 for more digits.",
         AccuracyWarning,
         stacklevel=4,
     )
@@ -135,15 +181,8 @@ def _after_draws(f: Callable[[Tensor], Tensor], draws: int) -> Callable[[Tensor]
     return shifted
 
 
-def _no_route(failures: list[Exception]) -> Exception:
-    wrong = [error for error in failures if "adjoint test" in str(error)]
-    if wrong:
-        return wrong[0]
-    reasons = "; ".join(str(error).strip().splitlines()[0] for error in failures)
-    return NotImplementedError(
-        f"`f` has no exact product J v ({reasons}); expected a second backward or a forward "
-        "derivative. Give custom autograd functions a `jvp`, or a differentiable `backward`."
-    )
+def _first_line(error: Exception) -> str:
+    return textwrap.shorten(str(error).strip().split("\n")[0], 120, placeholder=" ...")
 
 
 def _tolerance(dtype: torch.dtype) -> float:
@@ -159,7 +198,7 @@ def _probes(
 
 
 def _flat(block: Tensor) -> Tensor:
-    return block.detach().to(device="cpu", dtype=torch.float64).flatten(1)
+    return block.detach().to(device="cpu", dtype=torch.float64).reshape(len(block), -1)
 
 
 def _norms(block: Tensor) -> Tensor:

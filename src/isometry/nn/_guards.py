@@ -1,25 +1,24 @@
 """What a measurement refuses, and the context that leaves the measured model as it was."""
 
-import inspect
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointFunction
+
+from isometry.nn._batch_norm import BatchNormPolicy
 
 _EMBEDDINGS = (
     "For a token model differentiate with respect to the embeddings: "
     "`JacobianOperator(lambda e: model(inputs_embeds=e).last_hidden_state, "
     "model.get_input_embeddings()(tokens))`."
 )
-_BATCH_NORM_ARGUMENTS = inspect.signature(functional.batch_norm)
 
 
 def check_input(x: object) -> Tensor:
@@ -90,56 +89,6 @@ def refuse_dropout(name: str, module: nn.Module) -> None:
         )
 
 
-class BatchNormPolicy(TorchFunctionMode):
-    """Make every batch normalisation use the stated statistics, as constants."""
-
-    def __init__(self, statistics: str | None) -> None:
-        super().__init__()
-        self.statistics = statistics
-        self.layer = "a functional call"
-        self.seen: dict[str, bool] = {}
-        """Layers met, and whether their running statistics are still the initial ones."""
-
-    def __torch_function__(
-        self, func: Callable, types: Any, args: Sequence = (), kwargs: dict | None = None
-    ) -> Any:
-        """Redirect ``F.batch_norm``; everything else runs as it is.
-
-        Raises:
-            ValueError: If the statistics are not stated, or not there.
-        """
-        if func is not functional.batch_norm:
-            return func(*args, **(kwargs or {}))
-        bound = _BATCH_NORM_ARGUMENTS.bind(*args, **(kwargs or {}))
-        bound.apply_defaults()
-        call = bound.arguments
-        if self.statistics is None and call["training"]:
-            raise ValueError(
-                f"`batch_norm` is None but {self.layer} normalises with the statistics of the "
-                "batch; expected a statement: batch_norm='batch' (those of `x`, frozen) or 'eval'."
-            )
-        if self.statistics == "batch":
-            call["running_mean"], call["running_var"] = self._moments(call["input"])
-        elif call["running_mean"] is None:
-            raise ValueError(
-                f"`batch_norm` is 'eval' but {self.layer} keeps no running statistics; expected "
-                "a layer that does. Use batch_norm='batch'."
-            )
-        mean, variance = call["running_mean"], call["running_var"]
-        self.seen[self.layer] = bool((mean == 0).all() and (variance == 1).all())
-        call["training"] = False
-        return func(*bound.args, **bound.kwargs)
-
-    def _moments(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        values = h.detach().transpose(0, 1).flatten(1)
-        if values.shape[1] < 2:
-            raise ValueError(
-                f"`x` gives {self.layer} one value per channel; expected at least 2 for "
-                "batch_norm='batch'. Pass a batch, or batch_norm='eval'."
-            )
-        return values.mean(1), values.var(1, correction=0)
-
-
 class Sandbox:
     """Re-enterable context in which ``f`` may run without leaving a trace.
 
@@ -152,8 +101,8 @@ class Sandbox:
         self.policy = BatchNormPolicy(batch_norm)
         self.names: dict[nn.Module, str] = {}
         self._device = x.device
-        self._discovering = True
         self._stack = ExitStack()
+        self._versions: list[int] | None = None
         self.draws = False
         """Whether ``f`` advanced a global random generator when it was first called."""
 
@@ -163,11 +112,13 @@ class Sandbox:
                 stack.enter_context(context)
             for module in self.names:
                 _isolate(module, stack)
-            if self._discovering:
+            if self.policy.discovering:
+                stack.callback(self._note_draws, _random_states(self._device))
+            if self.policy.discovering or self.policy.seen:
                 hook = nn.modules.module.register_module_forward_pre_hook(self._meet)
                 stack.callback(hook.remove)
-                stack.callback(self._note_draws, _random_states(self._device))
-            if self._discovering or self.policy.seen:
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", "Using `torch.compile.* global hooks")
                 stack.enter_context(self.policy)
             self._stack = stack.pop_all()
 
@@ -177,7 +128,7 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._discovering = False
+        self.policy.discovering = False
         self._stack.__exit__(kind, error, trace)
 
     def _contexts(self) -> Iterator[Any]:
@@ -199,6 +150,7 @@ class Sandbox:
         if module not in self.names:
             for name, child in module.named_modules():
                 if child not in self.names:
+                    name = name.replace("_orig_mod.", "").removesuffix("_orig_mod")
                     self.names[child] = f"layer '{name}'" if name else type(child).__name__
                     _isolate(child, self._stack)
         self.policy.layer = self.names[module]
@@ -208,11 +160,30 @@ class Sandbox:
         after = _random_states(self._device)
         self.draws = not all(map(torch.equal, before, after))
 
+    def check_weights(self) -> None:
+        """Compare the parameters' versions with those at the first call.
+
+        Raises:
+            RuntimeError: If one was written to.
+        """
+        versions = [_version(p) for _, p in self.parameters()]
+        if self._versions is None:
+            self._versions = versions
+        elif versions != self._versions:
+            raise RuntimeError(
+                "The weights of `f` were written to after this operator was made; expected the "
+                "same weights. Build a new JacobianOperator after an optimiser step."
+            )
+
     def parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield every parameter met so far with a name for messages."""
         for module, name in self.names.items():
             for key, parameter in module.named_parameters(recurse=False):
                 yield f"'{key}' of {name}", parameter
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _random_states(device: torch.device) -> list[Tensor]:
@@ -223,7 +194,7 @@ def _random_states(device: torch.device) -> list[Tensor]:
 def _isolate(module: nn.Module, stack: ExitStack) -> None:
     """Clone the module's own buffers and freeze its own parameters until ``stack`` closes."""
     originals = dict(module._buffers)
-    if originals:
+    if originals and isinstance(module._buffers, dict):  # not so in a scripted module
         stack.callback(_put_back, module._buffers, originals)
         module._buffers.update({k: None if b is None else b.clone() for k, b in originals.items()})
     for parameter in module.parameters(recurse=False):

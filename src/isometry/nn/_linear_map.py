@@ -1,6 +1,7 @@
 """A matrix known by its products: operands checked once, transpose, bridge to scipy."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class LinearMap(ABC):
     def to_dense(self) -> Tensor:
         """Return the whole matrix."""
 
-    def __matmul__(self, v: object) -> Tensor:
+    def __matmul__(self, v: Tensor | Any) -> Tensor:
         """Multiply a vector ``(n_in,)`` or, all at once, the columns of ``(n_in, k)``.
 
         Raises:
@@ -42,6 +43,8 @@ class LinearMap(ABC):
         """
         operand = self._checked(v)
         block = operand[None] if operand.ndim == 1 else operand.T
+        if len(block) == 0:
+            return operand.new_zeros(self.shape[0], 0)
         product = self._rows(block.contiguous())
         if not torch.isfinite(product).all():
             raise ValueError(

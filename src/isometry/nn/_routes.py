@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from isometry.nn._guards import Sandbox
+from isometry.nn.tape import NotRecordable, record
 
 
 @runtime_checkable
@@ -26,6 +27,28 @@ class Route(Protocol):
         ...
 
 
+class TapeRoute:
+    """Replay recorded linear operations: no forward pass and no autograd per product."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        try:
+            with sandbox:
+                self._tape = record(f, x)
+        except Exception as error:  # whatever a recorder meets in a foreign model
+            raise NotRecordable(str(error)) from error
+        kept = sorted({name for name, generic in self._tape.ops if generic})
+        kept = f", with the graph of {', '.join(kept)} kept" if kept else ""
+        self.description = f"tape: replay of recorded linear operations{kept}"
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Replay forwards."""
+        return self._tape.jvp(V)
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """Replay the transposed operations backwards."""
+        return self._tape.vjp(U)
+
+
 class AutogradRoute:
     """Keep the graph of one evaluation; J^T u by backward, J v by a second backward."""
 
@@ -37,35 +60,55 @@ class AutogradRoute:
             self._x = x.clone().requires_grad_()
             self.output = f(self._x)
         self._transpose: tuple[Tensor, Tensor] | None = None
+        self._batches = True
 
     def vjp(self, U: Tensor) -> Tensor:
         """Apply the transpose."""
+        self._sandbox.check_weights()
         with self._sandbox:
-            return _pull_back(self.output, self._x, U)
+            return self._pull_back(self.output, self._x, U)
 
     def jvp(self, V: Tensor) -> Tensor:
         """Differentiate u -> J^T u, which is linear, with respect to u."""
+        self._sandbox.check_weights()
         with self._sandbox:
             if self._transpose is None:
-                u = torch.ones_like(self.output).requires_grad_()
-                (g,) = torch.autograd.grad(
-                    self.output, self._x, u, create_graph=True, materialize_grads=True
-                )
-                self._transpose = u, g
+                self._transpose = self._transposed_graph()
             u, g = self._transpose
-            return _pull_back(g, u, V)
+            return self._pull_back(g, u, V)
+
+    def _transposed_graph(self) -> tuple[Tensor, Tensor]:
+        """Return u and J^T u as a function of it.
+
+        Raises:
+            RuntimeError: If the graph of J^T u was cut, as by ``once_differentiable``.
+        """
+        u = torch.ones_like(self.output).requires_grad_()
+        (g,) = torch.autograd.grad(
+            self.output, self._x, u, create_graph=True, materialize_grads=True
+        )
+        if not _connected(g, u) and g.any():
+            raise RuntimeError("its backward cannot be differentiated")
+        return u, g
+
+    def _pull_back(self, output: Tensor, source: Tensor, cotangents: Tensor) -> Tensor:
+        """Backward for every cotangent, in one batch where every operation allows it."""
+        if not output.requires_grad:
+            return cotangents.new_zeros(len(cotangents), *source.shape)
+        if self._batches and len(cotangents) > 1:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # batching some operations is slow, not wrong
+                    return _grad(output, source, cotangents, batched=True)
+            except RuntimeError:
+                self._batches = False  # no batching rule: one by one, where an error is real
+        return torch.stack([_grad(output, source, u) for u in cotangents])
 
     @property
     def depends_on_input(self) -> bool:
         """Whether a path from the input to the output exists in the graph."""
-        if not self.output.requires_grad:
-            return False
         with self._sandbox:
-            u = torch.zeros_like(self.output)
-            (g,) = torch.autograd.grad(
-                self.output, self._x, u, retain_graph=True, allow_unused=True
-            )
-        return g is not None
+            return _connected(self.output, self._x)
 
 
 class ForwardRoute(AutogradRoute):
@@ -79,7 +122,9 @@ class ForwardRoute(AutogradRoute):
 
     def jvp(self, V: Tensor) -> Tensor:
         """Push dual numbers through ``f``."""
-        with self._sandbox, torch.no_grad():
+        self._sandbox.check_weights()
+        with self._sandbox, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, on first use
             return torch.stack([self._push(v) for v in V])
 
     def _push(self, v: Tensor) -> Tensor:
@@ -89,18 +134,12 @@ class ForwardRoute(AutogradRoute):
             return torch.zeros_like(self.output) if tangent is None else tangent.clone()
 
 
-def _pull_back(output: Tensor, source: Tensor, cotangents: Tensor) -> Tensor:
-    """Backward for every cotangent, in one batch where every operation allows it."""
+def _connected(output: Tensor, source: Tensor) -> bool:
     if not output.requires_grad:
-        return cotangents.new_zeros(len(cotangents), *source.shape)
-    if len(cotangents) > 1:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # batching some operations is slow, not wrong
-                return _grad(output, source, cotangents, batched=True)
-        except RuntimeError:
-            pass  # an operation without a batching rule: one by one, an error there is real
-    return torch.stack([_grad(output, source, u) for u in cotangents])
+        return False
+    zeros = torch.zeros_like(output)
+    (g,) = torch.autograd.grad(output, source, zeros, retain_graph=True, allow_unused=True)
+    return g is not None
 
 
 def _grad(output: Tensor, source: Tensor, cotangent: Tensor, *, batched: bool = False) -> Tensor:

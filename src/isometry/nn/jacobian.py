@@ -7,9 +7,10 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isometry._checks import suggest
 from isometry.errors import TheoryWarning
@@ -18,7 +19,7 @@ from isometry.nn._guards import Sandbox, check_input, check_output, explain, ref
 from isometry.nn._linear_map import LinearMap, Transpose
 
 _BATCH_NORM = {
-    None: "none met, or the layers' own eval mode",
+    None: "running statistics",
     "eval": "running statistics",
     "batch": "statistics of `x`, as constants",
 }
@@ -77,8 +78,8 @@ class JacobianOperator(LinearMap):
 
     def __init__(
         self,
-        f: Callable[..., object],
-        x: object,
+        f: Callable[..., object] | Any,
+        x: Tensor | Any,
         *,
         batch_norm: str | None = None,
         route: str | None = None,
@@ -86,19 +87,20 @@ class JacobianOperator(LinearMap):
         if not callable(f):
             raise TypeError(f"`f` is a {type(f).__name__}; expected a module or a callable.")
         _check_choice("batch_norm", batch_norm, ("eval", "batch"))
-        _check_choice("route", route, ("autograd",))
-        point = check_input(x)
-        self._x = point.clone()
-        self._f = getattr(f, "_orig_mod", f)
-        self._sandbox = Sandbox(point, batch_norm)
+        _check_choice("route", route, ("tape", "autograd"))
+        with torch.inference_mode(False):  # tensors made in inference mode have no derivative
+            self._x = check_input(x).clone()
+        self._f = _unwrapped(f)
+        self._sandbox = Sandbox(self._x, batch_norm)
         self.output = self._discover()
-        self.dtype, self.device = point.dtype, point.device
-        self.input_shape, self.output_shape = point.shape, self.output.shape
-        self.shape = (self.output.numel(), point.numel())
-        self.batch_norm = _BATCH_NORM[batch_norm]
+        self.dtype, self.device = self._x.dtype, self._x.device
+        self.input_shape, self.output_shape = self._x.shape, self.output.shape
+        self.shape = (self.output.numel(), self._x.numel())
+        self.batch_norm = _BATCH_NORM[batch_norm] if self._sandbox.policy.seen else "not met"
         self._warn_about_batch_norm()
-        self._route = choose_route(self._evaluate, self._x, self.output, self._sandbox)
-        self.route = self._route.description
+        self._route, self.route = choose_route(
+            self._evaluate, self._x, self.output, self._sandbox, route
+        )
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -194,6 +196,18 @@ class JacobianOperator(LinearMap):
                 TheoryWarning,
                 stacklevel=3,
             )
+
+
+def _unwrapped(f: Callable[..., object]) -> Callable[..., object]:
+    """Look through torch.compile and data parallelism: the function is the same."""
+    while isinstance(f, nn.Module):
+        if isinstance(f, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            f = f.module
+        elif isinstance(inner := getattr(f, "_orig_mod", None), nn.Module):
+            f = inner
+        else:
+            break
+    return f
 
 
 def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
