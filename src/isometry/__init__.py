@@ -1,1 +1,58 @@
-"""How a residual network's input-output Jacobian stretches signals: theory, without torch."""
+"""How a residual network's input-output Jacobian stretches signals: theory, without torch.
+
+From an activation to the spectrum: ``activation -> Gaussian moments -> signal propagation -> c ->
+spectral law``.  Models, measurements and initialisation live in ``isometry.nn``, which needs torch.
+"""
+
+# Activations and their Gaussian moments
+from isometry.errors import AccuracyWarning, ConvergenceError, TheoryWarning
+from isometry.theory.activations import Activation, activation, activation_names
+
+# Distances between a measured spectrum and a law
+from isometry.theory.comparison import Comparison, Spectrum, compare
+
+# From a network to its law, and back from a wish to sigma_w
+from isometry.theory.design import (
+    cumulant_from_condition_number,
+    finite_depth_law,
+    gain,
+    jacobian_law,
+    solve_sigma_w,
+)
+from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
+
+# Laws of lam = s^2
+from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
+
+# Singular values that leave the bulk
+from isometry.theory.outliers import predict_outliers
+
+# Signal propagation
+from isometry.theory.propagation import ResNet, Signal, effective_cumulant, propagate
+
+__all__ = [
+    "AccuracyWarning",
+    "Activation",
+    "Comparison",
+    "ConvergenceError",
+    "FiniteDepthLaw",
+    "GaussianMoments",
+    "ResNet",
+    "Signal",
+    "Spectrum",
+    "TheoryWarning",
+    "UniversalLaw",
+    "activation",
+    "activation_names",
+    "compare",
+    "cumulant_from_condition_number",
+    "effective_cumulant",
+    "finite_depth_law",
+    "gain",
+    "gaussian_mean",
+    "gaussian_moments",
+    "jacobian_law",
+    "predict_outliers",
+    "propagate",
+    "solve_sigma_w",
+]

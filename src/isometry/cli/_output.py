@@ -52,8 +52,16 @@ def complain(kind: str, message: object) -> None:
 
 def guarded(command: Callable[[], Any]) -> int:
     """Run a command; turn a user's error into one sentence and status 2, warnings into lines."""
+    seen: set[str] = set()
+
+    def show(message: object, *_args: object, **_kwargs: object) -> None:
+        if str(message) not in seen:
+            seen.add(str(message))
+            complain("warning", message)
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_args, **_kwargs: complain("warning", message)
+        warnings.simplefilter("default")
+        warnings.showwarning = show
         try:
             command()
         except KeyboardInterrupt:

@@ -1,9 +1,11 @@
 """Commands that need only the mathematics: they answer in under a second, without torch."""
 
 import math
+import warnings
 from typing import Any
 
 from isometry.cli._output import emit
+from isometry.errors import TheoryWarning
 from isometry.theory.activations import activation, activation_names
 from isometry.theory.design import (
     cumulant_from_condition_number,
@@ -138,9 +140,12 @@ def sigma_w(
 
 def activations(*, json: bool = False) -> None:
     """List the named activations with their parameters and kinks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TheoryWarning)  # nothing is computed here
+        listed = [activation(name) for name in activation_names()]
     rows = [
         {"activation": repr(act), "breakpoints": str(list(act.breakpoints)), "odd": act.odd}
-        for act in map(activation, activation_names())
+        for act in listed
     ]
     emit({"activations": rows}, as_json=json, tables=["activations"])
 

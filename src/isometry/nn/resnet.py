@@ -1,6 +1,6 @@
 r"""The paper's network as a ``torch.nn.Module``, built 1:1 from its specification.
 
-    x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1},  Var W_ij = sigma_w^2 / (fan_in L),  Var b_i = sigma_b^2
+    x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1},  Var W = sigma_w^2 / (fan_in L),  Var b = sigma_b^2
 
 and its convolutional sibling.  The specification is :class:`isometry.theory.propagation.ResNet`,
 so the network and the law that predicts its spectrum come from one object and cannot drift apart.

@@ -1,0 +1,89 @@
+import json
+import time
+
+import pytest
+
+from isometry.cli import main
+
+COMMANDS = [
+    "law --c 1",
+    "law --condition-number 20",
+    "cumulant gelu --depth 100 --sigma-w 1",
+    "cumulant leaky_relu(0.1) --depth 10",
+    "sigma-w gelu --depth 100 --c 1",
+    "sigma-w tanh --depth 100 --condition-number 5 --skip 0.9",
+    "activations",
+]
+ERRORS = [
+    ("law --c -1", "`c` is -1.0; expected"),
+    ("law", "exactly one of"),
+    ("law --c 1 --condition-number 4", "exactly one of"),
+    ("law --c one", "Invalid value"),
+    ("law --c nan", "`c` is nan"),
+    ("cumulant gelo --depth 10", "Did you mean 'gelu'?"),
+    ("cumulant gelu --depth 0", "`depth` is 0"),
+    ("cumulant gelu --depth 10 --sigma-w -1", "`sigma_w` is -1.0"),
+    ("cumulant gelu", "--help"),
+    ("sigma-w relu --depth 100 --c 1 --skip 0", "skip"),
+    ("sigma-w gelu --depth 100 --c 1 --condition-number 3", "at most one of"),
+    ("no-such-command", "--help"),
+]
+
+
+def run(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    return stop.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_command_prints_a_table_and_the_same_as_json(words, capsys):
+    status, table, complaint = run(words, capsys)
+    assert (status, complaint) == (0, "")
+    assert "---" in table
+    status, text, complaint = run(words + " --json", capsys)
+    assert (status, complaint) == (0, "")
+    assert json.loads(text)
+
+
+@pytest.mark.parametrize(("words", "message"), ERRORS)
+def test_bad_input_is_one_sentence_and_status_2(words, message, capsys):
+    status, printed, complaint = run(words, capsys)
+    assert (status, printed) == (2, "")
+    assert message in complaint
+    assert len(complaint.splitlines()) == 1
+
+
+def test_the_reference_value_of_gelu_is_printed(capsys):
+    text = run("cumulant gelu --depth 100 --sigma-w 1 --json", capsys)[1]
+    assert f"{json.loads(text)['c']:.4f}" == "0.2575"
+
+
+def test_sigma_w_and_cumulant_are_inverse(capsys):
+    solved = json.loads(run("sigma-w gelu --depth 100 --c 1 --json", capsys)[1])["sigma_w"]
+    text = run(f"cumulant gelu --depth 100 --sigma-w {solved!r} --json", capsys)[1]
+    assert json.loads(text)["c"] == pytest.approx(1, rel=1e-9)
+
+
+def test_a_jump_is_a_warning_on_one_line(capsys):
+    status, _, complaint = run("cumulant hardshrink --depth 5", capsys)
+    assert status == 0
+    assert complaint.startswith("warning: ")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_a_theory_command_answers_in_under_a_second(capsys):
+    start = time.perf_counter()
+    run("sigma-w gelu --depth 100 --c 1", capsys)
+    assert time.perf_counter() - start < 1
+
+
+def test_an_unreachable_target_states_the_range(capsys):
+    status, _, complaint = run("sigma-w sign --depth 10 --c 1", capsys)
+    assert status == 2
+    assert "reach" in complaint
+
+
+def test_help_and_version_succeed(capsys):
+    assert "cumulant" in run("--help", capsys)[1]
+    assert run("--version", capsys)[0] == 0
