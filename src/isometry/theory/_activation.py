@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from isometry.theory._catalogue import NAMED
+
+_GRADES = (1.0, 2.0, 4.0, 8.0, *(4.0**k for k in range(2, 42)))
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -24,10 +28,11 @@ class Activation:
             degree 19; they make the quadrature efficient and change nothing else.
         slope_error: Estimated error of ``dphi`` where that is a numerical derivative.
         source: The callable it was made from, or ``None`` for a named activation.
+        recipe: The function and arguments that make it again, for pickling.
 
     Notes:
-        Two activations are equal if name, parameters, breakpoints and source are. Named ones
-        can be pickled. Build one with :func:`isometry.theory.activations.activation`.
+        Two activations are equal if name, parameters, breakpoints and source are. One can be
+        pickled if its source can. Make one with :func:`isometry.theory.activations.activation`.
 
     Examples:
         >>> square = Activation("square", np.square, lambda h: 2 * h)
@@ -46,12 +51,35 @@ class Activation:
     panels: tuple[float, ...] = field(default=(), compare=False)
     slope_error: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
     source: Any = None
+    recipe: tuple[Callable[..., Any], tuple[Any, ...]] | None = field(default=None, compare=False)
 
     def __call__(self, h: Any) -> np.ndarray:
         """Return ``phi(h)`` for an array, list or number ``h``."""
         return self.phi(np.asarray(h, dtype=np.float64))
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return the recipe for pickling and copying, where there is one."""
+        return self.recipe or super().__reduce_ex__(protocol)
+
     def __repr__(self) -> str:
         """Return ``Activation('leaky_relu', negative_slope=0.1)``."""
         parameters = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
         return f"Activation({self.name!r}{parameters})"
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> Activation:
+    """Return a named activation whose panels grow geometrically from its feature scale."""
+    shape = NAMED[name](**parameters)
+    edges = [shape.length * grade for grade in _GRADES]
+    return Activation(
+        name,
+        shape.phi,
+        shape.dphi,
+        shape.breakpoints,
+        shape.jumps,
+        shape.odd,
+        parameters,
+        closed=shape.closed,
+        panels=tuple([-edge for edge in reversed(edges)] + [0.0] + edges),
+        recipe=(build, (name, parameters)),
+    )

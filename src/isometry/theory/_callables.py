@@ -40,6 +40,7 @@ def wrap(spec: Any, breakpoints: Sequence[float]) -> Activation:
         panels=tuple(panels.edges.tolist()),
         slope_error=slope_error,
         source=spec,
+        recipe=(wrap, (spec, breakpoints)),
     )
 
 

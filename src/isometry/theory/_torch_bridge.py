@@ -38,19 +38,9 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "Tanhshrink": (),
     "Threshold": ("threshold", "value"),
 }
-MIXING = frozenset(
-    [
-        "glu",
-        "gumbel_softmax",
-        "log_softmax",
-        "logsoftmax",
-        "multihead_attention",
-        "multiheadattention",
-        "normalize",
-        "softmax",
-        "softmax2d",
-        "softmin",
-    ]
+MIXING = (
+    *("glu", "gumbel_softmax", "log_softmax", "logsoftmax", "multihead_attention"),
+    *("multiheadattention", "normalize", "softmax", "softmax2d", "softmin"),
 )
 
 

@@ -18,7 +18,7 @@ from scipy import special
 from isometry._checks import check_array, check_real, suggest
 from isometry.errors import TheoryWarning
 from isometry.theory import _torch_bridge
-from isometry.theory._activation import Activation
+from isometry.theory._activation import Activation, build
 from isometry.theory._callables import wrap
 from isometry.theory._catalogue import ALIASES, NAMED
 
@@ -33,7 +33,6 @@ _UFUNCS = {
     special.expit: "sigmoid",
     special.log_expit: "logsigmoid",
 }
-_GRADES = (1.0, 2.0, 4.0, 8.0, *(4.0**k for k in range(2, 42)))
 
 
 def activation_names() -> tuple[str, ...]:
@@ -41,9 +40,7 @@ def activation_names() -> tuple[str, ...]:
     return tuple(NAMED)
 
 
-def activation(
-    spec: Any, *, breakpoints: Sequence[float] | None = None, **parameters: Any
-) -> Activation:
+def activation(spec: Any, *, breakpoints: Any = None, **parameters: Any) -> Activation:
     """Describe an activation given by name, as a callable or as a torch module.
 
     Args:
@@ -93,9 +90,7 @@ def activation(
     return made
 
 
-def _from_callable(
-    spec: Any, breakpoints: Sequence[float] | None, parameters: dict[str, Any]
-) -> Activation:
+def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> Activation:
     if not callable(spec):
         raise TypeError(
             f"`spec` is {spec!r}; expected a name, a callable, a torch module or an Activation."
@@ -111,8 +106,10 @@ def _from_callable(
             f"`parameters` are {parameters!r}; expected none for the callable {kind!r}, whose "
             "parameters are its own."
         )
-    points = check_array("breakpoints", list(breakpoints or ())).tolist()
-    return wrap(spec, points)
+    points = check_array("breakpoints", np.empty(0) if breakpoints is None else breakpoints)
+    if np.isinf(points).any():
+        raise ValueError("`breakpoints` contains inf; expected finite numbers.")
+    return wrap(spec, tuple(points.ravel().tolist()))
 
 
 def _refuse_mixing(name: str) -> None:
@@ -174,19 +171,7 @@ def _named(name: str, values: Sequence[Any], parameters: dict[str, Any]) -> Acti
         key: value if isinstance(signature.parameters[key].default, str) else check_real(key, value)
         for key, value in bound.arguments.items()
     }
-    shape = NAMED[name](**checked)
-    edges = [shape.length * grade for grade in _GRADES]
-    return Activation(
-        name,
-        shape.phi,
-        shape.dphi,
-        shape.breakpoints,
-        shape.jumps,
-        shape.odd,
-        checked,
-        closed=shape.closed,
-        panels=tuple([-edge for edge in reversed(edges)] + [0.0] + edges),
-    )
+    return build(name, checked)
 
 
 def _warn_of_jumps(made: Activation) -> None:

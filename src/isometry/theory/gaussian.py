@@ -109,7 +109,7 @@ def gaussian_mean(
         4.0
     """
     variances = _variances(q)
-    points = np.concatenate((np.asarray(tuple(breakpoints), dtype=float), _LADDER))
+    points = np.union1d(np.asarray(tuple(breakpoints), dtype=float), _LADDER)
     rows = _finite_rows(lambda h: (f(h),), "f")
     means = np.empty(variances.shape)
     for where, value in np.ndenumerate(variances):
@@ -151,7 +151,7 @@ def gaussian_nodes(
     if isinstance(breakpoints, Activation):
         points = _points(breakpoints)
     else:
-        points = np.concatenate((np.asarray(tuple(breakpoints), dtype=float), _LADDER))
+        points = np.union1d(np.asarray(tuple(breakpoints), dtype=float), _LADDER)
     sigma = math.sqrt(q)
     z, weights = _quadrature.rule(_quadrature.edges(points / sigma, _quadrature.NEAR))
     return sigma * z, weights / weights.sum()
@@ -179,7 +179,7 @@ def _moments(act: Activation, q: float) -> tuple[float, ...]:
         return _at_zero(act)
     if act.closed is not None:
         return tuple(float(value) for value in act.closed(q))
-    if act.source is not None or not act.panels:
+    if act.source is not None or act.recipe is None:
         return _verified(act, q)
     sums, tail = _integrate(act, q, _quadrature.NEAR)
     return _integrate(act, q, _quadrature.FAR)[0] if tail else sums
@@ -276,7 +276,7 @@ def _warn(
     worst = int(np.argmax(relative))
     if relative[worst] > _PROMISE:
         warnings.warn(
-            f"`{name}`: {labels[worst]} at q = {q:g} has an estimated relative error of "
+            f"`{name}`: {labels[worst]} at q = {q:.1g} has an estimated relative error of "
             f"{relative[worst]:.1g}, more than {_PROMISE:g}; pass its kinks and narrow features "
             "as `breakpoints`.",
             AccuracyWarning,
