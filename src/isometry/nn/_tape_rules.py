@@ -131,7 +131,7 @@ def pointwise(call: Call) -> list[Term] | None:
 
 
 def _scaled(factor: Any) -> list[LinearMap]:
-    return [] if factor == 1 else [Scale(factor)]
+    return [] if factor == 1 else [Scale(float(factor))]
 
 
 @rule("add", "sub")

@@ -16,10 +16,10 @@ from isometry.nn._tape_maps import Diagonal, LinearMap, Permute, Reshape, Scale,
 from isometry.nn._tape_rules import Call, Term, call_by_name, conform, rule
 
 
-def _product(call: Call, left: str, right: str, factor: float = 1.0) -> list[Term]:
+def _product(call: Call, left: str, right: str, factor: float | int = 1) -> list[Term]:
     """Both sides of a (batched) matrix product, times a factor."""
     a, b = call[left], call[right]
-    scale = [] if factor == 1 else [Scale(factor)]
+    scale = [] if factor == 1 else [Scale(float(factor))]
     terms = []
     if call.depends(left):
         terms.append(Term(call.nodes[id(a)], [RightProduct(call.hold(b)), *scale]))
@@ -42,7 +42,7 @@ def affine_product(call: Call) -> list[Term]:
     terms = _product(call, left, right, call["alpha"])
     if call.depends("self") and call["beta"] != 0:
         bias = call["self"]
-        maps = [*conform(bias, call.output), Scale(call["beta"])]
+        maps = [*conform(bias, call.output), Scale(float(call["beta"]))]
         terms.append(Term(call.nodes[id(bias)], maps))
     return terms
 

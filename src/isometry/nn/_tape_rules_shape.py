@@ -184,7 +184,7 @@ def _summed(call: Call) -> list[LinearMap]:
 def total(call: Call) -> list[Term]:
     (_, x, node), *_ = call.dependent
     factor = call.output.numel() / x.numel() if call.name == "mean" else 1
-    scale = [Scale(factor)] if factor != 1 else []
+    scale = [Scale(float(factor))] if factor != 1 else []
     return [Term(node, [Identity(), *cast(x, call.output), *_summed(call), *scale])]
 
 
