@@ -1,0 +1,106 @@
+"""Parameters that look uninitialised, switched off, or off scale among their siblings."""
+
+import math
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isometry._result import Result
+
+_HUGE = 1e3
+"""Root mean square above which no initialisation in use ends."""
+_TINY = 1e-12
+"""Root mean square below which non-zero entries are more likely left-over memory."""
+_OFF = 3.0
+"""Ratio to the median of the siblings that is reported."""
+
+
+@dataclass(frozen=True)
+class ParameterFinding(Result):
+    """One parameter that stands out, with what to do."""
+
+    name: str
+    finding: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"`{self.name}` {self.finding}. {self.remedy}"
+
+
+def audit_parameters(named: Mapping[str, Tensor]) -> list[ParameterFinding]:
+    """Return what looks wrong with each of the named parameters, in their order.
+
+    Siblings are parameters whose names differ in numbers only and whose shapes agree.
+    """
+    found = [(name, _alone(p.detach())) for name, p in named.items() if p.numel()]
+    odd = {name: ParameterFinding(name, *finding) for name, finding in found if finding}
+    odd |= {f.name: f for f in _off_scale(named) if f.name not in odd}
+    return [odd[name] for name in named if name in odd]
+
+
+def named_parameters(modules: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """Return the parameters of a model, or of the outermost of the modules a function calls."""
+    modules = list(modules)
+    inner = {child for module in modules for child in module.modules() if child is not module}
+    roots = [module for module in modules if module not in inner]
+    prefix = len(roots) > 1
+    return {
+        f"{place}.{name}" if prefix else name: p
+        for place, root in enumerate(roots)
+        for name, p in root.named_parameters()
+    }
+
+
+def _rms(p: Tensor) -> float:
+    return float(p.double().square().mean().sqrt())
+
+
+def _alone(p: Tensor) -> tuple[str, str] | None:
+    """Return the finding and the remedy for one parameter without its siblings."""
+    initialise = "Initialise it, or load the checkpoint again."
+    if p.is_complex() or not p.is_floating_point() or p.device.type == "meta":
+        return None
+    if not torch.isfinite(p).all():
+        return "has NaN or infinite entries", initialise
+    size = _rms(p)
+    if size > _HUGE:
+        return f"is huge, with a root mean square of {size:.2g}", initialise
+    if 0 < size < _TINY:
+        return f"is tiny, with a root mean square of {size:.2g}", initialise
+    if p.ndim < 2 or p.numel() == 1:
+        return None
+    if size == 0:
+        advice = "Right for the last layer of a branch or a head that is to start as 0."
+        return "is all zero", f"{advice} Otherwise initialise it."
+    if float(p.max()) == float(p.min()):
+        return f"is constant at {float(p.flatten()[0]):.4g}", "Draw it at random to break symmetry."
+    return None
+
+
+def _off_scale(named: Mapping[str, Tensor]) -> list[ParameterFinding]:
+    """Return the parameters whose size is far from the median of at least three siblings."""
+    families: dict[tuple[str, torch.Size], dict[str, float]] = defaultdict(dict)
+    for name, p in named.items():
+        if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta":
+            families[re.sub(r"\d+", "*", name), p.shape][name] = _rms(p.detach())
+    found = []
+    for sizes in (f for f in families.values() if len(f) >= 3):
+        median = statistics.median(sizes.values())
+        for name, size in sizes.items():
+            if median > 0 and size > 0 and abs(math.log(size / median)) > math.log(_OFF):
+                found.append(_sibling(name, size / median, len(sizes) - 1))
+    return found
+
+
+def _sibling(name: str, ratio: float, others: int) -> ParameterFinding:
+    much = f"{ratio:.3g} times" if ratio >= 1 else f"1/{1 / ratio:.3g} of"
+    return ParameterFinding(
+        name,
+        f"is off scale: {much} the median size of its {others} siblings",
+        "Check how it is initialised.",
+    )
