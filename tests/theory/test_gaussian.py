@@ -7,7 +7,7 @@ from scipy import special
 
 from cases_activations import averages, sine_averages, table
 from isometry.errors import AccuracyWarning
-from isometry.theory.activations import Activation, activation
+from isometry.theory.activations import Activation, activation, activation_names
 from isometry.theory.gaussian import gaussian_mean, gaussian_moments, gaussian_nodes
 
 TABLE = table()
@@ -94,6 +94,15 @@ def test_moments_obey_steins_lemma():
     for q in (1e-4, 0.7, 30.0):
         h, weights = gaussian_nodes(q, act)
         assert weights @ (h * act(h)) == pytest.approx(q * gaussian_moments(act, q).slope)
+
+
+@JUMPS
+@pytest.mark.parametrize("name", activation_names())
+@pytest.mark.parametrize("q", [5e-324, 1e-300, 1e154, 1e300, 1.7e308])
+def test_variances_at_the_ends_of_the_number_range_give_finite_moments(name, q):
+    got = gaussian_moments(name, q)
+    assert np.isfinite([getattr(got, field) for field in FIELDS]).all()
+    assert got.square >= got.mean**2 * (1 - 1e-12)
 
 
 @pytest.mark.parametrize("text", ["tanh", "erf", "sin", "softsign", "tanhshrink", "linear"])

@@ -210,7 +210,7 @@ def _tanhshrink_value(h: np.ndarray) -> np.ndarray:
 
 def _softsign() -> Shape:
     return Shape(
-        lambda h: h / (1 + np.abs(h)), lambda h: 1 / (1 + np.abs(h)) ** 2, (0.0,), odd=True
+        lambda h: h / (1 + np.abs(h)), lambda h: (1 / (1 + np.abs(h))) ** 2, (0.0,), odd=True
     )
 
 

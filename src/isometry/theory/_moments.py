@@ -33,9 +33,9 @@ def rectifier(negative: float, q: Any) -> Moments:
 
 def erf(q: Any) -> Moments:
     """Average the error function."""
-    square = np.arctan2(2 * q, np.sqrt(1 + 4 * q)) * (2 / np.pi)
-    slope = 2 / np.sqrt(np.pi * (1 + 2 * q))
-    return 0.0 * q, square, slope, 4 / (np.pi * np.sqrt(1 + 4 * q))
+    root = np.sqrt(0.25 + q)
+    slope = 2 / (np.sqrt(_TWO_PI) * np.sqrt(0.5 + q))
+    return 0.0 * q, np.arctan2(q, root) * (2 / np.pi), slope, 2 / (np.pi * root)
 
 
 def sin(q: Any) -> Moments:
@@ -51,12 +51,13 @@ def sign(q: Any) -> Moments:
 
 def gelu(q: Any) -> Moments:
     """Average ``h Phi(h)``, by Stein's lemma and the arcsine of the correlation q/(1+q)."""
-    root = np.sqrt(1 + 2 * q)
+    root = np.sqrt(2) * np.sqrt(0.5 + q)
+    share = q / (1 + q)
     angle = np.arctan2(q, root) / _TWO_PI
-    square = q * (0.25 + angle + q / (np.pi * (1 + q) * root))
-    cross = 2 * q / ((1 + q) * root) + q / root**3
-    slope_square = 0.25 + angle + cross / _TWO_PI
-    return q / np.sqrt(_TWO_PI * (1 + q)), square, 0.5 * np.ones_like(q), slope_square
+    square = q * (0.25 + angle + share / (np.pi * root))
+    cross = 2 * share / root + (q / (0.5 + q)) / (2 * root)
+    mean = np.sqrt(share) * np.sqrt(q / _TWO_PI)
+    return mean, square, 0.5 * np.ones_like(q), 0.25 + angle + cross / _TWO_PI
 
 
 def exponential(scale: float, height: float, length: float, q: Any) -> Moments:
