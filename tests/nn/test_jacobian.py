@@ -166,7 +166,7 @@ def test_straight_through_estimator_keeps_its_own_backward():
 
 
 def test_low_precision_output_is_cast_to_the_dtype_of_x(mlp):
-    with pytest.warns(AccuracyWarning, match="lower precision inside `f`"):
+    with pytest.warns(AccuracyWarning, match="a lower precision inside `f`"):
         J = JacobianOperator(lambda x: mlp(x).bfloat16(), torch.ones(3))
     assert (J.output.dtype, (J @ torch.ones(3)).dtype) == (torch.float32, torch.float32)
 

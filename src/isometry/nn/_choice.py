@@ -121,9 +121,10 @@ def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
             "(their double backward is wrong), a custom backward that is not a derivative, an `f` "
             "that changes from call to call, or rounding that swamps J (try float64)."
         )
+    advice = "" if x.dtype == torch.float64 else "; a float64 model gives more digits"
     warnings.warn(
-        f"Products with J carry a relative rounding error of about {noise:.0e} in {x.dtype} "
-        "(cancellation, or lower precision inside `f`); measure in float64 for more digits.",
+        f"Products with J carry a relative rounding error of about {noise:.0e} in {x.dtype}: "
+        f"cancellation, or a lower precision inside `f`{advice}.",
         AccuracyWarning,
         stacklevel=4,
     )
