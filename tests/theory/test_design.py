@@ -1,0 +1,264 @@
+import math
+
+import mpmath
+import numpy as np
+import pytest
+
+from isometry.theory.activations import activation
+from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.design import (
+    _bracket,
+    cumulant_from_condition_number,
+    finite_depth_law,
+    gain,
+    jacobian_law,
+    solve_sigma_w,
+)
+from isometry.theory.gaussian import gaussian_nodes
+from isometry.theory.laws import UniversalLaw
+from isometry.theory.propagation import ResNet, effective_cumulant, propagate
+
+SETTINGS = [
+    ("linear", {}),
+    ("relu", {"sigma_b": 0.2}),
+    ("tanh", {"sigma_b": 0.5}),
+    ("gelu", {"skip": 0.9}),
+    ("sigmoid", {"m1": 0.3, "m2": 0.5}),
+    ("selu", {}),
+    ("hardtanh", {"sigma_b": 2.0}),
+    ("hardsigmoid", {}),
+    ("sin", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS, ids=[name for name, _ in SETTINGS])
+@pytest.mark.parametrize("c", [1e-6, 1.0, 9.0])
+def test_sigma_w_gives_the_wanted_c(name, setting, c):
+    moments = {key: value for key, value in setting.items() if key in {"m1", "m2"}}
+    shape = {key: value for key, value in setting.items() if key not in moments}
+    sigma_w = solve_sigma_w(name, depth=20, c=c, **setting)
+    spec = ResNet(name, depth=20, sigma_w=sigma_w, **shape)
+    assert effective_cumulant(spec, **moments) == pytest.approx(c, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "square"), [("linear", 1.0), ("relu", 2.0), ("leaky_relu(0.1)", 2 / 1.01)]
+)
+def test_sigma_w_of_piecewise_linear_activations_has_a_closed_form(name, square):
+    assert solve_sigma_w(name, depth=100, c=3.0) == pytest.approx(math.sqrt(3.0 * square))
+
+
+def test_zero_c_needs_zero_sigma_w():
+    assert solve_sigma_w("gelu", depth=100, c=0.0) == 0.0
+
+
+def test_a_network_without_skip_is_solved_too():
+    # He's initialisation at depth L: sigma_w^2 = 2 L makes c = L.
+    assert solve_sigma_w("relu", depth=8, c=8.0, skip=0.0) == pytest.approx(4.0)
+
+
+def test_the_smallest_of_several_solutions_is_bracketed():
+    def wavy(sigma_w):  # 1 is reached three times: at 1 / 2.6, and near 1
+        return sigma_w * (1 + 1.6 * math.sin(4 * math.log(sigma_w)) ** 2) if sigma_w > 0 else 0.0
+
+    low, high = _bracket(wavy, 1.0, ResNet("linear", depth=1))
+    grid = np.geomspace(1e-3, 1e3, 20_000)
+    first = grid[np.argmax(np.array([wavy(s) for s in grid]) >= 1.0)]
+    assert low < first <= high < 1.0
+
+
+def test_saturation_limits_what_can_be_reached():
+    with pytest.raises(ValueError, match=r"`c` is 2; expected a value in \[0, 1\].*no sigma_w up"):
+        _bracket(lambda sigma_w: 1 - math.exp(-sigma_w), 2.0, ResNet("linear", depth=1))
+
+
+@pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
+def test_flat_activation_reaches_no_c():
+    with pytest.raises(ValueError, match=r"`c` is 1; expected a value in \[0, 0\].*slope is 0"):
+        solve_sigma_w("sign", depth=10, c=1.0)
+
+
+def test_overflow_limits_what_can_be_reached():
+    with pytest.raises(ValueError, match=r"`c` is 1e\+12; expected a value in \[0, .*overflows"):
+        solve_sigma_w("relu", depth=100, c=1e12)
+    # Just below the limit that the message states there is a solution.
+    sigma_w = solve_sigma_w("relu", depth=100, c=900.0)
+    assert sigma_w == pytest.approx(math.sqrt(1800.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"c": -0.3}, ValueError, "`c` is -0.3; expected a finite number >= 0"),
+        ({"c": math.nan}, ValueError, "`c` is nan"),
+        ({"c": "1"}, TypeError, "`c` is '1'"),
+        ({"depth": 0}, ValueError, "`depth` is 0"),
+        ({"m1": 2.0}, ValueError, "`m2` is 1.0"),
+        ({"sigma_b": -1.0}, ValueError, "`sigma_b` is -1.0"),
+        ({"activation": "gleu"}, ValueError, "Did you mean 'gelu'"),
+    ],
+)
+def test_bad_problem_is_refused(arguments, error, message):
+    given = {"activation": "gelu", "depth": 5, **arguments}
+    with pytest.raises(error, match=message):
+        solve_sigma_w(given.pop("activation"), **given)
+
+
+@pytest.mark.parametrize(
+    "kappa",
+    [1 + 2**-52, 1 + 1e-9, 1.001, 2.0, 21.094423247747, 1e6, 1e100, np.finfo(float).max],
+)
+def test_condition_number_is_inverted_to_rounding(kappa):
+    c = cumulant_from_condition_number(kappa)
+    with mpmath.workdps(60):
+        exact = mpmath.mpf(c)
+        r = mpmath.sqrt(exact**2 + 2 * exact)
+        back = mpmath.log(1 + exact + r) + r
+        # log kappa ~ sqrt(8 c) near 1 and 2 c far away: relative errors carry over.
+        assert abs(back / mpmath.log(mpmath.mpf(kappa)) - 1) < 1e-15
+
+
+@pytest.mark.parametrize("c", [1e-8, 0.25, 1.0, 12.0, 50.0])
+def test_condition_number_of_the_law_is_inverted(c):
+    kappa = UniversalLaw(c=c).condition_number()
+    # kappa - 1 ~ sqrt(8 c) = 3e-4 at c = 1e-8: rounding of kappa is 1e-12 relative there.
+    assert cumulant_from_condition_number(kappa) == pytest.approx(c, rel=1e-11)
+
+
+def test_perfect_conditioning_is_zero_c():
+    assert cumulant_from_condition_number(1.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kappa", "error"), [(0.5, ValueError), (math.inf, ValueError), ("2", TypeError)]
+)
+def test_impossible_condition_number_is_refused(kappa, error):
+    with pytest.raises(error, match="`kappa` is"):
+        cumulant_from_condition_number(kappa)
+
+
+@pytest.mark.parametrize(
+    ("name", "q", "expected"),
+    [
+        ("linear", 4.0, 0.5),
+        ("relu", 1.0, math.sqrt(2.0)),
+        ("leaky_relu(0.1)", 1.0, math.sqrt(2.0 / 1.01)),
+        ("sign", 3.0, 1.0),
+        ("tanh", 1.0, 1.5925374197228312),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
+def test_gain_restores_the_mean_square(name, q, expected):
+    assert gain(name, q=q) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "q", "message"),
+    [
+        ("relu", 0.0, r"E phi\(h\)\^2 = 0 at q = 0"),
+        ("relu", -1.0, "`q` is -1.0; .* variance"),
+        ("rellu", 1.0, "Did you mean 'relu'"),
+    ],
+)
+def test_impossible_gain_is_refused(name, q, message):
+    with pytest.raises(ValueError, match=message):
+        gain(name, q=q)
+
+
+def _jacobian(spec, *, width, seed):
+    rng = np.random.default_rng(seed)
+    act = activation(spec.activation)
+    x = rng.standard_normal(width)
+    x = (x - x.mean()) / x.std()
+    J = np.eye(width)
+    for _ in range(spec.depth):
+        W = rng.standard_normal((width, width)) * spec.sigma_w / math.sqrt(width * spec.depth)
+        h = W @ x + spec.sigma_b * rng.standard_normal(width)
+        J = spec.skip * J + act.dphi(h)[:, None] * (W @ J)
+        x = act(h) + spec.skip * x
+    return J
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        ResNet("relu", depth=60, sigma_w=math.sqrt(2.0)),
+        ResNet("tanh", depth=60, sigma_w=1.5, sigma_b=0.5, skip=0.97),
+        ResNet("gelu", depth=60, sigma_w=1.5, sigma_b=0.3, skip=-1.0),
+    ],
+    ids=["relu", "tanh with skip 0.97", "gelu with skip -1"],
+)
+def test_networks_follow_the_law_of_their_specification(spec):
+    spectrum = Spectrum.from_matrix(_jacobian(spec, width=300, seed=0))
+    law = jacobian_law(spec)
+    # 1/L of finite depth and a c that fluctuates by a few per cent at width 300.
+    assert compare(spectrum, law).ks < 0.025
+    wrong = UniversalLaw(c=1.5 * law.c, scale=law.scale)
+    assert compare(spectrum, wrong).ks > 0.06
+
+
+def test_law_of_a_specification_carries_the_skip():
+    law = jacobian_law(ResNet("relu", depth=10, skip=-0.5))
+    assert law.c == pytest.approx(0.5 / 0.25)
+    assert law.scale == pytest.approx(0.5**20)
+
+
+def test_law_needs_a_skip_and_a_scale_within_range():
+    with pytest.raises(NotImplementedError, match="`spec` has skip = 0"):
+        jacobian_law(ResNet(skip=0.0))
+    with pytest.raises(OverflowError, match=r"Bring skip = 0\.5 closer to 1"):
+        jacobian_law(ResNet("tanh", depth=1000, skip=0.5))
+
+
+@pytest.mark.parametrize(
+    ("spec", "law_is_far"),
+    [
+        (ResNet("relu", depth=10, sigma_w=2.0), True),
+        (ResNet("gelu", depth=4, sigma_w=2.0, sigma_b=0.3), True),
+        (ResNet("hardtanh", depth=4, sigma_w=2.0, sigma_b=0.3, skip=0.8), True),
+        (ResNet("tanh", depth=40, sigma_w=1.5, sigma_b=0.5), False),
+    ],
+    ids=["relu", "gelu", "hardtanh with skip 0.8", "tanh, deep"],
+)
+def test_shallow_networks_follow_the_law_of_their_depth(spec, law_is_far):
+    spectrum = Spectrum.from_matrix(_jacobian(spec, width=300, seed=1))
+    ks = compare(spectrum, finite_depth_law(spec)).ks
+    assert ks < 0.025  # N = 300: rigidity 0.01, the rest is the fluctuation of c
+    if law_is_far:
+        assert compare(spectrum, jacobian_law(spec)).ks > 2 * ks
+
+
+def test_law_at_finite_depth_has_the_exact_mean():
+    # E lam = prod (a^2 + chi_l / L): free layers multiply their means, whatever is shared.
+    for spec in (
+        ResNet("gelu", depth=5, sigma_w=2.0, sigma_b=0.5, skip=0.9),
+        ResNet("elu", depth=70, sigma_w=1.5),
+    ):
+        law = finite_depth_law(spec)
+        expected = np.log(spec.skip**2 + propagate(spec).chi / spec.depth).sum()
+        # Layers share their mixture: second order in the spread of chi within a group.
+        assert math.log(law.mean()) == pytest.approx(expected, abs=1e-7)
+
+
+def test_piecewise_linear_layers_keep_their_exact_atoms():
+    law = finite_depth_law(ResNet("leaky_relu(0.1)", depth=50, sigma_w=2.0))
+    np.testing.assert_allclose(law.d, 0.08 * np.tile([0.01, 1.0], (50, 1)), rtol=1e-14)
+    np.testing.assert_allclose(law.weights, 0.5, rtol=1e-14)
+    assert len(np.unique(law.weights)) == 1  # equal layers are recognised as equal
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_slopes_in_few_atoms_have_the_moments_of_the_activation(depth):
+    spec = ResNet("gelu", depth=depth, sigma_w=1.0, sigma_b=1.0)
+    law, q = finite_depth_law(spec), propagate(spec).q
+    h, weights = gaussian_nodes(float(q[0]), activation("gelu").breakpoints)
+    for power in range(1, 16):
+        exact = weights @ activation("gelu").dphi(h) ** (2 * power) / depth**power
+        assert law.weights[0] @ law.d[0] ** power == pytest.approx(exact, rel=1e-12)
+
+
+def test_layers_with_different_numbers_of_atoms_are_padded():
+    # q of order 1e-3 does not reach the kinks of hard tanh at first, that of later layers does.
+    law = finite_depth_law(ResNet("hardtanh", depth=6, sigma_w=4.0), 0.0, 1e-3)
+    assert law.d.shape == law.weights.shape == (6, 2)
+    np.testing.assert_allclose(law.weights.sum(axis=1), 1.0)
