@@ -6,6 +6,7 @@ density of log lam is ``v`` times a smooth function. All a law answers is read f
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from isometry._typing import Float, FloatArray
 
 Vector = Float[np.ndarray, "n"]
+Table = Float[np.ndarray, "degree pieces"]
 Kernel = Callable[[Vector], Vector]
 
 CHUNK = 8192
@@ -40,12 +42,12 @@ def fit_nodes(pieces: int) -> Vector:
     return ((np.arange(pieces)[:, None] + (1 + _NODES) / 2) / pieces).reshape(-1)
 
 
-def fit(values: Vector) -> Float[np.ndarray, "degree pieces"]:
+def fit(values: Vector) -> Table:
     """Return the local polynomials through ``values``, given at :func:`fit_nodes`."""
     return np.ascontiguousarray(_FIT @ values.reshape(-1, DEGREE + 1).T)
 
 
-def evaluate(table: Float[np.ndarray, "degree pieces"], v: Vector) -> Vector:
+def evaluate(table: Table, v: Vector) -> Vector:
     """Evaluate a table at points of [0, 1]."""
     pieces = table.shape[1]
     scaled = v * pieces
@@ -63,7 +65,7 @@ def evaluate(table: Float[np.ndarray, "degree pieces"], v: Vector) -> Vector:
     return out
 
 
-def _integrate(g: Float[np.ndarray, "degree pieces"], power: int) -> Vector:
+def _integrate(g: Table, power: int) -> Vector:
     """Return ``(integral from 0 to v of g(x) x**(power - 1) dx) / v**power`` at the nodes."""
     pieces = g.shape[1]
     points, weights = np.polynomial.legendre.leggauss(DEGREE + 2)
@@ -79,7 +81,7 @@ def _integrate(g: Float[np.ndarray, "degree pieces"], power: int) -> Vector:
     return (np.repeat(before, DEGREE + 1) + partial) / nodes**power
 
 
-def _invert(tail: Float[np.ndarray, "degree pieces"], g: FloatArray, power: int) -> FloatArray:
+def _invert(tail: Table, g: Table, power: int) -> Table:
     """Return the table of ``v / x`` where ``x = (tail mass / total)**(1/power)``."""
     pieces = tail.shape[1]
     total = evaluate(tail, np.ones(1))[0]
@@ -87,36 +89,53 @@ def _invert(tail: Float[np.ndarray, "degree pieces"], g: FloatArray, power: int)
     grid = np.linspace(0.0, 1.0, 4 * pieces + 1)
     v = np.interp(x, grid * (evaluate(tail, grid) / total) ** (1 / power), grid)
     for _ in range(3):
-        ratio = evaluate(tail, v) / total
-        slope = ratio ** (1 / power - 1) * evaluate(g, v) / (power * total)
-        v = np.clip(v - (v * ratio ** (1 / power) - x) / slope, 0.0, 1.0)
+        v = _polish(tail / total, g / total, power, x, v)
     return fit(v / x)
+
+
+def _polish(tail: Table, g: Table, power: int, x: Vector, v: Vector) -> Vector:
+    """Return v after a Newton step towards ``v * tail(v)**(1/power) = x``."""
+    ratio = evaluate(tail, v)
+    slope = ratio ** (1 / power - 1) * evaluate(g, v) / power
+    return np.clip(v - (v * ratio ** (1 / power) - x) / slope, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
-    """One side of a law: the density of log lam, the mass beyond and its inverse, in ``v``.
+    """One side of a law: the density of t = log lam, the mass beyond and its inverse, in ``v``.
 
-    ``power`` is 3 at a soft edge, where ``v`` is the square root of the distance in log lam.
+    The density vanishes like ``v**order`` and the mass like ``v**power``: 1 and 3 at a soft edge,
+    equal at a hard one.
     """
 
-    density: FloatArray
-    tail: FloatArray
-    inverse: FloatArray
+    density: Table
+    tail: Table
+    inverse: Table
     power: int
+    order: int
+    jacobian: float
 
     @classmethod
     def build(
-        cls, smooth: Vector, jacobian: float, power: int, total: float | None = None
+        cls, smooth: Vector, jacobian: float, power: int, *, order: int = 1, mass: float = 0.0
     ) -> "Side":
-        """Tabulate from ``density / v`` at the nodes; |dt/dv| is ``jacobian v**(power - 2)``."""
+        """Tabulate from ``density / v**order`` at the nodes.
+
+        ``jacobian * v**(power - order - 1)`` is |dt/dv|; ``mass``, if known, removes rounding.
+        """
         density = fit(smooth)
         tail = fit(jacobian * _integrate(density, power))
-        if total is not None:
-            tail *= total / evaluate(tail, np.ones(1))[0]
-        return cls(density, tail, _invert(tail, jacobian * density, power), power)
+        if mass:
+            tail *= mass / evaluate(tail, np.ones(1))[0]
+        return cls(density, tail, _invert(tail, jacobian * density, power), power, order, jacobian)
 
-    @property
+    @functools.cached_property
     def mass(self) -> float:
         """Return the mass between the edge and the split point."""
         return float(evaluate(self.tail, np.ones(1))[0])
+
+    def coordinate(self, x: Vector) -> Vector:
+        """Return v where a share ``x**power`` of the side's mass lies beyond."""
+        v = np.clip(x * evaluate(self.inverse, x), 0.0, 1.0)
+        tail, density = self.tail / self.mass, self.density * (self.jacobian / self.mass)
+        return _polish(tail, density, self.power, x, v)

@@ -11,10 +11,10 @@ import math
 
 import numpy as np
 
-from isometry._typing import Bool, FloatArray
+from isometry._typing import Bool
 from isometry.theory.laws._arguments import positive
 from isometry.theory.laws._base import SpectralLaw
-from isometry.theory.laws._table import Side, Vector, evaluate
+from isometry.theory.laws._table import Side, Table, Vector, evaluate
 
 SOFT, HARD = 3, 1
 """The power of ``v`` by which the mass beyond ``v`` vanishes, at either kind of edge."""
@@ -54,16 +54,16 @@ class Shape:
     decay: float = 0.0
 
     @functools.cached_property
-    def density(self) -> FloatArray:
+    def density(self) -> np.ndarray:
         """Return the table of ``density / v`` over both sides."""
         return self._join(self.right.density, self.left.density)
 
     @functools.cached_property
-    def tail(self) -> FloatArray:
+    def tail(self) -> np.ndarray:
         """Return the table of ``mass beyond / v**power`` over both sides."""
         return self._join(self.right.tail, self.left.tail)
 
-    def _join(self, right: FloatArray, left: FloatArray) -> FloatArray:
+    def _join(self, right: Table, left: Table) -> np.ndarray:
         """Return one table: the right side from its edge, then the left one towards its own."""
         if self.left is self.right:
             return right
@@ -82,7 +82,7 @@ class Shape:
             d = np.where(left, (t - self.lower) / (self.split - self.lower), d)
         return d
 
-    def read(self, table: FloatArray, v: Vector, left: Mask) -> Vector:
+    def read(self, table: Table, v: Vector, left: Mask) -> Vector:
         """Evaluate a joined table."""
         if self.left is self.right:
             return evaluate(table, v)
@@ -165,8 +165,9 @@ class TabulatedLaw(SpectralLaw):
             return np.zeros_like(lam)
         v, left = self._locate(lam)
         shape = self._shape()
-        v *= shape.read(shape.density, v, left)
-        return v
+        density = shape.read(shape.density, v, left)
+        density *= v if shape.left.order == 1 else np.where(left, v**shape.left.order, v)
+        return density
 
     def _tails(self, lam: Vector) -> tuple[Vector, Mask]:
         """Return the mass beyond lam on its own side, and which points are left."""
@@ -226,7 +227,7 @@ class TabulatedLaw(SpectralLaw):
         for side, mine in ((shape.left, left), (shape.right, ~left)):
             mass = p[mine] if side is shape.left else 1.0 - self._atom() - p[mine]
             x = np.clip(mass / side.mass, 0.0, 1.0) ** (1 / side.power)
-            v = x * evaluate(side.inverse, x)
+            v = side.coordinate(x)
             if side is shape.right:
                 t[mine] = shape.upper - (shape.upper - shape.split) * v * v
             elif shape.decay:
@@ -239,17 +240,26 @@ class TabulatedLaw(SpectralLaw):
     def _quadrature(self) -> tuple[Vector, Vector]:
         if self._is_point():
             return np.empty(0), np.empty(0)
+        t, weights = quadrature(self._shape(), NODES)
+        return t + math.log(self._scale()), weights
+
+    def _integrated_moment(self, n: float) -> float:
         shape = self._shape()
-        points, weights = np.polynomial.legendre.leggauss(NODES)
-        v, weights = (1 + points) / 2, weights / 2
-        sides = []
-        for side, sign in ((shape.left, -1.0), (shape.right, 1.0)):
-            mass = weights * v ** (side.power - 1) * evaluate(side.density, v)
-            if sign < 0 and shape.decay:
-                sides.append((shape.split + np.log(v) / shape.decay, mass / shape.decay))
-                continue
-            edge = shape.upper if sign > 0 else shape.lower
-            width = abs(edge - shape.split)
-            sides.append((edge - sign * width * v * v, 2 * width * mass))
-        t, mass = (np.concatenate(pair) for pair in zip(*sides, strict=True))
-        return t + math.log(self._scale()), mass
+        if not self._is_point() and shape.decay and n <= -shape.decay * shape.left.order:
+            return math.inf
+        return super()._integrated_moment(n)
+
+
+def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:
+    """Return nodes in log lam and weights for the continuous part, ``count`` a side."""
+    points, weights = np.polynomial.legendre.leggauss(count)
+    v, weights = (1 + points) / 2, weights / 2
+    right = 2 * (shape.upper - shape.split) * weights * v**2 * evaluate(shape.right.density, v)
+    t_right = shape.upper - (shape.upper - shape.split) * v * v
+    left = weights * v ** (shape.left.power - 1) * evaluate(shape.left.density, v)
+    if shape.decay:
+        left, t_left = left / shape.decay, shape.split + np.log(v) / shape.decay
+    else:
+        left = 2 * (shape.split - shape.lower) * left
+        t_left = shape.lower + (shape.split - shape.lower) * v * v
+    return np.concatenate([t_left, t_right]), np.concatenate([left, right])

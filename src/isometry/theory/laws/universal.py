@@ -137,7 +137,7 @@ def _shape(c: float) -> Shape:
     width = half_width(c)
     pieces = 1024 * math.ceil(math.sqrt(1 + width / 100))
     theta, v = _solve(c, width, fit_nodes(pieces))
-    side = Side.build(theta / v / (2 * math.pi * c), jacobian=2 * width, power=SOFT, total=0.5)
+    side = Side.build(theta / v / (2 * math.pi * c), jacobian=2 * width, power=SOFT, mass=0.5)
     return Shape(-width, width, 0.0, side, side)
 
 
