@@ -196,6 +196,7 @@ def test_impossible_moments_are_refused(m1, m2, error, message):
     [
         (ResNet("linear", depth=1000, skip=2.0), 512),
         (ResNet("relu", depth=100, sigma_w=1e200), 1),
+        (ResNet(np.exp, depth=100, sigma_w=1.0, sigma_b=50.0), 1),
         (ResNet("relu", depth=100, sigma_w=1e5), 40),
     ],
 )

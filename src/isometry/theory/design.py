@@ -21,9 +21,9 @@ from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
 from isometry.theory.propagation import ResNet, Signal, check_moments, effective_cumulant, propagate
 
-_STEP = math.sqrt(2.0)  # of the scan in sigma_w
+_STEP = 2.0  # of the scan in sigma_w
 _LARGEST = 1e12  # sigma_w at which the scan gives up
-_PROBES = np.geomspace(1e-6, 30.0, 200)
+_PROBES = np.geomspace(1e-6, 4.0, 200)
 _GROUPS = 32  # distinct layers that a finite-depth law is given
 
 Rule: TypeAlias = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]
@@ -60,8 +60,8 @@ def solve_sigma_w(
 
     Notes:
         Relative error in c: 1e-10. c was increasing in sigma_w wherever it was looked at; if
-        it were not, "smallest" is up to a scan by factors of sqrt(2) that starts below
-        every solution, c being at most ``sigma_w^2 sup phi'^2``. About ten propagations.
+        it were not, "smallest" is up to a scan by factors of 2 from where
+        ``sigma_w^2 sup phi'^2`` is below c. About ten propagations.
 
     Examples:
         >>> round(solve_sigma_w("relu", depth=100, c=1.0), 12)
@@ -86,7 +86,7 @@ def solve_sigma_w(
         lambda t: math.log(cumulant(math.exp(t)) / target),
         math.log(low),
         math.log(high),
-        xtol=1e-13,
+        xtol=1e-12,
     )
     return math.exp(float(root))  # pyright: ignore[reportArgumentType]
 
@@ -260,10 +260,10 @@ def _bracket(
 
 
 def _below(target: float, spec: ResNet) -> float:
-    # c <= sigma_w^2 sup phi'^2, here over |h| <= 30 and over every piece of phi.
+    # c <= sigma_w^2 sup phi'^2: looked at within 4 (1 + sigma_b) and on every piece of phi.
     act = _resolve(spec.activation)
-    kinks = np.array(act.breakpoints)
-    h = np.concatenate([(kinks[1:] + kinks[:-1]) / 2, -_PROBES, _PROBES])
+    kinks, reach = np.array(act.breakpoints), (1 + spec.sigma_b) * _PROBES
+    h = np.concatenate([(kinks[1:] + kinks[:-1]) / 2, -reach, reach])
     with np.errstate(over="ignore", invalid="ignore"):
         slopes = act.dphi(h) ** 2
     slope = float(np.max(slopes[np.isfinite(slopes)], initial=0.0))

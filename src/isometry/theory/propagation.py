@@ -20,7 +20,7 @@ import numpy as np
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Float, Real
-from isometry.theory.activations import activation
+from isometry.theory.activations import Activation, activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 
 
@@ -147,7 +147,7 @@ def propagate(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
         for layer in range(spec.depth):
             q = spec.sigma_w * spec.sigma_w / spec.depth * m2 + spec.sigma_b * spec.sigma_b
             _refuse_overflow(q, layer, spec)
-            m1, m2, chi = _step(spec, m1, m2, gaussian_moments(act, q))
+            m1, m2, chi = _step(spec, m1, m2, _moments(act, q, layer, spec))
             _refuse_overflow(m2 + chi, layer, spec)
             table[:, layer] = q, m1, m2, chi
     return Signal(*table)
@@ -213,6 +213,15 @@ def _step(
     new_m2 = spec.skip * spec.skip * m2 + 2.0 * spec.skip * m1 * mean + square
     chi = spec.sigma_w * spec.sigma_w * float(moments.slope_square)
     return new_m1, max(new_m2, new_m1 * new_m1), chi
+
+
+def _moments(act: Activation, q: float, layer: int, spec: ResNet) -> GaussianMoments:
+    try:
+        return gaussian_moments(act, q)
+    except ValueError as error:  # q is valid, so phi itself has left the range of float64
+        raise OverflowError(
+            f"the signal overflows in layer {layer + 1} of {spec.depth}: {error}"
+        ) from error
 
 
 def _refuse_overflow(value: float, layer: int, spec: ResNet) -> None:
