@@ -5,7 +5,6 @@ tensor read after someone else wrote to its memory is read again, from the new v
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 
 from isometry.nn._tape_maps import Diagonal, Identity, LinearMap, Selection
-from isometry.nn._tape_memory import covers, entries, places_of
+from isometry.nn._tape_memory import Geometry, Memory
 from isometry.nn._tape_observer import (
     FusedRecurrence,
     NotRecordable,
@@ -27,17 +26,11 @@ from isometry.nn._tape_observer import (
 from isometry.nn._tape_program import Edge
 from isometry.nn._tape_rules import Call, Term, call_by_name, cast, linearise, local
 
-_REGEOMETRY = {"set_", "resize_", "resize_as_", "as_strided_", "transpose_", "t_", "squeeze_",
-               "unsqueeze_", "swapaxes_", "swapdims_"}  # fmt: skip
-
-
-@dataclass
-class Memory:
-    """What one storage holds: the node of its current content, as seen by ``holder``."""
-
-    node: int | None
-    holder: Tensor | None  # None: the node is the flat content
-    version: int = 0
+_REVIEWED = {"transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_", "as_strided_"}
+"""Ops that change how a tensor views its memory, and leave the memory as it is."""
+_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_ALWAYS = -1
+"""Stands for every version of a memory: what is detached stays constant."""
 
 
 class Recorder(WriteGuard):
@@ -50,7 +43,7 @@ class Recorder(WriteGuard):
         self.external: list[Tensor] = []  # constants kept by reference
         self.refusal: NotRecordable | None = None
         self._count = 0
-        self._entries: dict[int, tuple[Tensor, int, int]] = {}  # tensor, node, memory version
+        self._entries: dict[int, tuple[Tensor, int | None, int]] = {}  # with its version
         self._memory: dict[int, Memory] = {}
         self.adopt(x, ())
         self._enter(x, self._new_node())
@@ -68,7 +61,7 @@ class Recorder(WriteGuard):
         if memory is None:
             return None
         entry = self._entries.get(id(value))
-        if entry is not None and entry[2] == memory.version:
+        if entry is not None and entry[2] in (memory.version, _ALWAYS):
             return entry[1]
         if memory.version == 0 or memory.node is None:
             return None
@@ -129,6 +122,8 @@ class Recorder(WriteGuard):
 
     def _add(self, value: Tensor, terms: Sequence[Term]) -> int | None:
         if not terms:
+            if isinstance(value, Tensor) and self._tracked(value):
+                self._entries[id(value)] = (value, None, _ALWAYS)
             return None
         if value.is_complex():
             raise NotRecordable("an intermediate value is complex")
@@ -153,7 +148,7 @@ class Recorder(WriteGuard):
 
     def _enter(self, value: Tensor, node: int) -> None:
         key = value.untyped_storage()._cdata
-        memory = self._memory.setdefault(key, Memory(node, value))
+        memory = self._memory.setdefault(key, Memory(node, Geometry.of(value)))
         self._entries[id(value)] = (value, node, memory.version)
 
     def _write(self, func, operands, nodes, targets) -> Any:
@@ -169,73 +164,69 @@ class Recorder(WriteGuard):
             self.adopt(result, targets)
             self._follow(func, operands, nodes, result)
             return result
-        if functional is None or name in _REGEOMETRY or operands.get("self") is not targets[0]:
+        if functional is None or operands.get("self") is not targets[0]:
             raise NotRecordable(f"{func} writes in place in a way that is not followed")
         target = targets[0]
         kept = {k: v for k, v in operands.items() if k in _names(functional)}
         result = call_by_name(functional, kept)
         self.adopt(result, targets)
         node = self._follow(functional, kept, nodes, result)[0]
+        if name in _REVIEWED:
+            call_by_name(func, operands)
+            self._entries[id(target)] = (target, node, self._memory_of(target).version)
+            return target
         target.copy_(result)
         self._written_to(target, None if node is None else self._chain(node, cast(result, target)))
         return target
 
+    def _memory_of(self, value: Tensor) -> Memory:
+        return self._memory.get(value.untyped_storage()._cdata, Memory(None, None))
+
     def _written_to(self, target: Tensor, node: int | None) -> None:
         """Start a new version of the target's memory with ``node`` as the target's value."""
-        key = target.untyped_storage()._cdata
-        old = self._memory.get(key, Memory(None, None))
-        if covers(target):
-            new = Memory(node, target, old.version + 1)
+        old, geometry = self._memory_of(target), Geometry.of(target)
+        if geometry.covers:
+            new = Memory(node, geometry, old.version + 1)
         else:
-            flat = self._flat(target, old)
-            new = Memory(self._patched(target, flat, node), None, old.version + 1)
-        self._memory[key] = new
-        if node is None:
-            self._entries.pop(id(target), None)
-        else:
-            self._entries[id(target)] = (target, node, new.version)
+            patched = self._patched(target, geometry, self._flat(old), node)
+            new = Memory(patched, None, old.version + 1)
+        self._memory[target.untyped_storage()._cdata] = new
+        self._entries[id(target)] = (target, node, new.version)
 
-    def _flat(self, value: Tensor, memory: Memory) -> int | None:
+    def _flat(self, memory: Memory) -> int | None:
         """Return the node of the whole memory as a vector.
 
         Raises:
             NotRecordable: If a part of the memory is not known.
         """
-        if memory.node is None or memory.holder is None:
+        if memory.node is None or memory.geometry is None:
             return memory.node
-        if not covers(memory.holder):
+        if not memory.geometry.covers:
             raise NotRecordable("an in-place write goes to memory that is not followed as a whole")
-        inverse = torch.full((entries(value),), -1, dtype=torch.int64, device=value.device)
-        places = places_of(memory.holder).flatten()
-        inverse[places] = torch.arange(places.numel(), device=value.device)
-        return self._node_from([(memory.node, Selection(inverse, memory.holder.shape))])
+        selection = Selection(memory.geometry.owners, memory.geometry.shape)
+        return self._node_from([(memory.node, selection)])
 
-    def _patched(self, target: Tensor, flat: int | None, node: int | None) -> int | None:
+    def _patched(
+        self, target: Tensor, geometry: Geometry, flat: int | None, node: int | None
+    ) -> int | None:
         """Return the flat content after ``target``, a part of it, was overwritten."""
-        places = places_of(target).flatten()
+        owners = geometry.owners
         ends: list[tuple[int, LinearMap]] = []
         if flat is not None:
-            mask = torch.ones(entries(target), dtype=target.dtype, device=target.device)
-            mask[places] = 0
-            ends.append((flat, Diagonal(mask)))
+            ends.append((flat, Diagonal((owners < 0).to(target.dtype))))
         if node is not None:
-            index = torch.full((entries(target),), -1, dtype=torch.int64, device=target.device)
-            index[places] = torch.arange(places.numel(), device=target.device)
-            ends.append((node, Selection(index, target.shape)))
+            ends.append((node, Selection(owners, target.shape)))
         return self._node_from(ends) if ends else None
 
     def _reread(self, value: Tensor, memory: Memory) -> int | None:
         """Read a tensor from memory that was written to since the tensor was made."""
-        flat = self._flat(value, memory)
-        if flat is None:
+        memory.node, memory.geometry = self._flat(memory), None
+        if memory.node is None:
             return None
-        memory.node, memory.holder = flat, None
-        node = self._node_from([(flat, Selection(places_of(value), [entries(value)]))])
+        geometry = Geometry.of(value)
+        node = self._node_from([(memory.node, Selection(geometry.places, [geometry.entries]))])
         self._entries[id(value)] = (value, node, memory.version)
         return node
-
-
-_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
 def _differentiable(value: Tensor) -> bool:
@@ -254,7 +245,16 @@ def _functional(func: OpOverload) -> OpOverload | None:
     """Return the variant without side effects of an in-place op: ``relu`` for ``relu_``."""
     name = func.overloadpacket.__name__
     packet = getattr(torch.ops.aten, name[:-1], None) if name.endswith("_") else None
-    return getattr(packet, func._overloadname, None)
+    if packet is None or name == "resize_":
+        return None
+    variants = [getattr(packet, overload) for overload in packet.overloads()]
+    return next((v for v in variants if _names(v) <= _names(func) and _typed(v, func)), None)
+
+
+def _typed(variant: OpOverload, func: OpOverload) -> bool:
+    """Return whether the variant takes its operands as ``func`` does."""
+    kinds = {a.name: str(a.real_type) for a in func._schema.arguments}
+    return all(str(a.real_type) == kinds[a.name] for a in variant._schema.arguments)
 
 
 def _fallback(call: Call) -> list[Term]:

@@ -190,7 +190,8 @@ def overwrite(call: Call) -> list[Term]:
     return [] if node is None else [Term(node, [Identity(), *conform(source, call.output)])]
 
 
-@rule("zero", "detach", "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros")
+@rule("zero", "detach", "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros",
+      "new_empty", "new_ones", "new_full")  # fmt: skip
 def cut(call: Call) -> list[Term]:  # noqa: ARG001
     """The result does not depend on the operands' values, or not for autograd."""
     return []

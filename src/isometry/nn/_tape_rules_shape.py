@@ -32,7 +32,7 @@ def reshape(call: Call) -> list[Term] | None:
     return [Term(n, [Reshape(x.shape, call.output.shape)]) for _, x, n in call.dependent]
 
 
-@rule("permute", "transpose", "t")
+@rule("permute", "transpose", "t", "swapaxes", "swapdims")
 def permute(call: Call) -> list[Term]:
     """The order of the axes, read off a tensor whose axes all differ in length."""
     (_, x, node), *_ = call.dependent

@@ -141,7 +141,7 @@ def _recorded(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Recorde
     return output, recorder
 
 
-def _run(f: Callable[[Tensor], Tensor], x: Tensor, *, fused: bool) -> tuple[Tensor, Recorder]:
+def _run(f: Callable[[Tensor], Tensor], x: Tensor, *, fused: bool) -> tuple[object, Recorder]:
     point = x.detach().clone()
     recorder = Recorder(point)
     with _plain_kernels(fused=fused), torch.no_grad(), recorder:
