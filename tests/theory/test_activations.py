@@ -339,3 +339,11 @@ def test_callables_work_where_torch_is_not_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(0.5,) False"
+
+
+def test_a_kink_beyond_the_fine_scan_is_integrated_and_breaks_the_symmetry():
+    act = activation(lambda h: h + np.maximum(h - 543.21, 0.0))
+    assert not act.odd
+    assert gaussian_moments(act, 1e6).slope == pytest.approx(
+        1 + 0.5 * math.erfc(0.54321 / math.sqrt(2)), rel=1e-9
+    )

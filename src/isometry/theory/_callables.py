@@ -27,9 +27,10 @@ def wrap(spec: Any, breakpoints: Sequence[float]) -> Activation:
         slope_error = None
         if slope is None:
             slope, slope_error = _derivative(raw, panels)
-    h = np.linspace(0.0137, CORE, 997)
+    inner = np.diff(panels.edges)[:, None] * np.array([0.1, 0.45, 0.8]) + panels.edges[:-1, None]
+    h = np.concatenate((np.linspace(0.0137, CORE, 997), inner.ravel()))
     value = phi(h)
-    odd = bool(np.abs(phi(-h) + value).max() <= 1e-15 * np.abs(value).max())
+    odd = bool(np.all((np.abs(phi(-h) + value) <= 1e-15 * np.abs(value)) | ~np.isfinite(value)))
     return Activation(
         name,
         phi,

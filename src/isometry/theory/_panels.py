@@ -24,7 +24,8 @@ _SAMPLES = np.concatenate((_NODES, _CHECKS))
 _DERIVE = np.stack([np.pad(chebyshev.chebder(row), (0, 1)) for row in np.eye(_DEGREE + 1)])
 _ENDS = chebyshev.chebvander(np.array([-1.0, 1.0]), _DEGREE).T
 _FAR = CORE * 2.0 ** (np.arange(26) / 2)
-_TOLERANCES = (1e-13, 1e-10, 1e-7, 1e-5)
+# Relative tolerance, and the part of max |f| on [-1, 1] that a cell's own maximum is raised to.
+_ACCURACIES = ((1e-13, 1e-60), (1e-13, 1.0), (1e-10, 1.0), (1e-7, 1.0), (1e-5, 1.0))
 _BUDGET = 4000
 
 
@@ -60,10 +61,11 @@ class Panels(NamedTuple):
 def resolve(functions: Sequence[Function], seeds: Sequence[float]) -> Panels:
     """Return panels on which every function is smooth; the first one is tabulated."""
     scales = [_scale(f) for f in functions]
-    edges, rtol = _core(functions, scales, np.asarray(seeds, dtype=float))
-    for outer in (_FAR[::-1] * -1.0, _FAR):
-        inside = [point for point in seeds if outer[0] < point < outer[-1]]
-        more, _ = _split(functions, scales, np.union1d(outer, inside), rtol)
+    points = np.asarray(seeds, dtype=float)
+    grid = np.linspace(-CORE, CORE, 641)
+    edges, accuracy = _part(functions, scales, grid, points, _ACCURACIES)
+    for outer in (-_FAR[::-1], _FAR):
+        more, _ = _part(functions, scales, outer, points, (accuracy,))
         edges = np.union1d(edges, more)
     values, residuals = _sample(functions[0], edges[:-1], edges[1:])
     coefficients = values[:, : _DEGREE + 1] @ _FIT
@@ -71,20 +73,25 @@ def resolve(functions: Sequence[Function], seeds: Sequence[float]) -> Panels:
     return Panels(edges, coefficients, residuals, kinks, jumps)
 
 
-def _core(
-    functions: Sequence[Function], scales: list[float], seeds: np.ndarray
-) -> tuple[np.ndarray, float]:
-    """Return the edges within ``CORE`` and the relative tolerance that noise allows."""
-    grid = np.union1d(np.linspace(-CORE, CORE, 641), seeds[np.abs(seeds) < CORE])
-    for rtol in _TOLERANCES:
-        edges, enough = _split(functions, scales, grid, rtol)
+def _part(
+    functions: Sequence[Function],
+    scales: list[float],
+    grid: np.ndarray,
+    seeds: np.ndarray,
+    accuracies: Sequence[tuple[float, float]],
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the edges within a grid and the accuracy that the noise of the functions allows."""
+    seeds = seeds[(seeds > grid[0]) & (seeds < grid[-1])]
+    grid = np.union1d(grid, seeds)
+    edges = grid
+    for rtol, floor in accuracies:
+        least = [floor * scale for scale in scales]
+        edges, enough = _split(functions, least, grid, rtol)
         if enough:
-            break
-    else:
-        return grid, _TOLERANCES[-1]
-    fixed = np.union1d(seeds, _kinks(edges))
-    edges, _ = _split(functions, scales, np.union1d(grid, fixed), 10 * rtol)
-    return _merge(functions, scales, edges, fixed, 10 * rtol), 10 * rtol
+            fixed = np.union1d(seeds, _kinks(edges))
+            edges, _ = _split(functions, least, np.union1d(grid, fixed), 10 * rtol)
+            return _merge(functions, least, edges, fixed, 10 * rtol), (rtol, floor)
+    return edges, accuracies[-1]
 
 
 def _scale(f: Function) -> float:
@@ -92,13 +99,17 @@ def _scale(f: Function) -> float:
 
 
 def _sample(f: Function, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return samples of every cell and how far its polynomial misses them (inf if not finite)."""
+    """Return samples of every cell and how far its polynomial misses them.
+
+    The miss is infinite where some samples are not finite, zero where none is: no use splitting.
+    """
     h = ((a + b) / 2)[:, None] + ((b - a) / 2)[:, None] * _SAMPLES
     values = f(h.ravel()).reshape(h.shape)
     finite = np.all(np.isfinite(values), axis=1)
+    hopeless = ~np.any(np.isfinite(values), axis=1)
     values = np.where(finite[:, None], values, 0.0)
     miss = np.abs(values[:, : _DEGREE + 1] @ _PREDICT - values[:, _DEGREE + 1 :]).max(axis=1)
-    return values, np.where(finite, miss, np.inf)
+    return values, np.where(np.logical_or(finite, hopeless), miss, np.inf)
 
 
 def _fits(
@@ -140,7 +151,7 @@ def _kinks(edges: np.ndarray) -> np.ndarray:
     for group in groups:
         if group.size:
             best = group[np.argmin(width[group])]
-            point, slack = float(middle[best]), 1e-12 * unit[best] + width[best]
+            point, slack = float(middle[best]), 2 * width[best] + 1e-15 * unit[best]
             rounded = (round(point, digits) for digits in (3, 6, 9))
             points.append(next((near for near in rounded if abs(near - point) <= slack), point))
     return np.array(points)
