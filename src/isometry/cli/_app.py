@@ -4,7 +4,7 @@ import importlib.metadata
 
 from cyclopts import App
 
-from isometry.cli import _studies, _theory
+from isometry.cli import _models, _studies, _theory
 
 app = App(
     name="isometry",
@@ -15,4 +15,5 @@ app.command(_theory.law)
 app.command(_theory.cumulant)
 app.command(_theory.sigma_w)
 app.command(_theory.activations)
+app.command(_models.diagnose)
 app.command(_studies.demo)
