@@ -220,6 +220,11 @@ def spectrum_of_signal(x: Tensor) -> Tensor:
     return torch.view_as_real(torch.fft.rfft(x)) ** 2
 
 
+def gradient_of_energy() -> Callable[[Tensor], Tensor]:
+    layer = small_mlp().double()
+    return torch.func.grad(lambda x: layer(x).square().sum())
+
+
 def parametrised() -> nn.Module:
     weights = nn.utils.parametrizations
     return sequential(
@@ -288,6 +293,8 @@ OPERATORS: dict[str, Callable[[], Case]] = {
     "dropout in eval mode": lambda: case(sequential(nn.Linear(3, 3), nn.Dropout(0.5)).eval(), 3),
     "grid sample": lambda: case(grid_sample, 2, 2, 3),
     "complex inside": lambda: case(spectrum_of_signal, 5),
+    "inside grad": lambda: case(gradient_of_energy(), 3),
+    "inside vmap": lambda: case(torch.vmap(small_mlp().double()), 2, 3),
     "gather and scatter": lambda: case(lambda x: x.sort(-1).values[..., ::2].repeat(1, 3), 2, 4),
     "matrix functions": lambda: case(lambda x: torch.linalg.inv(x @ x.T + torch.eye(3)), 3, 3),
 }

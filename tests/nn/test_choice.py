@@ -41,7 +41,24 @@ def test_unrecordable_function_refuses_the_tape():
         JacobianOperator(build("complex inside").f, torch.ones(5), route="tape")
 
 
-def test_function_without_any_exact_route_is_refused():
+def test_rows_replace_every_other_route_while_they_fit(monkeypatch):
+    x = torch.tensor([[0.0, 1.0], [2.0, 5.0], [4.0, 3.0]])
+
+    def distances(x):
+        return torch.cdist(x, 1 - x)
+
+    J = JacobianOperator(distances, x)
+    assert J.route.startswith("autograd: J v by the rows of J")
+    expected = torch.autograd.functional.jacobian(distances, x).reshape(J.shape)
+    torch.testing.assert_close(J @ torch.eye(6), expected)
+    monkeypatch.setattr("isometry.nn._routes._ROW_ENTRIES", 10)
+    with pytest.raises(NotImplementedError, match=r"no exact product J v .* 5e\+01 entries"):
+        JacobianOperator(distances, x)
+
+
+def test_function_without_any_exact_route_is_refused(monkeypatch):
+    monkeypatch.setattr("isometry.nn._routes._ROW_ENTRIES", 8)
+
     class Opaque(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -52,7 +69,7 @@ def test_function_without_any_exact_route_is_refused():
         def backward(ctx, gradient):
             return 2 * gradient
 
-    with pytest.raises(NotImplementedError, match=r"no exact product J v .* Give custom autograd"):
+    with pytest.raises(NotImplementedError, match=r"no exact product J v .* give a custom"):
         JacobianOperator(Opaque.apply, torch.ones(3), route="autograd")
 
 

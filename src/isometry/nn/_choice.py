@@ -4,13 +4,14 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from isometry.errors import AccuracyWarning
 from isometry.nn._guards import Sandbox
-from isometry.nn._routes import AutogradRoute, ForwardRoute, Route, TapeRoute
+from isometry.nn._routes import AutogradRoute, ForwardRoute, Route, RowsRoute, TapeRoute
 
 _ROUNDING = 1e3
 """Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
@@ -21,9 +22,9 @@ _STRIDE = 997
 
 
 _ROUTES: dict[str | None, tuple[Callable[..., Route], ...]] = {
-    None: (TapeRoute, AutogradRoute, ForwardRoute),
+    None: (TapeRoute, AutogradRoute, ForwardRoute, RowsRoute),
     "tape": (TapeRoute,),
-    "autograd": (AutogradRoute, ForwardRoute),
+    "autograd": (AutogradRoute, ForwardRoute, RowsRoute),
 }
 
 
@@ -60,7 +61,7 @@ def choose_route(
     for error in failures:
         if isinstance(error, _AdjointError):
             raise RuntimeError(str(error)) from error
-    reasons = "; ".join(map(_first_line, failures))
+    reasons = "; ".join(dict.fromkeys(map(_first_line, failures)))
     if forced == "tape":
         raise NotImplementedError(
             f"`route` is 'tape' but `f` cannot be recorded ({reasons}); expected a function of "
@@ -68,15 +69,15 @@ def choose_route(
         )
     raise NotImplementedError(
         f"`f` has no exact product J v ({reasons}); expected a second backward or a forward "
-        "derivative. Give custom autograd functions a `jvp`, or a differentiable `backward`."
+        "derivative. Replace that operation, or give a custom autograd function a `jvp`."
     )
 
 
 def _check_differentiable(
     f: Callable[[Tensor], Tensor], x: Tensor, output: Tensor, sandbox: Sandbox
 ) -> None:
-    reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
     try:
+        reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
         connected = reference.depends_on_input
     except RuntimeError as error:
         raise NotImplementedError(
@@ -173,13 +174,13 @@ def _compare(first: Tensor, second: Tensor) -> None:
 
 def _after_draws(f: Callable[[Tensor], Tensor], draws: int) -> Callable[[Tensor], Tensor]:
     """Advance the (forked) global generators first, so that a random ``f`` shows."""
+    return partial(_draw_and_call, f, draws)
 
-    def shifted(x: Tensor) -> Tensor:
-        torch.rand(_STRIDE * draws)
-        torch.rand(_STRIDE * draws, device=x.device)
-        return f(x)
 
-    return shifted
+def _draw_and_call(f: Callable[[Tensor], Tensor], draws: int, x: Tensor) -> Tensor:
+    torch.rand(_STRIDE * draws)
+    torch.rand(_STRIDE * draws, device=x.device)
+    return f(x)
 
 
 def _first_line(error: Exception) -> str:

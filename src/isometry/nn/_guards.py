@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import CheckpointFunction
 
@@ -148,13 +149,17 @@ class Sandbox:
     def _meet(self, module: nn.Module, _: Any) -> None:
         """Adopt a module the first time ``f`` calls it, before its forward runs."""
         if module not in self.names:
-            for name, child in module.named_modules():
-                if child not in self.names:
-                    name = name.replace("_orig_mod.", "").removesuffix("_orig_mod")
-                    self.names[child] = f"layer '{name}'" if name else type(child).__name__
-                    _isolate(child, self._stack)
+            with temporarily_clear_interpreter_stack():  # f may call it inside vmap or grad
+                self._adopt(module)
         self.policy.layer = self.names[module]
         refuse_dropout(self.names[module], module)
+
+    def _adopt(self, module: nn.Module) -> None:
+        for name, child in module.named_modules():
+            if child not in self.names:
+                name = name.replace("_orig_mod.", "").removesuffix("_orig_mod")
+                self.names[child] = f"layer '{name}'" if name else type(child).__name__
+                _isolate(child, self._stack)
 
     def _note_draws(self, before: list[Tensor]) -> None:
         after = _random_states(self._device)

@@ -11,6 +11,11 @@ from torch.autograd import forward_ad
 from isometry.nn._guards import Sandbox
 from isometry.nn.tape import NotRecordable, record
 
+_BLOCK_ENTRIES = 2**18
+"""Entries of a block of unit vectors that goes through at once."""
+_ROW_ENTRIES = 2**24
+"""Largest J that is written out for want of a product J v."""
+
 
 @runtime_checkable
 class Route(Protocol):
@@ -132,6 +137,36 @@ class ForwardRoute(AutogradRoute):
             y = self._f(forward_ad.make_dual(self._x.detach(), v))
             tangent = forward_ad.unpack_dual(y).tangent
             return torch.zeros_like(self.output) if tangent is None else tangent.clone()
+
+
+class RowsRoute(AutogradRoute):
+    """As `AutogradRoute`, with J v from the rows of J: one backward pass each, made once."""
+
+    description = "autograd: J v by the rows of J, J^T u by backward on a kept graph"
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        super().__init__(f, x, sandbox)
+        entries = self.output.numel() * x.numel()
+        if entries > _ROW_ENTRIES:
+            raise RuntimeError(f"J has {entries:.1g} entries, too many to take row by row")
+        self._dense = whole(self.vjp, self.output, x)
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Multiply by the matrix."""
+        self._sandbox.check_weights()
+        return (V.reshape(len(V), -1) @ self._dense.T).reshape(-1, *self.output.shape)
+
+
+def whole(product: Callable[[Tensor], Tensor], source: Tensor, image: Tensor) -> Tensor:
+    """Push the unit vectors in the shape of ``source`` through, a block at a time."""
+    n, width = source.numel(), image.numel()
+    step = max(1, _BLOCK_ENTRIES // max(n, width))
+    blocks = []
+    for start in range(0, n, step):
+        block = source.new_zeros(min(step, n - start), n)
+        block.diagonal(start).fill_(1)
+        blocks.append(product(block.reshape(-1, *source.shape)).reshape(-1, width))
+    return torch.cat(blocks)
 
 
 def _connected(output: Tensor, source: Tensor) -> bool:

@@ -17,14 +17,13 @@ from isometry.errors import TheoryWarning
 from isometry.nn._choice import adjoint_gap, choose_route
 from isometry.nn._guards import Sandbox, check_input, check_output, explain, refuse_non_finite
 from isometry.nn._linear_map import LinearMap, Transpose
+from isometry.nn._routes import whole
 
 _BATCH_NORM = {
     None: "running statistics",
     "eval": "running statistics",
     "batch": "statistics of `x`, as constants",
 }
-_DENSE_ENTRIES = 2**18
-"""Entries of a block of identity columns that `to_dense` pushes through at once."""
 
 
 class JacobianOperator(LinearMap):
@@ -61,9 +60,9 @@ class JacobianOperator(LinearMap):
         ValueError: If ``x``, ``f(x)`` or the weights are not finite, ``x`` is on another device,
             ``f`` is random (dropout in train mode) or does not depend on ``x``, or
             ``batch_norm`` has to be stated.
-        NotImplementedError: If no exact route to ``J v`` exists (a custom autograd function with
-            neither a ``jvp`` nor a differentiable ``backward``), or the tape is asked for and
-            cannot be recorded.
+        NotImplementedError: If ``f`` has no backward, no exact route to ``J v`` exists (an
+            operation with neither a forward derivative nor a second backward, and J too large
+            to take row by row), or the tape is asked for and cannot be recorded.
         RuntimeError: If every route fails the adjoint test.
 
     Notes:
@@ -133,16 +132,9 @@ class JacobianOperator(LinearMap):
         own = self._own_jacobian()
         if own is not None:
             return own
-        n_out, n_in = self.shape
-        multiply = self._transposed_rows if n_out <= n_in else self._rows
-        n, step = min(self.shape), max(1, _DENSE_ENTRIES // max(self.shape))
-        blocks = []
-        for start in range(0, n, step):
-            block = torch.zeros(min(step, n - start), n, dtype=self.dtype, device=self.device)
-            block.diagonal(start).fill_(1)
-            blocks.append(multiply(block))
-        dense = torch.cat(blocks)
-        return dense if n_out <= n_in else dense.T
+        if self.shape[0] <= self.shape[1]:
+            return whole(self._route.vjp, self.output, self._x)
+        return whole(self._route.jvp, self._x, self.output).T
 
     def _rows(self, V: Tensor) -> Tensor:
         return self._route.jvp(V.reshape(-1, *self.input_shape)).reshape(len(V), self.shape[0])
