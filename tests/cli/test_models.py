@@ -1,0 +1,95 @@
+import json
+
+import pytest
+import torch
+
+from isometry.cli import main
+
+MODULE = """
+import torch
+from torch import nn
+
+class Skip(nn.Module):
+    def __init__(self, dropout=0.0):
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(16, 16), nn.GELU(), nn.Dropout(dropout))
+    def forward(self, x):
+        return x + self.branch(x)
+
+def residual():
+    torch.manual_seed(0)
+    return nn.Sequential(*[Skip() for _ in range(4)])
+
+def dropout():
+    return nn.Sequential(Skip(0.1), Skip(0.1))
+
+def plain():
+    return nn.Sequential(nn.Linear(16, 16), nn.Tanh())
+
+def broken():
+    net = residual()
+    with torch.no_grad():
+        net[0].branch[0].weight.fill_(float("nan"))
+    return net
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "their_module.py").write_text(MODULE)
+    torch.save(torch.linspace(-1, 1, 16).reshape(1, 16), tmp_path / "x.pt")
+    torch.save(torch.ones(1, 16, dtype=torch.int64), tmp_path / "ids.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "their_module", raising=False)
+    state = torch.random.get_rng_state()
+    yield tmp_path
+    torch.random.set_rng_state(state)
+
+
+def run(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    return stop.value.code, *capsys.readouterr()
+
+
+def test_a_user_s_own_model_is_diagnosed(folder, capsys):
+    words = "diagnose their_module:residual --input x.pt --html out.html"
+    status, printed, _ = run(words, capsys)
+    assert status == 0
+    assert "c     =" in printed
+    page = (folder / "out.html").read_text()
+    assert page.count("<svg") == 1
+
+
+def test_a_diagnosis_becomes_json(folder, capsys):
+    text = run("diagnose their_module:residual --input x.pt --json", capsys)[1]
+    found = json.loads(text)
+    assert found["c"] > 0
+    assert len(found["blocks"]) == 4
+
+
+def test_a_model_without_blocks_is_measured_and_the_reason_given(folder, capsys):
+    status, text, complaint = run("diagnose their_module:plain --input x.pt --json", capsys)
+    assert (status, complaint.strip()) == (0, "")
+    found = json.loads(text)
+    assert found["c"] is None
+    assert found["reason"]
+    assert found["spectrum"]["values"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("their_module:dropout --input x.pt", "model.eval()"),
+        ("their_module:residual --input ids.pt", "embeddings"),
+        ("their_module:broken --input x.pt", "NaN"),
+        ("their_module:residual --input no.pt", "no.pt"),
+        ("their_module:missing --input x.pt", "missing"),
+        ("their_module --input x.pt", "module:callable"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(folder, capsys, words, message):
+    status, printed, complaint = run(f"diagnose {words}", capsys)
+    lines = [line for line in complaint.splitlines() if line.strip()]
+    assert (status, printed, len(lines)) == (2, "", 1)
+    assert message in lines[0]
