@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,11 +43,15 @@ def audit_parameters(named: Mapping[str, Tensor]) -> list[ParameterFinding]:
     return [odd[name] for name in named if name in odd]
 
 
-def named_parameters(modules: Iterable[nn.Module]) -> dict[str, Tensor]:
-    """Return the parameters of a model, or of the outermost of the modules a function calls."""
+def outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the modules that are in none of the others."""
     modules = list(modules)
     inner = {child for module in modules for child in module.modules() if child is not module}
-    roots = [module for module in modules if module not in inner]
+    return [module for module in modules if module not in inner]
+
+
+def named_parameters(roots: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """Return the parameters of one model, or of several with their number in front."""
     prefix = len(roots) > 1
     return {
         f"{place}.{name}" if prefix else name: p

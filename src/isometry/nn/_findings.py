@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from isometry._typing import Float
 from isometry.theory.comparison import Comparison, Spectrum, ks_tolerance
 from isometry.theory.laws.universal import UniversalLaw
 
@@ -60,10 +61,15 @@ def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
     )
 
 
+def left_bulk(comparison: Comparison) -> Float[np.ndarray, "k"]:
+    """Return the outliers as singular values, without the zeros, which are told apart."""
+    return np.sqrt(comparison.outliers[comparison.outliers > 0])
+
+
 def outliers(comparison: Comparison, direction: str) -> list[str]:
     """Count the singular values that left the bulk, and say what feeds the largest."""
     edge = math.sqrt(comparison.edges[1])
-    s = np.sqrt(comparison.outliers)
+    s = left_bulk(comparison)
     above, below = s[s > edge], s[s <= edge]
     said = []
     if len(above):

@@ -5,6 +5,7 @@ blocks by the two-parameter law scale * UniversalLaw(c). A model without a resid
 measured without a prediction. Nothing in the model changes.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from isometry._result import Result
 from isometry._typing import Float
 from isometry.nn import _findings
-from isometry.nn._audit import ParameterFinding, audit_parameters, named_parameters
+from isometry.nn._audit import ParameterFinding, audit_parameters, named_parameters, outermost
 from isometry.nn._diagnosis_text import text
 from isometry.nn._lanczos import Progress
 from isometry.nn._random import generator_or_fresh
@@ -36,7 +37,7 @@ class Diagnosis(Result):
     """What :func:`diagnose` found.
 
     Attributes:
-        model: Name of the model's class.
+        model: Name of the model's class, or of those that a function calls.
         input_shape: Shape of the input.
         dtype: Precision of the products.
         measured: What ``spectrum`` is of: ``"model"`` or ``"trunk"`` (the residual stream from
@@ -175,9 +176,10 @@ def diagnose(
         notes.append(_ZERO)
     law = prediction.one.law if prediction.one else None
     comparison = compare(spectrum, law) if law and spectrum.values[-1] > 0 else None
+    roots = outermost(J._sandbox.names)
     found = _sentences(operator, stream, prediction, comparison, spectrum, generator)
     return Diagnosis(
-        model=type(model).__name__ if isinstance(model, nn.Module) else _name(model),
+        model=" + ".join(type(root).__name__ for root in roots) or _name(model),
         input_shape=tuple(x.shape),
         dtype=str(J.dtype).removeprefix("torch."),
         measured=measured,
@@ -185,10 +187,10 @@ def diagnose(
         reason=prediction.reason,
         spectrum=spectrum,
         comparison=comparison,
-        outliers=np.zeros(0) if comparison is None else np.sqrt(comparison.outliers),
+        outliers=np.zeros(0) if comparison is None else _findings.left_bulk(comparison),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
-        parameters=tuple(audit_parameters(named_parameters(J._sandbox.names))),
+        parameters=tuple(audit_parameters(named_parameters(roots))),
         findings=tuple(found),
         warnings=tuple(dict.fromkeys(notes)),
         conditions=f"batch norm: {J.batch_norm}; products: {J.route}",
@@ -278,7 +280,7 @@ def _sentences(
 ) -> list[str]:
     """Return what the numbers mean, the most important first."""
     shares = {t.name: max(t.c, 0.0) for t in prediction.traces}
-    total = sum(shares.values())
+    total = math.fsum(shares.values())
     shares = {name: part / total for name, part in shares.items()} if total else {}
     zeros = float(np.asarray(spectrum.weights)[spectrum.values == 0].sum())
     hidden = _findings.vanishing(zeros, str(operator.dtype).removeprefix("torch."))
