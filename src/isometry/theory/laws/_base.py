@@ -159,11 +159,7 @@ class SpectralLaw(abc.ABC):
         return math.exp(log)
 
     def mean(self) -> float:
-        """Return ``E lam``.
-
-        Raises:
-            ValueError: If the value leaves float64's range.
-        """
+        """Return ``E lam``; raise a ``ValueError`` if it leaves float64's range."""
         return self.moment(1)
 
     def variance(self) -> float:
@@ -320,6 +316,10 @@ class SingularValueLaw(SpectralLaw):
         """Return the places and the weights of the atoms."""
         places, weights = self.law.atoms()
         return np.sqrt(places), weights
+
+    def condition_number(self) -> float:
+        """Return ``s_+ / s_-``."""
+        return self.law.condition_number()
 
     def _density(self, lam: Vector) -> Vector:
         return 2 * self.law._density(_square(lam))

@@ -62,6 +62,7 @@ class Layers:
             low, high = np.where(small, middle, low), np.where(small, high, middle)
         return -np.exp((low + high) / 2)
 
+    @np.errstate(all="ignore")  # a trial step may be wild; what it gives is checked
     def linearise(self, u: Numeric, E: Numeric) -> tuple[Numeric, ...]:
         """Return ``F(u)``, its total derivative, and of each layer the gap and -dE/du.
 
@@ -88,6 +89,7 @@ class Layers:
         slope = slope + ((z_u - z_E * turn) / z + 1 / w - 1 / x) @ self.counts
         return total, slope, gap, turn
 
+    @np.errstate(all="ignore")
     def newton(self, target: Numeric, u: Numeric, E: Numeric, *, steps: int) -> tuple:
         """Return ``(u, E, size)`` after Newton steps towards ``F = target``; size of the last."""
         size = np.full(u.shape, np.inf)
@@ -123,6 +125,7 @@ def negative_axis(layers: Layers, floor: float, t: Vector) -> tuple[Vector, Nume
     return u, layers.solve_real(u)
 
 
+@np.errstate(all="ignore")
 def resolvent(layers: Layers, floor: float, t: Vector, angle: Vector) -> ComplexArray:
     """Return ``u = z G(z)`` at ``log z = t + i angle``, 0 <= angle <= pi, turning from pi.
 
@@ -185,6 +188,7 @@ def lower_edge(layers: Layers, floor: float) -> float:
     return _stationary(layers, floor, -1, start, E)
 
 
+@np.errstate(all="ignore")
 def _stationary(layers: Layers, pole: float, side: int, x: float, E: Vector) -> float:
     """Follow ``u = pole + side e^x`` until the slope of log z vanishes; return log z there.
 

@@ -140,7 +140,8 @@ class TabulatedLaw(SpectralLaw):
         d = self._refined(shape.distance(t, left), lam, left)
         v = np.sqrt(np.maximum(d, 0.0, out=d), out=d)
         if shape.decay:
-            v = np.where(left, np.exp(shape.decay * np.minimum(t - shape.split, 0.0)), v)
+            left_v = np.exp(shape.decay * np.minimum(t - shape.split, 0.0))
+            v = np.where(left, np.where(lam > 0.0, left_v, 0.0), v)
         return v, left
 
     def _refined(self, d: Vector, lam: Vector, left: Mask) -> Vector:
@@ -244,15 +245,16 @@ class TabulatedLaw(SpectralLaw):
         return t + math.log(self._scale()), weights
 
     def _integrated_moment(self, n: float) -> float:
-        shape = self._shape()
-        if not self._is_point() and shape.decay and n <= -shape.decay * shape.left.order:
-            return math.inf
+        if not self._is_point():
+            shape = self._shape()
+            if shape.decay and n <= -shape.decay * shape.left.order:
+                return math.inf
         return super()._integrated_moment(n)
 
 
 def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:
     """Return nodes in log lam and weights for the continuous part, ``count`` a side."""
-    points, weights = np.polynomial.legendre.leggauss(count)
+    points, weights = _legendre(count)
     v, weights = (1 + points) / 2, weights / 2
     right = 2 * (shape.upper - shape.split) * weights * v**2 * evaluate(shape.right.density, v)
     t_right = shape.upper - (shape.upper - shape.split) * v * v
@@ -263,3 +265,8 @@ def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:
         left = 2 * (shape.split - shape.lower) * left
         t_left = shape.lower + (shape.split - shape.lower) * v * v
     return np.concatenate([t_left, t_right]), np.concatenate([left, right])
+
+
+@functools.lru_cache(maxsize=8)
+def _legendre(count: int) -> tuple[Vector, Vector]:
+    return np.polynomial.legendre.leggauss(count)

@@ -137,11 +137,15 @@ class FiniteDepthLaw(TabulatedLaw):
         floor = self._atom()
         if (w.imag != 0).any() or (w.real >= 0).any() or (w.real <= floor - 1).any():
             raise ValueError(f"`w` leaves ({floor - 1:.6g}, 0); expected real numbers inside.")
+        if self._is_point():
+            return np.full(w.shape, 1 / self._scale(), dtype=np.complex128)
         layers, u = _group(self), 1 + w.real.reshape(-1)
         log_z = layers.linearise(u, layers.solve_real(u))[0]
         return (u / (1 - u) * np.exp(-log_z)).reshape(w.shape).astype(np.complex128)
 
     def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
+        if self._is_point():
+            return np.asarray(1 / (z - self._scale()), dtype=np.complex128)
         flat, layers = z.reshape(-1), _group(self)
         G, off = np.empty_like(flat), flat != 0
         if not off.all():

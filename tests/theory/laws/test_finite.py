@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from cases_laws import CRITICAL, GINIBRE_5, HALF_DEAD, MARCHENKO_PASTUR, RELU_3
+from isometry.errors import ConvergenceError
+from isometry.theory.laws.finite import FiniteDepthLaw
+from isometry.theory.laws.universal import UniversalLaw
+
+HALVES = np.array([0.5, 0.5])
+
+
+def simulate(d, weights, *, depth, width, rng):
+    J = np.eye(width)
+    for _ in range(depth):
+        D = np.sqrt(rng.choice(d, p=weights, size=width))
+        J = J + D[:, None] * (rng.standard_normal((width, width)) @ J) / np.sqrt(width)
+    return np.sort(np.linalg.svd(J, compute_uv=False) ** 2)
+
+
+def distance(law, lam):
+    return np.abs(law.cdf(lam) - (np.arange(lam.size) + 0.5) / lam.size).max()
+
+
+@pytest.mark.parametrize(
+    ("depth", "edges"), [(5, (0.0296, 14.91)), (10, (0.0382, 17.52)), (100, (0.0465, 20.68))]
+)
+def test_the_edges_at_c_one_match_the_reference_values(depth, edges):
+    law = FiniteDepthLaw.ginibre(np.full(depth, 1 / depth))
+    np.testing.assert_allclose(law.support(), edges, rtol=2e-3)  # as printed
+
+
+@pytest.mark.parametrize(
+    ("d", "weights", "depth"),
+    [((0.2,), (1.0,), 5), ((0.0, 1 / 3), (0.5, 0.5), 3), ((0.0, 0.5, 2.0), (0.3, 0.5, 0.2), 1)],
+    ids=["Ginibre", "ReLU", "three values"],
+)
+def test_one_random_product_follows_the_law_and_not_one_ten_percent_off(d, weights, depth):
+    lam = simulate(d, weights, depth=depth, width=400, rng=np.random.default_rng(1))
+    right = FiniteDepthLaw(d=np.tile(d, (depth, 1)), weights=np.array(weights))
+    wrong = FiniteDepthLaw(d=1.1 * np.tile(d, (depth, 1)), weights=np.array(weights))
+    # eigenvalues repel: a few spacings of 1/N; the wrong law is off by several times that
+    assert distance(right, lam) < 0.012
+    assert distance(wrong, lam) > 0.012
+
+
+def test_the_limit_of_large_depth_is_the_universal_law():
+    law, limit = FiniteDepthLaw.ginibre(np.full(10_000, 1e-4)), UniversalLaw(1.0)
+    p = np.linspace(0.01, 0.99, 30)
+    np.testing.assert_allclose(law.icdf(p), limit.icdf(p), rtol=3e-4)  # O(1/L)
+
+
+def test_the_first_correction_in_depth_is_that_of_the_theory():
+    law, w = FiniteDepthLaw.ginibre(np.full(400, 1 / 400)), -0.3
+    b = 1 + 2 * w
+    assert np.log(law.s_transform(w, method="formula").real) == pytest.approx(
+        -b + (3 * b**2 - 1) / 1600,
+        abs=1e-5,  # O(1/L^2)
+    )
+
+
+def test_one_ginibre_layer_has_the_s_transform_of_the_theory():
+    s, w = 0.7, np.array([-0.9, -0.5, -0.2])
+    b = 1 + 2 * w
+    wanted = (1 + s * b - np.sqrt(1 + 2 * s * b + s**2)) / (2 * s**2 * w * (1 + w))
+    found = FiniteDepthLaw.ginibre(np.array([s])).s_transform(w, method="formula")
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
+
+
+def test_no_skip_and_one_layer_is_marchenko_and_pastur():
+    lam = np.array([1e-6, 0.1, 1.0, 3.9])
+    wanted = np.sqrt((4 - lam) / lam) / (2 * np.pi)
+    np.testing.assert_allclose(MARCHENKO_PASTUR.pdf(lam), wanted, rtol=1e-9)
+    assert MARCHENKO_PASTUR.moment(2) == pytest.approx(2, rel=1e-10)
+    assert MARCHENKO_PASTUR.log_mean() == pytest.approx(-1, rel=1e-9)
+
+
+def test_dead_units_without_a_skip_leave_an_atom_at_zero():
+    np.testing.assert_array_equal(HALF_DEAD.atoms(), [[0.0], [0.5]])
+    low, high = np.exp(HALF_DEAD.log_support())
+    np.testing.assert_allclose([low, high], [(1 - 0.5**0.5) ** 2, (1 + 0.5**0.5) ** 2], rtol=1e-9)
+    assert HALF_DEAD.cdf(0.0) == 0.5
+    assert HALF_DEAD.icdf(0.4) == 0.0
+    assert HALF_DEAD.condition_number() == np.inf
+
+
+def test_a_critical_layer_diverges_at_zero():
+    assert CRITICAL.support()[0] == 0.0
+    ratio = CRITICAL.cdf(1e-9) / CRITICAL.cdf(1e-12)
+    assert ratio == pytest.approx(100, rel=0.05)  # the mass below lam grows like lam^(2/3)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 10])
+def test_relu_converges_at_every_point(depth):
+    law = FiniteDepthLaw(d=np.full((depth, 2), [0.0, 1 / depth]), weights=HALVES)
+    lam = np.exp(np.linspace(*law.log_support(), 500))
+    assert (law.pdf(lam[1:-1]) > 0).all()
+    assert law.moment(1, method="quadrature") == pytest.approx((1 + 0.5 / depth) ** depth)
+
+
+def test_layers_may_differ_and_their_order_does_not_matter():
+    d = np.array([[0.0, 0.3], [0.0, 0.1], [0.05, 0.2]])
+    law = FiniteDepthLaw(d=d, weights=HALVES)
+    back = FiniteDepthLaw(d=d[::-1], weights=np.tile(HALVES, (3, 1)))
+    assert law != back
+    lam = np.array([0.5, 1.0, 2.0])
+    np.testing.assert_allclose(law.cdf(lam), back.cdf(lam), rtol=1e-9)
+    assert law.mean() == pytest.approx(1.15 * 1.05 * 1.125)
+
+
+def test_a_long_law_prints_a_summary():
+    law = FiniteDepthLaw.ginibre(np.full(100, 0.01))
+    assert repr(law) == "<FiniteDepthLaw: depth=100, n=1, skip=1.0>"
+
+
+@pytest.mark.parametrize("law", [GINIBRE_5, RELU_3], ids=["Ginibre", "ReLU"])
+def test_both_routes_to_the_cauchy_transform_agree(law):
+    z = np.array([-3.0, 1 + 1j, 40 - 0.1j, 0.0, 100.0])
+    np.testing.assert_allclose(
+        law.cauchy_transform(z, method="formula"), law.cauchy_transform(z), rtol=1e-9
+    )
+
+
+def test_an_infinite_moment_is_refused():
+    with pytest.raises(ValueError, match="within float64's range"):
+        CRITICAL.moment(-1)
+
+
+@pytest.mark.parametrize("d", [[0.0, 1.0], [0.0, 100.0]], ids=["a divergence", "two intervals"])
+def test_a_density_the_tables_cannot_hold_is_an_error(d):
+    with pytest.raises(ConvergenceError, match="several intervals"):
+        FiniteDepthLaw(d=np.array([d]), weights=HALVES).cdf(1.0)
+
+
+def test_the_s_transform_states_its_range():
+    with pytest.raises(ValueError, match="`w` leaves"):
+        GINIBRE_5.s_transform([-0.5, 0.5], method="formula")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.ones(3), np.ones(1)), r"`d` has shape \(3,\)"),
+        ((np.ones((0, 1)), np.ones(1)), r"`d` has shape \(0, 1\)"),
+        ((np.full((2, 1), np.inf), np.ones(1)), "`d` has shape .* maximum inf"),
+        ((-np.ones((2, 1)), np.ones(1)), "`d` contains -1"),
+        ((np.ones((2, 2)), np.ones(3)), r"`weights` has shape \(3,\); expected \(2, 2\) or \(2,\)"),
+        ((np.ones((2, 2)), np.ones(2)), "`weights` has a row that sums to 2; expected 1"),
+        ((np.ones((2, 1)), np.ones(1), np.nan), "`skip` is nan"),
+        ((np.zeros((2, 1)), np.ones(1), 0.0), "`d` is 0 in a whole layer"),
+    ],
+)
+def test_bad_layers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        FiniteDepthLaw(*arguments)
+
+
+@pytest.mark.parametrize("s", [np.ones((2, 2)), np.empty(0)])
+def test_ginibre_layers_want_a_vector(s):
+    with pytest.raises(ValueError, match="`s` has shape"):
+        FiniteDepthLaw.ginibre(s)

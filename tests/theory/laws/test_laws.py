@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pytest
+
+from cases_laws import LAWS, POINTS
+from isometry.theory.laws import FiniteDepthLaw, SingularValueLaw, UniversalLaw
+
+NAMES = {law.__name__: law for law in (FiniteDepthLaw, SingularValueLaw, UniversalLaw)}
+METHODS = ("pdf", "logpdf", "cdf", "ccdf")
+every_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+every_point = pytest.mark.parametrize("law", POINTS.values(), ids=POINTS.keys())
+
+
+def inside(law, count=41):
+    atom = law.atoms()[1].sum()
+    return law.icdf(atom + (1 - atom) * np.linspace(1e-3, 1 - 1e-3, count))
+
+
+@every_law
+def test_the_density_has_mass_one(law):
+    low, high = law.log_support()
+    low = max(low, high - 120)  # a hard edge: the rest weighs less than 1e-8
+    angle = np.pi * (np.arange(4000) + 0.5) / 4000  # the midpoint rule, geometric in the angle
+    lam = np.exp((low + high) / 2 - (high - low) / 2 * np.cos(angle))
+    mass = np.mean(law.pdf(lam) * lam * np.sin(angle)) * np.pi * (high - low) / 2
+    assert mass + law.atoms()[1].sum() == pytest.approx(1, abs=1e-7)
+
+
+@every_law
+def test_quantiles_invert_the_distribution_function(law):
+    p = np.linspace(0.001, 0.999, 200)
+    p = p[p > law.atoms()[1].sum()]
+    # cdf cannot be better than float64's resolution of lam: density times eps times lam
+    resolution = 4e-16 * (1 + law.pdf(law.icdf(p)) * law.icdf(p))
+    assert np.all(np.abs(law.cdf(law.icdf(p)) - p) <= 1e-11 + resolution)
+
+
+@every_law
+def test_the_tails_are_complementary_and_monotone(law):
+    lam = inside(law)
+    np.testing.assert_allclose(law.cdf(lam) + law.ccdf(lam), 1, rtol=0, atol=1e-15)
+    assert (np.diff(law.cdf(lam)) > 0).all()
+
+
+@every_law
+def test_the_density_is_the_slope_of_the_distribution_function(law):
+    lam = inside(law, 9)
+    step = 1e-5 * lam * min(1.0, math.log(lam[5] / lam[4]))
+    slope = (law.cdf(lam + step) - law.cdf(lam - step)) / (2 * step)
+    # central difference: the third derivative times 1e-10, rounding 1e-16 / 1e-6
+    np.testing.assert_allclose(slope, law.pdf(lam), rtol=1e-5)
+
+
+@every_law
+def test_the_log_density_is_the_logarithm_of_the_density(law):
+    lam = inside(law)
+    np.testing.assert_allclose(np.exp(law.logpdf(lam)), law.pdf(lam), rtol=1e-12)
+
+
+@every_law
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 1, 4)])
+def test_answers_have_the_shape_of_the_question(law, method, shape):
+    answer = getattr(law, method)(np.full(shape, law.icdf(0.7)))
+    assert np.shape(answer) == shape
+    assert not np.isnan(answer).any()
+
+
+@every_law
+def test_off_the_support_nothing_is_left(law):
+    low, high = law.support()
+    below, above = np.array([-np.inf, -1.0, low - 1e-3 * high]), np.array([high * 1.001, np.inf])
+    assert (law.pdf(np.concatenate([below, above])) == 0).all()
+    assert (law.logpdf(np.concatenate([below, above])) == -np.inf).all()
+    assert (law.cdf(below) == 0).all()
+    assert (law.ccdf(below) == 1).all()
+    assert (law.cdf(above) == 1).all()
+    assert (law.ccdf(above) == 0).all()
+
+
+@every_law
+def test_the_extreme_quantiles_are_the_edges(law):
+    np.testing.assert_allclose(law.icdf([0.0, 1.0]), law.support(), rtol=1e-15)
+
+
+@every_law
+def test_the_two_routes_to_the_mean_agree(law):
+    # Gauss rule with 400 nodes a side; the tables are good to 1e-13 at worst
+    assert law.moment(1, method="quadrature") == pytest.approx(law.mean(), rel=1e-10)
+    assert law.variance() == pytest.approx(
+        law.moment(2, method="quadrature") - law.mean() ** 2, rel=1e-6
+    )
+
+
+@every_law
+def test_the_s_transform_inverts_the_cauchy_transform(law):
+    w = -0.3
+    x = w * law.s_transform(w) / (1 + w)  # psi(x) = w, and psi(x) + 1 = G(1/x) / x
+    np.testing.assert_allclose(law.cauchy_transform(1 / x) / x - 1, w, rtol=1e-9)
+
+
+@every_law
+def test_samples_come_from_the_generator_given(law):
+    first = law.sample((4, 50), rng=np.random.default_rng(3))
+    again = law.sample((4, 50), rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(first, again)
+    uniform = np.sort(law.cdf(first), axis=None)
+    gap = np.abs(uniform - (np.arange(200) + 0.5) / 200)[uniform > law.atoms()[1].sum() + 1e-9]
+    assert gap.max() < 0.14  # Kolmogorov's 99.9 % point at 200 draws
+
+
+@every_law
+def test_the_representation_gives_the_law_back(law):
+    assert eval(repr(law), NAMES) == law
+    assert hash(eval(repr(law), NAMES)) == hash(law)
+
+
+@every_point
+def test_a_point_mass_is_an_atom_and_a_step(law):
+    (place,), (weight,) = law.atoms()
+    assert weight == 1
+    assert law.support() == (place, place)
+    np.testing.assert_array_equal(law.cdf([0.99 * place, place, 2 * place]), [0, 1, 1])
+    np.testing.assert_array_equal(law.ccdf([0.99 * place, place, 2 * place]), [1, 0, 0])
+    np.testing.assert_array_equal(law.pdf([0.99 * place, place, np.inf]), 0)
+    np.testing.assert_array_equal(law.icdf([0, 0.5, 1]), place)
+    assert law.mean() == pytest.approx(place)
+    assert law.variance() == pytest.approx(0, abs=1e-15)
+    assert law.log_mean() == pytest.approx(math.log(place))
+    assert law.log_variance() == pytest.approx(0, abs=1e-15)
+    assert law.condition_number() == 1
+    assert law.cauchy_transform(1j) == pytest.approx(1 / (1j - place))
+    assert law.sample(rng=np.random.default_rng(0)) == place
+
+
+@pytest.mark.parametrize("law", [LAWS["c=1, scaled"], LAWS["five Ginibre layers"]])
+class TestRefusals:
+    @pytest.mark.parametrize("method", (*METHODS, "icdf"))
+    def test_nan_is_refused(self, law, method):
+        with pytest.raises(ValueError, match="contains NaN"):
+            getattr(law, method)([0.5, math.nan])
+
+    @pytest.mark.parametrize("method", (*METHODS, "icdf", "cauchy_transform"))
+    def test_words_are_refused(self, law, method):
+        with pytest.raises(TypeError, match="expected"):
+            getattr(law, method)("one")
+
+    @pytest.mark.parametrize("p", [-0.1, 1.5])
+    def test_probabilities_stay_in_the_unit_interval(self, law, p):
+        with pytest.raises(ValueError, match="`p` contains"):
+            law.icdf(p)
+
+    def test_an_unknown_method_is_refused(self, law):
+        with pytest.raises(ValueError, match="`method` is 'magic'; expected 'formula' or"):
+            law.moment(1, method="magic")
+
+    def test_the_global_generator_is_refused(self, law):
+        with pytest.raises(TypeError, match="rng"):
+            law.sample(3, rng=np.random)
+
+    def test_a_moment_beyond_float64_is_refused(self, law):
+        with pytest.raises(ValueError, match="within float64's range"):
+            law.moment(400)
+
+    def test_the_cauchy_transform_is_refused_on_the_support(self, law):
+        with pytest.raises(ValueError, match="touches the support"):
+            law.cauchy_transform([1j, law.icdf(0.5)])
+
+    def test_nan_is_refused_by_the_cauchy_transform(self, law):
+        with pytest.raises(ValueError, match="contains NaN"):
+            law.cauchy_transform(math.nan)
+
+    @pytest.mark.parametrize("w", [0.0, -1.0, 0.5])
+    def test_the_s_transform_states_its_range(self, law, w):
+        with pytest.raises(ValueError, match="expected a number > -1 and < 0"):
+            law.s_transform(w)
+
+
+def test_the_law_of_s_has_no_formula_for_its_transforms():
+    law = LAWS["s at c=1"]
+    with pytest.raises(NotImplementedError, match="has no formula"):
+        law.cauchy_transform(1j, method="formula")
+    with pytest.raises(NotImplementedError, match="has no formula"):
+        law.s_transform(-0.5, method="formula")
+
+
+def test_the_law_of_s_is_the_law_of_the_square_root():
+    law, roots = LAWS["c=1, scaled"], LAWS["c=1, scaled"].singular_values()
+    s = np.linspace(*roots.support(), 50)[1:-1]
+    np.testing.assert_allclose(roots.cdf(s), law.cdf(s**2), rtol=1e-13)
+    np.testing.assert_allclose(roots.pdf(s), 2 * s * law.pdf(s**2), rtol=1e-13)
+    np.testing.assert_allclose(roots.icdf(0.3) ** 2, law.icdf(0.3), rtol=1e-14)
+    assert roots.moment(2) == pytest.approx(law.mean(), rel=1e-13)
+    assert roots.condition_number() == law.condition_number()
