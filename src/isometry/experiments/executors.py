@@ -1,0 +1,127 @@
+"""Four ways to run many runs: here, in processes, on a dask cluster, on a ray cluster.
+
+All are ``concurrent.futures`` executors and compute the same bits: a config travels to a worker, a
+word travels back, and the numbers go through the folder of runs, which all workers must see.
+"""
+
+import importlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from isometry._checks import check_integer, suggest
+
+
+class SerialExecutor(Executor):
+    """Run a call where it is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call ``fn`` at once and return a future that is done."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as err:  # a future carries what the call raised
+            future.set_exception(err)
+        return future
+
+
+class RayExecutor(Executor):
+    """Submit calls as tasks of a ray cluster, one processor each."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Send the call; ray repeats it if its worker dies."""
+        return self._ray.remote(num_cpus=1, max_retries=3)(fn).remote(*args, **kwargs).future()
+
+
+@contextmanager
+def open_executor(
+    kind: str = "process", workers: int = 2, *, address: str | None = None
+) -> Iterator[Executor]:
+    """Open one of the executors and close it afterwards.
+
+    Args:
+        kind: "serial", "process", "dask" or "ray".
+        workers: Processes of this machine; not used by "serial" or with an address.
+        address: Of a running dask scheduler ("tcp://host:8786") or ray head; without one a
+            cluster of this machine is started on the loopback interface.
+
+    Yields:
+        The executor.
+
+    Raises:
+        TypeError: If ``workers`` is not an integer.
+        ValueError: If ``kind`` is unknown, ``workers`` < 1, or an address is given to "serial" or
+            "process".
+        ImportError: If dask's ``distributed`` or ray is asked for and missing.
+        OSError: If no scheduler answers at the address.
+    """
+    if kind not in _OPEN:
+        known = ", ".join(map(repr, _OPEN))
+        raise ValueError(f"`kind` is {kind!r}; expected one of {known}.{suggest(kind, _OPEN)}")
+    workers = check_integer("workers", workers, minimum=1)
+    if address is not None and kind not in {"dask", "ray"}:
+        raise ValueError(f"`address` is {address!r}; expected none for {kind!r}, only dask or ray.")
+    with _OPEN[kind](workers, address) as executor:
+        yield executor
+
+
+@contextmanager
+def _serial(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: ARG001
+    yield SerialExecutor()
+
+
+@contextmanager
+def _process(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: ARG001
+    # Spawned, since a forked child inherits the locks of threads that it does not have.
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _dask(workers: int, address: str | None) -> Iterator[Executor]:
+    distributed = _load("distributed", "dask")
+    if address is not None:
+        with distributed.Client(address) as client:
+            yield client.get_executor(pure=False)
+        return
+    local = distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=50,
+    )
+    with local as cluster, distributed.Client(cluster) as client:
+        yield client.get_executor(pure=False)
+
+
+@contextmanager
+def _ray(workers: int, address: str | None) -> Iterator[Executor]:
+    ray = _load("ray", "ray")
+    where = {"num_cpus": workers} if address is None else {"address": address}
+    ray.init(**where, include_dashboard=False, log_to_driver=False)
+    try:
+        yield RayExecutor(ray)
+    finally:
+        ray.shutdown()
+
+
+def _load(module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ImportError(
+            f"the executor {extra!r} needs {module}; run `pip install 'isometry[{extra}]'`."
+        ) from None
+
+
+_OPEN = {"serial": _serial, "process": _process, "dask": _dask, "ray": _ray}

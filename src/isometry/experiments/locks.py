@@ -1,0 +1,112 @@
+"""Who is doing this run? A claim is a small file with its owner's host, process and heartbeat.
+
+A contender writes a claim under a name of its own, then looks at the others: it owns the run if
+every other claim is dead. Two contenders can both withdraw, but never both own, whatever the
+order of their steps; no lock of the file system is needed, only an atomic rename. A claim is dead
+if its process is gone (same host) or if its heartbeat stopped (another host).
+"""
+
+import json
+import os
+import platform
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE = 120.0
+"""Seconds without a heartbeat after which a claim from another host is dead."""
+_BEAT = 10.0
+
+
+@contextmanager
+def claimed(folder: Path, name: str) -> Iterator[Path | None]:
+    """Claim ``name`` for the time of the ``with`` block.
+
+    Args:
+        folder: Where the claims are; it must exist and be shared by all contenders.
+        name: What is claimed, without a dot.
+
+    Yields:
+        The claim's file, which exists as long as the claim holds, or ``None`` if somebody else
+        who is alive has a claim.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    mine = folder / f"{name}.{uuid.uuid4().hex}"
+    _write(mine)
+    stop = threading.Event()
+    try:
+        others = [other for other in folder.glob(f"{name}.*") if other != mine]
+        if any(_alive(other, mine) for other in others):
+            yield None
+            return
+        for other in others:
+            other.unlink(missing_ok=True)
+        threading.Thread(target=_beat, args=(mine, stop), daemon=True).start()
+        yield mine
+    finally:
+        stop.set()
+        mine.unlink(missing_ok=True)
+
+
+def _write(path: Path) -> None:
+    draft = path.with_name(f"-{path.name}")
+    owner = {"host": _host(), "pid": os.getpid(), "start": _start(os.getpid())}
+    draft.write_text(json.dumps(owner), encoding="utf-8")
+    os.replace(draft, path)
+
+
+def _beat(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(_BEAT):
+        try:
+            os.utime(path)
+        except OSError:
+            return
+
+
+def _alive(other: Path, mine: Path) -> bool:
+    """Return whether the owner of another claim can still be at work."""
+    try:
+        owner = json.loads(other.read_text(encoding="utf-8"))
+        last = other.stat().st_mtime
+    except FileNotFoundError:
+        return False
+    if owner["host"] == _host():
+        start = _start(owner["pid"])
+        return start is not None and start == owner["start"]
+    os.utime(mine)  # both times are then the file server's, not two hosts' clocks
+    return mine.stat().st_mtime - last < PATIENCE
+
+
+def _host() -> str:
+    """Return what must agree for a process number to mean the same process."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{platform.node()} {space}"
+
+
+def _start(pid: int) -> str | None:
+    """Return when a process of this host began, in some unit; ``None`` if it is gone."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+            era = boot.read().strip()
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if os.path.exists("/proc/self/stat") else _start_without_proc(pid)
+    return None if fields[0] in "ZX" else f"{era} {fields[19]}"
+
+
+def _start_without_proc(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return ""
+    return ""

@@ -1,0 +1,202 @@
+"""All studies at one command: run what is missing, then write the page from the folder of runs."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isometry._result import Result
+from isometry.experiments.claims import Findings, Hypothesis
+from isometry.experiments.profiles import Study
+from isometry.experiments.runs import Run, find_run
+from isometry.experiments.sweeps import Open, Progress, SweepReport, sweep
+from isometry.experiments.tasks import run_task
+from isometry.report import Paragraph, Report, Section, Table, write_text
+
+
+@dataclass(frozen=True)
+class Reproduction(Result):
+    """What the studies found.
+
+    Attributes:
+        profile: Its name.
+        findings: Per study that has a finished run.
+        finished: From a study to its finished and planned runs.
+        conditions: Commit, versions, machine, seconds of all runs together.
+    """
+
+    profile: str
+    findings: dict[str, Findings]
+    finished: dict[str, tuple[int, int]]
+    conditions: dict[str, Any]
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        """All of them, study by study."""
+        return [item for found in self.findings.values() for item in found.hypotheses]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row a hypothesis."""
+        return [row for item in self.hypotheses for row in item.rows()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as JSON's types, without texts and figures."""
+        return {
+            "profile": self.profile,
+            "conditions": self.conditions,
+            "finished": {name: list(pair) for name, pair in self.finished.items()},
+            "hypotheses": [item.to_dict() for item in self.hypotheses],
+            "numbers": {name: found.numbers for name, found in self.findings.items()},
+        }
+
+
+def run_studies(
+    studies: Sequence[Study],
+    out: Path,
+    *,
+    open_executor: Open,
+    window: int = 4,
+    progress: Callable[[Progress], None] | None = None,
+) -> SweepReport:
+    """Do every run of the studies that is not in the folder yet.
+
+    Args:
+        studies: What :func:`isometry.experiments.profiles.studies` returned.
+        out: Folder of the runs.
+        open_executor: As for :func:`isometry.experiments.sweeps.sweep`.
+        window: Runs submitted at any time.
+        progress: Called after every run.
+
+    Returns:
+        How many runs were made and found, and which failed.
+
+    Raises:
+        OSError: If the folder cannot be written or the disk is full.
+        RuntimeError: If workers keep dying.
+    """
+    configs = [config for study in studies for config in study.configs]
+    return sweep(
+        configs, out, run_task, open_executor=open_executor, window=window, progress=progress
+    )
+
+
+def gather(studies: Sequence[Study], out: Path, *, profile: str) -> Reproduction:
+    """Summarise the finished runs of the studies.
+
+    Args:
+        studies: The studies.
+        out: Folder of the runs.
+        profile: Name for the page.
+
+    Returns:
+        The findings of every study all of whose runs are finished.
+
+    Raises:
+        ValueError: If no study is finished.
+    """
+    findings, finished, every = {}, {}, []
+    for study in studies:
+        planned = {config.id: config for config in study.configs}
+        runs = [run for c in planned.values() if (run := find_run(out, c)) is not None]
+        finished[study.name] = (len(runs), len(planned))
+        every += runs
+        if runs and len(runs) == len(planned):
+            findings[study.name] = study.summarise(runs)
+    if not findings:
+        raise ValueError(
+            f"`out` is {str(out)!r}, where no study is finished; expected all runs of one. "
+            "Run the same command again: it goes on where it stopped."
+        )
+    return Reproduction(profile, findings, finished, _conditions(every))
+
+
+def page(found: Reproduction) -> Report:
+    """Return the page: the claims first, then a section a study.
+
+    Args:
+        found: The findings.
+    """
+    passed = sum(item.holds is True for item in found.hypotheses)
+    missing = [
+        f"{name} ({done} of {planned} runs)"
+        for name, (done, planned) in found.finished.items()
+        if done < planned
+    ]
+    absent = f" Not finished, hence absent: {', '.join(missing)}." if missing else ""
+    where = ", ".join(f"{key}: {value}" for key, value in found.conditions.items())
+    head = Section(
+        "Claims",
+        [
+            Paragraph(
+                "Each claim is a sentence with a number that could have failed. The settings and "
+                "the thresholds are our own choice, since the paper's are not known to this "
+                f"project. {passed} of {len(found.hypotheses)} pass.{absent}"
+            ),
+            Table(found.rows()),
+            *(Paragraph(_details(item)) for item in found.hypotheses),
+            Paragraph(f"Profile {found.profile}; {where}."),
+        ],
+    )
+    sections = [Section(item.title, list(item.blocks)) for item in found.findings.values()]
+    return Report(f"Reproduction, profile {found.profile}", [head, *sections])
+
+
+def write(found: Reproduction, folder: Path) -> Path:
+    """Write the page (HTML, Markdown with its figures) and the numbers into a folder.
+
+    Args:
+        found: The findings.
+        folder: Made if it is missing.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        OSError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("reproduction-*.svg"):
+        old.unlink()
+    report = page(found)
+    report.write_markdown(folder / "reproduction.md")
+    text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
+    write_text(folder / "reproduction.json", text + "\n")
+    return report.write_html(folder / "reproduction.html")
+
+
+def _details(item: Hypothesis) -> str:
+    number = "-" if item.number is None else f"{item.number:.4g}"
+    remark = f" {item.remark}" if item.remark else ""
+    return f"{item.verdict}: {item.statement}. {number}; {item.tested}.{remark}"
+
+
+def _conditions(runs: Sequence[Run]) -> dict[str, Any]:
+    versions = sorted({f"{k} {v}" for run in runs for k, v in run.versions.items()})
+    return {
+        "commit": _commit(),
+        "versions": ", ".join(versions),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        "seconds of all runs": round(sum(run.seconds for run in runs)),
+    }
+
+
+def _commit() -> str:
+    """Return the commit of the checkout that holds this file; "unknown" outside of one."""
+    here = Path(__file__).parent
+    try:
+        head, changed = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (
+                ["rev-parse", "--short=12", "HEAD"],
+                ["status", "--porcelain", "--", str(here.parent)],
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head} with local changes" if changed else head
