@@ -258,6 +258,8 @@ def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:
     v, weights = (1 + points) / 2, weights / 2
     right = 2 * (shape.upper - shape.split) * weights * v**2 * evaluate(shape.right.density, v)
     t_right = shape.upper - (shape.upper - shape.split) * v * v
+    if shape.decay:  # log v is singular at 0: v = y^3 smooths it
+        v, weights = v**3, 3 * v**2 * weights
     left = weights * v ** (shape.left.power - 1) * evaluate(shape.left.density, v)
     if shape.decay:
         left, t_left = left / shape.decay, shape.split + np.log(v) / shape.decay
