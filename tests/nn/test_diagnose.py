@@ -96,7 +96,7 @@ def test_lanczos_sees_what_the_dense_route_sees(tanh):
 
 @pytest.mark.parametrize(
     ("name", "measured"),
-    [("gpt2", "trunk"), ("vit", "trunk"), ("sequential", "trunk"), ("torch pre-norm", "model")],
+    [("gpt2", "trunk"), ("sequential", "trunk"), ("parallel", "model")],
 )
 def test_a_model_with_head_or_embedding_is_measured_on_its_trunk(name, measured):
     case = MODELS[name]

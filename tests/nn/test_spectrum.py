@@ -1,3 +1,8 @@
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -178,3 +183,20 @@ def test_products_that_are_not_finite_are_refused(method, bad):
 
 def test_a_measured_spectrum_is_a_spectrum():
     assert isinstance(lanczos(operator(PRODUCT)), Spectrum)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch without distributed")
+def test_a_model_sharded_over_two_processes_has_the_same_spectrum():
+    tests = pathlib.Path(__file__).parent.parent
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = os.environ | {"PYTHONPATH": str(tests), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*launch, str(tests / "fsdp_spectrum.py")],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=240,
+        check=False,
+    )
+    assert done.stdout.count("same spectrum") == 2, done.stderr[-2000:]
