@@ -32,6 +32,9 @@ REFUSALS = {
     "meta input": (nn.ReLU(), torch.ones(3, device="meta"), ValueError, "`x` is on the meta dev"),
     "meta model": (nn.Linear(3, 3, device="meta"), torch.ones(3), ValueError, "on.* meta"),
     "other dtype": (nn.Linear(3, 3).double(), torch.ones(3), TypeError, "float32 but .*float64"),
+    "convolution of other dtype": (
+        nn.Conv1d(1, 1, 2), torch.ones(1, 3).double(), TypeError, "float64 but .*float32"
+    ),
     "tuple": (nn.LSTM(3, 2), torch.ones(4, 3), TypeError, r"returns a tuple; .*lambda x: f\(x\)"),
     "argmax": (torch.argmax, torch.ones(3), TypeError, "returns dtype torch.int64; .*logits"),
     "complex output": (torch.fft.fft, torch.ones(3), TypeError, "complex64; .*view_as_real"),
@@ -88,6 +91,26 @@ def fingerprint(f):
         "checkpoint": vars(torch.utils.checkpoint.CheckpointFunction).get("apply"),
         "gradients": torch.is_grad_enabled(),
     }
+
+
+def test_lazy_model_stays_uninitialised():
+    model = nn.LazyLinear(3)
+    with pytest.raises(ValueError, match=r"uninitialised lazy .* Call it once on an input"):
+        JacobianOperator(model, torch.ones(4))
+    assert isinstance(model.weight, nn.UninitializedParameter)
+
+
+def test_model_made_in_inference_mode_is_refused_unchanged():
+    with torch.inference_mode():
+        model = nn.Linear(3, 3)
+    with pytest.raises(NotImplementedError, match=r"no backward at `x` .Inference tensors"):
+        JacobianOperator(model, torch.ones(3))
+    assert model.weight.requires_grad
+
+
+def test_error_of_the_function_itself_is_passed_on():
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        JacobianOperator(nn.Linear(3, 3), torch.ones(4))
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -48,8 +48,9 @@ class BatchNormPolicy(TorchFunctionMode):
                 f"`batch_norm` is 'eval' but {self.layer} keeps no running statistics; expected "
                 "a layer that does. Use batch_norm='batch'."
             )
-        mean, variance = call["running_mean"], call["running_var"]
-        self.seen[self.layer] = bool((mean == 0).all() and (variance == 1).all())
+        if self.discovering:
+            mean, variance = call["running_mean"], call["running_var"]
+            self.seen[self.layer] = bool((mean == 0).all() and (variance == 1).all())
         call["training"] = False
         return func(*bound.args, **bound.kwargs)
 

@@ -1,5 +1,6 @@
 """What a measurement refuses, and the context that leaves the measured model as it was."""
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import CheckpointFunction
 
 from isometry.nn._batch_norm import BatchNormPolicy
@@ -197,13 +199,22 @@ def _random_states(device: torch.device) -> list[Tensor]:
 
 
 def _isolate(module: nn.Module, stack: ExitStack) -> None:
-    """Clone the module's own buffers and freeze its own parameters until ``stack`` closes."""
+    """Clone the module's own buffers and freeze its own parameters until ``stack`` closes.
+
+    Raises:
+        ValueError: If a parameter has no values yet.
+    """
     originals = dict(module._buffers)
     if originals and isinstance(module._buffers, dict):  # not so in a scripted module
         stack.callback(_put_back, module._buffers, originals)
         module._buffers.update({k: None if b is None else b.clone() for k, b in originals.items()})
     for parameter in module.parameters(recurse=False):
-        if parameter.requires_grad and parameter.is_leaf:
+        if is_lazy(parameter):
+            raise ValueError(
+                f"`f` has uninitialised lazy parameters in {type(module).__name__}; expected a "
+                "model with weights. Call it once on an input before measuring it."
+            )
+        if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference():
             stack.callback(parameter.requires_grad_, True)
             parameter.requires_grad_(False)
 
@@ -236,6 +247,8 @@ def _plain_checkpoints() -> Iterator[None]:
 
 def explain(error: Exception, sandbox: Sandbox, x: Tensor) -> Exception:
     """Turn a failure inside ``f`` into a sentence where the cause is the choice of ``x``."""
+    if not re.search("type|device", str(error)):
+        return error
     tensors = [p for _, p in sandbox.parameters()]
     devices = {p.device for p in tensors} - {x.device}
     dtypes = {p.dtype for p in tensors if p.is_floating_point()} - {x.dtype}
@@ -245,7 +258,7 @@ def explain(error: Exception, sandbox: Sandbox, x: Tensor) -> Exception:
             f"`x` is on {x.device} but parameters of `f` are on {found}; expected one device. "
             "Move the input: `x.to(next(model.parameters()).device)`."
         )
-    if dtypes and "dtype" in str(error):
+    if dtypes:
         found = ", ".join(sorted(map(str, dtypes)))
         return TypeError(
             f"`x` has dtype {x.dtype} but parameters of `f` have {found}; expected one dtype. "
