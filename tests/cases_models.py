@@ -157,7 +157,7 @@ MODELS = {
     ),
     "bert": ModelCase(
         tokens("BertModel", "Bert", **BERT),
-        (1, 3, 16), 4, "model.encoder.layer.1 (intermediate, output)",
+        (1, 3, 16), 4, "model.encoder.layer.1 (intermediate, output.dense)",
         ends("model.encoder.layer.1.output.dense.weight"),
         remark="3 x layer norm (first at `model.encoder.layer.0.attention.output.LayerNorm`)",
     ),

@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from cases_models import MODELS, NOT_RESIDUAL, make
-from cases_modules import Gate, Parallel, Residual, mlp, stack
+from cases_modules import Gate, Parallel, Residual, UNet, mlp, stack
 from isometry.nn.blocks import residual_blocks, residual_stream
 
 
@@ -187,8 +188,8 @@ def test_a_named_layer_with_two_residual_sums_is_one_block():
 BAD_BLOCKS = {
     "unknown": (["1.7"], ValueError, r"'1\.7', which the model does not call.*Did you mean '1"),
     "foreign": ([nn.Linear(2, 2)], ValueError, "'Linear', which the model does not call"),
-    "rectangular": (["0"], ValueError, "'0', whose output is not computed from an input of"),
-    "nested": (["1.1", "1.1.body"], ValueError, "'1.1.body' and '1.1', which act on the same"),
+    "outside": (["0"], ValueError, "'0', whose output is neither a multiple of its input plus"),
+    "overlapping": (["1", "1.1"], ValueError, r"'1\.1' and '1', which do not follow one another"),
 }
 
 
@@ -200,10 +201,81 @@ def test_blocks_that_cannot_be_used_are_refused(case):
         residual_blocks(model, x, blocks=blocks)
 
 
-def test_parallel_branches_cannot_be_two_blocks():
+def test_parallel_branches_are_one_block_however_they_are_named():
     model, x = make(lambda: Parallel(8), (2, 8))
-    with pytest.raises(ValueError, match="same part of the stream"):
-        residual_blocks(model, x, blocks=["left", "right"])
+    (block,) = residual_blocks(model, x, blocks=["left", "right"])
+    (found,) = residual_blocks(model, x)
+    assert block.last == found.last
+
+
+def test_a_sum_that_is_not_seen_is_verified_by_a_product():
+    class StackSum(nn.Module):
+        def __init__(self, skip):
+            super().__init__()
+            self.body, self.skip = nn.Linear(8, 8), skip
+
+        def forward(self, x):
+            return torch.stack([self.skip * x, self.body(x)]).sum(0)
+
+    model, x = double(lambda: stack(lambda: StackSum(0.7)), (2, 8))
+    with pytest.raises(ValueError, match="join in 3 x Stack of 3 operations"):
+        residual_blocks(model, x)
+    names = [f"{i}.body" for i in range(3)]
+    stream = residual_stream(model, x, blocks=names)
+    assert stream.remark == ""
+    assert [block.skip for block in stream.blocks] == pytest.approx([0.7] * 3)
+    U = torch.randn(4, 2, 8, dtype=torch.float64)
+    torch.testing.assert_close(stream.blocks[1].vjp(U), U @ model[1].body.weight.detach())
+    torch.testing.assert_close(stream.blocks[1].jvp(U), U @ model[1].body.weight.detach().T)
+    model[1].skip = torch.linspace(0.5, 1.0, 8, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"'1\.body', whose output is neither"):
+        residual_blocks(model, x, blocks=names)
+
+
+def test_blocks_on_a_path_of_their_own_can_be_named():
+    model, x = make(UNet, (1, 3, 4, 4))
+    stream = residual_stream(model, x, blocks=["inner"])
+    assert stream.trunk.source_shape == (1, 4, 2, 2)
+
+
+def test_a_stream_that_is_changed_in_place_is_followed():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps = nn.ModuleList(nn.Linear(6, 6) for _ in range(3))
+
+        def forward(self, x):
+            for linear in self.maps:
+                x += torch.relu_(linear(torch.tanh(x)))
+                x.mul_(0.9)
+            return x
+
+    model, x = double(InPlace, (1, 6))
+    blocks = residual_blocks(model, x)
+    assert [block.skip for block in blocks] == pytest.approx([0.9] * 3)
+    X = 0.9 * dense(lambda x: torch.relu(model.maps[0](torch.tanh(x))), x)
+    probes = torch.eye(6, dtype=torch.float64).reshape(6, 1, 6)
+    torch.testing.assert_close(blocks[0].vjp(probes).reshape(6, 6), X)
+
+
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpoints_are_looked_into(use_reentrant):
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = stack(lambda: Residual(mlp(6, 9)))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = checkpoint(layer, x, use_reentrant=use_reentrant)
+            return x
+
+    model, x = double(Checkpointed, (1, 6))
+    blocks = residual_blocks(model.requires_grad_(False), x)
+    assert [block.name for block in blocks] == ["layers.0", "layers.1", "layers.2"]
+    probes = torch.eye(6, dtype=torch.float64).reshape(6, 1, 6)
+    X = dense(model.layers[0].body, x)
+    torch.testing.assert_close(blocks[0].vjp(probes).reshape(6, 6), X)
 
 
 def test_no_blocks_at_all_are_refused():

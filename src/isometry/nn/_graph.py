@@ -17,8 +17,9 @@ Vertex = tuple[Any, int]
 
 _REARRANGE = ("View", "UnsafeView", "ReshapeAlias", "Clone", "Alias", "ToCopy", "Squeeze")
 _REARRANGE += ("Unsqueeze", "Flatten", "Unflatten", "Contiguous")
-_LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "Linear", "Convolution", "Mv", "MkldnnConvolution")
+_LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "GroupedMm", "Linear", "Convolution", "Mv")
 _TRANSPOSE = ("T", "Transpose", "Permute")
+_PART = ("Select", "Slice", "Index", "Narrow", "Split", "Chunk", "Unbind")
 ISOMETRIES = _REARRANGE + _TRANSPOSE
 
 
@@ -64,17 +65,25 @@ class Graph:
                 for direct, leaf in _leaves(side):
                     yield index, direct, leaf
 
-    def cuts(self) -> list[Vertex]:
-        """Return the tensors that every path goes through, input and output included."""
-        furthest = [0] * len(self.order)
-        for place, vertex in enumerate(self.order):
-            for _, source in self.inputs(vertex):
-                furthest[self.position[source]] = place
+    def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
+        """Return the tensors that every path from source to target goes through, both included.
+
+        The list is empty where no path exists.
+        """
+        stretch = [source, *self.between(source, target)]
+        if stretch[-1] != target:
+            return []
+        place = {vertex: number for number, vertex in enumerate(stretch)}
+        furthest = [0] * len(stretch)
+        for number, vertex in enumerate(stretch[1:], 1):
+            for _, v in self.inputs(vertex):
+                if v in place:
+                    furthest[place[v]] = number
         found, reach = [], 0
-        for place, vertex in enumerate(self.order):
-            if reach <= place:
+        for number, vertex in enumerate(stretch):
+            if reach <= number:
                 found.append(vertex)
-            reach = max(reach, furthest[place])
+            reach = max(reach, furthest[number])
         return found
 
     def between(self, source: Vertex, target: Vertex) -> list[Vertex]:
@@ -128,7 +137,7 @@ def _leaves(vertex: Vertex) -> Iterator[tuple[bool, Tensor]]:
         if hasattr(node, "variable"):
             yield direct, node.variable
         else:
-            plain = direct and operation((node, number)) in ISOMETRIES
+            plain = direct and operation((node, number)) in ISOMETRIES + _PART
             todo.extend((v, plain) for _, v in _inputs((node, number)))
 
 
@@ -143,7 +152,7 @@ def role(vertex: Vertex, index: int, direct: bool) -> str:
         return "norm" if index == 1 else "bias"
     if name in _LINEAR:
         bias = {"Addmm": 0, "Baddbmm": 0}.get(name, 2)
-        if index == bias and name not in ("Mm", "Bmm", "Mv"):
+        if index == bias and name not in ("Mm", "Bmm", "GroupedMm", "Mv"):
             return "bias"
         return "linear" if direct else "reparametrised"
     return {"Mul": "gain", "Div": "gain", "Add": "bias", "Sub": "bias"}.get(name, "other")

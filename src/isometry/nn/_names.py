@@ -31,12 +31,11 @@ def join_names(calls: Sequence[Call]) -> str:
     weighty = [c for c in calls if any(p.ndim > 1 for p in c.module.parameters())] or list(calls)
     names = list(dict.fromkeys(c.name for c in weighty if c.name))
     parent = _common(names)
-    children = list(dict.fromkeys(_child(name, parent) for name in names if name != parent))
-    if not children or parent in names:
+    if parent in names or not names:
         return parent
-    if len(children) == 1:
-        return f"{parent}.{children[0]}" if parent else children[0]
-    return f"{parent} ({', '.join(children)})" if parent else f"({', '.join(children)})"
+    outer = [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
+    children = [name.removeprefix(f"{parent}.") for name in outer]
+    return f"{parent} ({', '.join(children)})".lstrip()
 
 
 def unique(names: Iterable[str]) -> list[str]:
@@ -60,8 +59,3 @@ def _common(names: Sequence[str]) -> str:
             break
         shared.append(level[0])
     return ".".join(shared)
-
-
-def _child(name: str, parent: str) -> str:
-    rest = name[len(parent) + 1 :] if parent else name
-    return rest.split(".")[0]

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import nn
 
 from isometry._checks import suggest
@@ -16,10 +17,10 @@ from isometry.nn._graph import (
     Vertex,
     linear_part,
     operation,
-    shape_of,
 )
 from isometry.nn._names import join_names, name_block
 from isometry.nn._record import Call, Recording
+from isometry.nn._segment import Segment
 
 _WORDS = {
     "Addmm": "linear map",
@@ -31,10 +32,17 @@ _WORDS = {
     "Relu": "ReLU",
 }
 
+_NEAR = 3
+"""Tensors of the stream after a branch among which its sum with the stream is looked for."""
+
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch target = skip * source + branch, and the cuts around it on the stream."""
+    """A block: the branch, with or without its skip, and the stretch of the stream it takes.
+
+    From source to target the pass contains the branch; its skip is among the paths between
+    them where these are start and end as well.
+    """
 
     source: Vertex
     target: Vertex
@@ -42,6 +50,12 @@ class Piece:
     name: str
     start: Vertex
     end: Vertex
+
+    @property
+    def contained_skip(self) -> float:
+        """The part of the skip that lies between source and target."""
+        whole = (self.source, self.target) == (self.start, self.end)
+        return (self.part.skip or 0.0) if whole else 0.0
 
 
 def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
@@ -76,17 +90,17 @@ def given_pieces(
     """Return the blocks that the caller names, in the order in which they were computed.
 
     Raises:
-        ValueError: If an entry cannot be used, or two of them overlap.
+        ValueError: If an entry cannot be used, or two of them do not follow one another.
     """
     place = recording.graph.position
     pieces = [_piece(recording, cuts, c) for block in blocks for c in _calls(recording, block)]
+    pieces = list({(piece.source, piece.target): piece for piece in pieces}.values())
     pieces.sort(key=lambda piece: place[piece.target])
     for first, second in pairwise(pieces):
-        if place[second.start] < place[first.end]:
+        if not recording.graph.cuts(first.end, second.start):
             raise ValueError(
-                f"`blocks` contains {first.name!r} and {second.name!r}, which act on the same "
-                "part of the stream; expected blocks that follow one another. Name the module "
-                "around both."
+                f"`blocks` contains {first.name!r} and {second.name!r}, which do not follow one "
+                "another; expected blocks in a row. Name the module around both."
             )
     return pieces
 
@@ -104,35 +118,55 @@ def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
 
 
 def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
-    """Return a named module as a block: the whole of it, or its branch alone.
+    """Return a named module as a block: the whole of it, or what it is the branch of.
 
     Raises:
-        ValueError: If no input of the module has the size of its output.
+        ValueError: If the module is neither.
     """
     graph, place = recording.graph, recording.graph.position
     for target in [v for v in call.outputs if v in place][:1]:
         sources = [v for v in call.inputs if v in place and place[v] < place[target]]
-        same = [v for v in sources if prod(shape_of(v)) == prod(shape_of(target))]
-        parts = [(v, linear_part(graph, v, target)) for v in same]
-        for source, part in [(v, p) for v, p in parts if p.skip] + parts:
+        for source in sources:
+            part = linear_part(graph, source, target)
+            if part.skip:
+                return Piece(source, target, part, call.name, source, target)
+        for source in sources:
             start = max((c for c in cuts if place[c] <= place[source]), key=place.__getitem__)
-            end = min((c for c in cuts if place[c] >= place[target]), key=place.__getitem__)
-            return Piece(source, target, part, call.name, start, end)
+            for end in [c for c in cuts if place[c] >= place[target]][:_NEAR]:
+                part = linear_part(graph, start, end)
+                if part.skip:
+                    return Piece(start, end, part, call.name, start, end)
+                skip = _measured_skip(Segment(start, end), Segment(source, target))
+                if skip:
+                    part = replace(linear_part(graph, source, target), skip=skip)
+                    return Piece(source, target, part, call.name, start, end)
     raise ValueError(
-        f"`blocks` contains {call.name!r}, whose output is not computed from an input of the same "
-        "size; expected a module that returns a branch or its input plus a branch."
+        f"`blocks` contains {call.name!r}, whose output is neither a multiple of its input plus a "
+        "branch nor added to the stream; expected a residual block or its branch."
     )
 
 
-def transitions(
-    recording: Recording, cuts: list[Vertex], source: Vertex, target: Vertex
-) -> list[tuple[str, str]]:
-    """Return (operation, place) of what acts on the stream from one cut to a later one.
+def _measured_skip(whole: Segment, branch: Segment) -> float | None:
+    """Return a where the Jacobian of `whole` is a 1 + that of `branch`, as one probe shows it."""
+    shapes = (whole.source_shape, whole.target_shape, branch.source_shape, branch.target_shape)
+    if len({prod(shape) for shape in shapes}) > 1:
+        return None
+    source = torch.Generator().manual_seed(0)
+    probe = torch.randn(1, prod(shapes[0]), generator=source).to(**whole.options)
+    total, part = (s.vjp(probe.reshape(1, *s.target_shape)).flatten() for s in (whole, branch))
+    rest, probe = (total - part).double(), probe.flatten().double()
+    skip = float(rest @ probe / (probe @ probe))
+    tolerance = torch.finfo(whole.options["dtype"]).eps ** 0.5
+    return skip if (rest - skip * probe).norm() <= tolerance * probe.norm() else None
+
+
+def transitions(recording: Recording, source: Vertex, target: Vertex) -> list[tuple[str, str]]:
+    """Return (operation, place) of what acts on the stream from one tensor to a later one.
 
     Rearrangements, shifts and factors of 1 are left out.
     """
     graph, found = recording.graph, []
-    for first, second in pairwise(cuts[cuts.index(source) : cuts.index(target) + 1]):
+    for first, second in pairwise(graph.cuts(source, target)):
         part = linear_part(graph, first, second)
         harmless = part.skip == 1.0 and not part.heads
         if operation(second) not in ISOMETRIES and not harmless:

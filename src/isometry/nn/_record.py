@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
@@ -68,33 +69,35 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
     sandbox = Sandbox(point, batch_norm)
     roots = _discover(f, point, sandbox)
     together = _Together(f, roots)
+    bare = len(roots) == 1 or roots[:1] == [f]
     names: dict[nn.Module, str] = {}
-    names |= {module: _name(key, roots) for key, module in together.named_modules()}
+    names |= {module: _name(key, bare) for key, module in together.named_modules()}
     calls: list[Call] = []
-    with sandbox, _watch(names, calls):
+    with sandbox, _plain_checkpoints(), _watch(names, calls):
         leaves = {
             key: p.detach().requires_grad_()
             for key, p in together.named_parameters()
             if p.is_floating_point()
         }
         start = point.clone().requires_grad_().clone()
+        source = vertex_of(start)  # before the model, which may work on it in place
         swapped = {key: leaf.view_as(leaf) for key, leaf in leaves.items()}
         output = check_output(torch.func.functional_call(together, swapped, (start,)))
-    source, target = vertex_of(start), vertex_of(output)
+    target = vertex_of(output)
     graph = build_graph(source, target) if source and target else Graph([], {})
     if not graph.order:
         raise ValueError(
             "`model(x)` does not depend on `x`; expected an output computed from the input with "
             "gradients on. Remove `torch.no_grad` or `detach` inside the model."
         )
-    known = {id(leaf): _name(key, roots) for key, leaf in leaves.items()}
+    known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
     return Recording(graph, tuple(calls), known, tuple(leaves.values()))
 
 
-def _name(key: str, roots: list[nn.Module]) -> str:
-    """Return the name inside the root; a number in front tells several roots apart."""
+def _name(key: str, bare: bool) -> str:
+    """Return the name inside its root; a number in front tells several roots apart."""
     root, _, rest = key.removeprefix("root").partition(".")
-    return rest if len(roots) == 1 else f"{root}.{rest}".rstrip(".")
+    return rest if bare and root in ("", "0") else f"{root}.{rest}".rstrip(".")
 
 
 def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
@@ -142,6 +145,22 @@ def _refuse_random(
                 "`model` gives another output when it draws other random numbers; expected a "
                 "deterministic function. Call `model.eval()`."
             )
+
+
+@contextlib.contextmanager
+def _plain_checkpoints() -> Iterator[None]:
+    """Let checkpoints keep what they compute: recomputed, it would not be the recorded pass."""
+    name, module = "_checkpoint_without_reentrant_generator", torch.utils.checkpoint
+    original = getattr(module, name)
+
+    def call_as_it_is(*_: object, **__: object) -> Iterator[None]:
+        yield
+
+    setattr(module, name, call_as_it_is)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
 
 
 @contextlib.contextmanager

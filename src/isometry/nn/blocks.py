@@ -108,9 +108,9 @@ def residual_blocks(
         model: A module or function that maps one floating-point tensor to one; the names are
             those inside the module, or inside the outermost module that a function calls.
         x: The input, a batch of any size; the blocks' sizes and traces include the batch.
-        blocks: Modules, or their names, to use instead of what is found. A module that returns
-            a multiple of its input plus a branch is taken as the whole block, any other module
-            as the branch alone.
+        blocks: Modules, or their names, to use instead of what is found: a module that returns
+            a multiple of its input plus a branch, or a module inside a branch. Where no addition
+            is seen, a module whose output is the branch, which one product then verifies.
         batch_norm: Which statistics batch normalisation uses, "eval" (running) or "batch"
             (those of `x`, frozen), as for :class:`isometry.nn.jacobian.JacobianOperator`.
 
@@ -155,7 +155,8 @@ def residual_stream(
     if blocks is not None and not blocks:
         raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
     recording = record(model, x, batch_norm)
-    cuts = recording.graph.cuts()
+    order = recording.graph.order
+    cuts = recording.graph.cuts(order[0], order[-1])
     pieces = (
         found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
     )
@@ -164,7 +165,7 @@ def residual_stream(
     names = unique(piece.name for piece in pieces)
     made = [_block(recording, p, i, n) for i, (p, n) in enumerate(zip(pieces, names, strict=True))]
     between = [
-        transitions(recording, cuts, first.end, second.start) for first, second in pairwise(pieces)
+        transitions(recording, first.end, second.start) for first, second in pairwise(pieces)
     ]
     starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
     return Stream(
@@ -184,7 +185,7 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
         parameters=parameter_roles(recording, inside),
         last=last_parameters(recording, piece.part, set(inside), piece.target),
         segment=Segment(piece.source, piece.target),
-        inside=piece.part.skip or 0.0,
+        inside=piece.contained_skip,
     )
 
 
