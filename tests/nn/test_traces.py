@@ -256,6 +256,7 @@ def test_a_trace_prints_itself_with_its_errors():
     assert repr(trace).startswith("BlockTraces('h.0', t=0.2±0.06, v=0.9633±")
     assert trace.rows()[0]["block"] == "h.0"
     assert trace.to_dict()["size"] == 9
+    assert trace.to_dict()["standard_error"]["t"] == pytest.approx(0.1 / 3**0.5)
 
 
 def test_blocks_of_several_sizes_are_refused():

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class BlockTraces(Result):
     size: int
     skip: float
     samples: Float[np.ndarray, "3 probes"] = field(repr=False)
-    """Per probe z: zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N."""
+    """Per probe z, of norm sqrt(N): zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N."""
     exact: bool = False
     """Whether the probes are a basis, so that the means are the traces."""
 
@@ -95,9 +96,18 @@ class BlockTraces(Result):
     def _estimates(self) -> Float[np.ndarray, "5"]:
         return _estimates(self._sums, self.samples.shape[1], self.skip, exact=self.exact)
 
-    def rows(self) -> list[dict[str, object]]:
+    def to_dict(self) -> dict[str, Any]:
+        """Return the traces, their standard errors and where they are from."""
+        keys = ("t", "v", "k", "c", "log_scale")
+        return (
+            super().to_dict()
+            | {key: getattr(self, key) for key in keys}
+            | {"standard_error": self.standard_error}
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
         """Return one row: the name, the traces and their standard errors."""
-        row: dict[str, object] = {"block": self.name, "N": self.size, "skip": self.skip}
+        row: dict[str, Any] = {"block": self.name, "N": self.size, "skip": self.skip}
         for key, error in self.standard_error.items():
             row |= {key: getattr(self, key), f"{key} s.e.": error}
         return [row]
@@ -207,7 +217,10 @@ def measured_law(traces: Sequence[BlockTraces]) -> MeasuredCumulant:
 
     Notes:
         The true c is never negative: it is tau(S^2)/2 summed over the blocks, with S the
-        symmetric part of 2 (X - t).
+        symmetric part of 2 (X - t). Kolmogorov-Smirnov distances to one dense spectrum, measured:
+        0.010 for 60 blocks of width 500 (independent, symmetric, symmetric with drift, mixed;
+        with c = sum tau(XXᵀ) alone 0.26 and 0.14 for the symmetric ones); 0.007 to 0.015 for 30
+        convolutions of 48 channels on 6 x 6 pixels (tanh and ReLU, circular and zero padding).
     """
     if not traces:
         raise ValueError("`traces` is empty; expected what `block_traces` returns.")
@@ -248,15 +261,15 @@ def _measure(block: Block, num_probes: int, source: torch.Generator) -> BlockTra
     count = max(num_probes, math.ceil(_ENTRIES / size))
     exact = 2 * count >= size
     if exact:
-        probes = math.sqrt(size) * torch.eye(size, dtype=torch.float64)
+        probes = torch.eye(size)
     else:
         probes = 2 * torch.randint(0, 2, (count, size), generator=source) - 1
     probes = probes.reshape(-1, *block.shape).to(**options)
     once = block.vjp(probes)
     twice = block.vjp(once)
     pairs = ((probes, once), (once, once), (probes, twice))
-    sums = [(a.double() * b.double()).flatten(1).mean(1) for a, b in pairs]
-    samples = torch.stack(sums).cpu().numpy()
+    sums = torch.stack([(a.double() * b.double()).flatten(1).sum(1) for a, b in pairs])
+    samples = sums.cpu().numpy() / (1 if exact else size)
     if not np.isfinite(samples).all():
         raise ValueError(
             f"`blocks` contains {block.name!r}, whose Jacobian products are not finite; expected "
