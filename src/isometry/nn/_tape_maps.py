@@ -206,6 +206,15 @@ class Slice(LinearMap):
         return Embed(self.shape, self.index)
 
 
+def _zeros(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return zeros whose axes are ordered in memory as those of ``like``."""
+    if like.ndim != len(shape) or like.is_contiguous():
+        return like.new_zeros(shape)
+    order = sorted(range(like.ndim), key=like.stride, reverse=True)
+    back = sorted(range(like.ndim), key=order.__getitem__)
+    return like.new_zeros([shape[axis] for axis in order]).permute(back)
+
+
 @dataclass(frozen=True, eq=False)
 class Embed(LinearMap):
     """Put an array into the sub-array of zeros that ``Slice`` takes."""
@@ -214,7 +223,7 @@ class Embed(LinearMap):
     index: Sequence[slice | int]
 
     def apply(self, v: Tensor) -> Tensor:
-        zeros = v.new_zeros(v.shape[0], *self.shape)
+        zeros = _zeros(v, [v.shape[0], *self.shape])
         zeros[(slice(None), *self.index)] = v
         return zeros
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -87,3 +89,21 @@ class Through(Observer):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return func(*args, **(kwargs or {}))
+
+
+class CircularJoin(TorchFunctionMode):
+    """Pad circularly by joining slices: torch itself fills a buffer piece by piece."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        named = dict(zip(("input", "pad", "mode"), args, strict=False)) | (kwargs or {})
+        if func is functional.pad and named.get("mode") == "circular" and min(named["pad"]) >= 0:
+            return _padded_circularly(named["input"], named["pad"])
+        return func(*args, **(kwargs or {}))
+
+
+def _padded_circularly(x: Tensor, pad: Sequence[int]) -> Tensor:
+    for i in range(len(pad) // 2):
+        dim, before, after = x.ndim - 1 - i, pad[2 * i], pad[2 * i + 1]
+        last = x.narrow(dim, x.shape[dim] - before, before)
+        x = torch.cat([last, x, x.narrow(dim, 0, after)], dim)
+    return x

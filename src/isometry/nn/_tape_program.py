@@ -140,13 +140,12 @@ def _step(
     released: list[int],
 ) -> Step:
     """Choose the summand that starts a node's sum: a dying buffer, else a fresh one."""
-    sources = [buffer[edge.source] for edge in group]
-
-    def dying(edge: Edge) -> bool:
-        home = buffer[edge.source]
-        return edge.map.in_place and last_use[home] == i and sources.count(home) == 1
-
-    owned = [edge for edge in group if dying(edge)]
+    homes = [buffer[edge.source] for edge in group]
+    owned = [
+        edge
+        for edge, home in zip(group, homes, strict=True)
+        if edge.map.in_place and last_use[home] == i and homes.count(home) == 1
+    ]
     fresh = [edge for edge in group if not edge.map.aliases and not edge.map.in_place]
     products = [edge for edge in group if not edge.map.aliases]
     head = [*owned, *fresh, *products, *group][0]

@@ -41,6 +41,7 @@ class Recorder(WriteGuard):
         self.edges: list[Edge] = []
         self.ops: list[tuple[str, bool]] = []  # name of a recorded op, taken by the fallback?
         self.external: list[Tensor] = []  # constants kept by reference
+        self.dtypes = {x.dtype}  # of the values that depend on the input
         self.refusal: NotRecordable | None = None
         self._count = 0
         self._entries: dict[int, tuple[Tensor, int | None, int]] = {}  # with its version
@@ -130,6 +131,7 @@ class Recorder(WriteGuard):
         ends = [(self._chain(t.node, t.maps[:-1]), (t.maps or [Identity()])[-1]) for t in terms]
         node = self._node_from(ends)
         self._enter(value, node)
+        self.dtypes.add(value.dtype)
         return node
 
     def _new_node(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from isometry.nn._tape_dense import Local, LocalGraph
 from isometry.nn._tape_maps import Cast, Diagonal, Expand, Identity, LinearMap, Move, Scale
@@ -199,15 +199,14 @@ def cut(call: Call) -> list[Term]:  # noqa: ARG001
 
 def local(call: Call) -> list[Term]:
     """Keep the autograd graph of this one op at its recorded operands: the fallback."""
-    leaves: dict[int, Tensor] = {}
-
-    def leaf(value: Tensor) -> Tensor:
-        if id(value) not in call.nodes:
-            return value.detach() if value.requires_grad else value
-        return leaves.setdefault(id(value), value.detach().clone().requires_grad_())
-
+    leaves = {
+        id(value): value.detach().clone().requires_grad_()
+        for value in tree_leaves(call.operands)
+        if isinstance(value, Tensor) and id(value) in call.nodes
+    }
+    operands = tree_map_only(Tensor, lambda x: leaves.get(id(x), x.detach()), call.operands)
     with torch.enable_grad():
-        result = call_by_name(call.func, tree_map_only(Tensor, leaf, call.operands))
+        result = call_by_name(call.func, operands)
     results = result if isinstance(result, (tuple, list)) else (result,)
     return [
         Term(call.nodes[key], [Local(LocalGraph(value, y))], i)

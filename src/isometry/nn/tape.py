@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isometry.nn import _tape_rules_dense, _tape_rules_shape  # noqa: F401 (registers the rules)
 from isometry.nn._tape_dense import LocalGraph
-from isometry.nn._tape_observer import FusedRecurrence, NotRecordable, WriteGuard
+from isometry.nn._tape_observer import CircularJoin, FusedRecurrence, NotRecordable, WriteGuard
 from isometry.nn._tape_program import Program, simplified
 from isometry.nn._tape_recorder import Recorder
 
@@ -100,7 +100,7 @@ def record(f: Callable[[Tensor], Tensor], x: Tensor) -> Tape:
     stop = recorder.node_of(output)
     edges = [] if stop is None else simplified(0, stop, recorder.edges)
     generator = torch.Generator().manual_seed(0)
-    v = _normal(x, generator)
+    v, u = _normal(x, generator), _normal(output, generator)
     forward = Program.of(0, -1 if stop is None else stop, edges)
     with torch.no_grad():
         forward = forward.fitted(v)
@@ -113,8 +113,9 @@ def record(f: Callable[[Tensor], Tensor], x: Tensor) -> Tape:
         ops=tuple(recorder.ops),
         external=tuple((t, t._version) for t in external.values() if not t.is_inference()),
     )
+    tolerance = max(torch.finfo(dtype).eps for dtype in recorder.dtypes) ** 0.5
     del recorder
-    _prove(tape, f, x, v, _normal(output, generator))
+    _prove(tape, _autograd_product(f, x, u[0]), v, u, tolerance)
     return tape
 
 
@@ -144,7 +145,7 @@ def _recorded(f: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Recorde
 def _run(f: Callable[[Tensor], Tensor], x: Tensor, *, fused: bool) -> tuple[object, Recorder]:
     point = x.detach().clone()
     recorder = Recorder(point)
-    with _plain_kernels(fused=fused), torch.no_grad(), recorder:
+    with _plain_kernels(fused=fused), torch.no_grad(), CircularJoin(), recorder:
         return f(point), recorder
 
 
@@ -165,34 +166,37 @@ def _plain_kernels(*, fused: bool = True) -> Iterator[None]:
 
 
 def _autograd_product(f: Callable[[Tensor], Tensor], x: Tensor, u: Tensor) -> Tensor:
-    """Multiply one cotangent by the transposed Jacobian as autograd does."""
+    """Multiply one cotangent by the transposed Jacobian as autograd does.
+
+    Raises:
+        NotRecordable: If autograd cannot.
+    """
     leaf = x.detach().clone().requires_grad_()
     with _plain_kernels(), WriteGuard(), torch.enable_grad():
         y = f(leaf.clone())
         if not y.requires_grad:
             return torch.zeros_like(leaf)
-        return torch.autograd.grad(y, leaf, u, materialize_grads=True)[0]
+        try:
+            return torch.autograd.grad(y, leaf, u, materialize_grads=True)[0]
+        except RuntimeError as error:
+            raise NotRecordable(f"autograd cannot differentiate it: {error}") from error
 
 
-def _prove(tape: Tape, f: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, u: Tensor) -> None:
+def _prove(tape: Tape, expected: Tensor, v: Tensor, u: Tensor, tolerance: float) -> None:
     """Compare one product with autograd's, and the two directions with each other.
 
     Raises:
         NotRecordable: If one of them does not agree.
     """
-    try:
-        expected = _autograd_product(f, x, u[0])
-    except RuntimeError as error:
-        raise NotRecordable(f"autograd cannot differentiate the function: {error}") from error
-    w, y = tape.vjp(u)[0], tape.jvp(v)
-    tolerance = max(torch.finfo(t.dtype).eps for t in (x, tape.output)) ** 0.5
-    if not _norm(w - expected) <= tolerance * _norm(expected):
+    w, y = tape.vjp(u), tape.jvp(v)
+    gap = _norm(w[0] - expected)
+    if not gap <= tolerance * _norm(expected):
         raise NotRecordable(
             "autograd's product with the transposed Jacobian differs from that of the recorded "
-            f"ops by {_norm(w - expected):.2g} of {_norm(expected):.2g}; a custom "
-            "autograd.Function, a detached value or a no_grad block takes part"
+            f"ops by {gap:.2g} of {_norm(expected):.2g}; a custom autograd.Function, a detached "
+            "value or a no_grad block takes part"
         )
-    gap = abs(float((u.double() * y.double()).sum() - (w.double() * v[0].double()).sum()))
+    gap = abs(float((u.double() * y.double()).sum() - (w.double() * v.double()).sum()))
     if not gap <= tolerance * (_norm(u) * _norm(y) + _norm(w) * _norm(v)):
         raise NotRecordable(f"the two directions of the tape differ by {gap:.2g}")
 
