@@ -137,10 +137,9 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[dict[str, 
     try:
         import pandas
 
-        frame = pandas.DataFrame(rows)
-        frame.astype({name: str for name in columns if frame[name].dtype == object}).to_parquet(
-            path
-        )
+        frame = pandas.DataFrame(rows, columns=list(columns))
+        mixed = {name: str for name in columns if frame[name].dtype == object}
+        frame.astype(mixed).to_parquet(path)
     except ImportError:
         raise ImportError(
             "`--parquet` needs pandas and pyarrow; run `pip install pandas pyarrow`."

@@ -1,6 +1,7 @@
 """What the training runs of studies 4 and 6 say: spreads, curves, and the best c."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _best_hypotheses(swept: list[dict[str, Any]], name: str) -> list[Hypothesis]
             best[phi] = min(mine, key=lambda row: row["steps"])["c"]
     tested = f"c in {cs}; best c: " + ", ".join(f"{phi} {best[phi]:g}" for phi in sorted(best))
     ratio = max(best.values()) / min(best.values()) if best else None
-    stepped = max(b / a for a, b in zip(cs, cs[1:], strict=False))
+    stepped = max(b / a for a, b in pairwise(cs))
     diverged = sorted({row["c"] for row in swept if row["diverged"]})
     inner = [phi for phi, c in best.items() if cs[0] < c < cs[-1]]
     return [

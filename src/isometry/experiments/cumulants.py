@@ -24,6 +24,8 @@ NAME = "cumulants"
 JUMPING = ("hardshrink", "sign", "threshold")
 """Left out: the mean field takes the derivative of a jump to be 0, and so would a network."""
 
+_FLOOR = 0.05
+
 
 def plan(
     *,
@@ -85,11 +87,11 @@ def summarise(runs: Sequence[Run]) -> Findings:
     widest = [row for row in cells if row["width"] == widths[-1]]
     spread = [_root_mean_square([r for r in cells if r["width"] == w]) for w in widths]
     depth = runs[0].config.settings["depth"]
-    tested = f"{len(widest)} networks settings, L = {depth}, N = {widths[-1]}"
+    tested = f"{len(widest)} settings, L = {depth}, N = {widths[-1]}"
     hypotheses = [
         Hypothesis(
             NAME,
-            "The mean field predicts the c of a network (largest relative deviation of the mean)",
+            "The mean field predicts the c of a network (largest deviation of the mean)",
             tested,
             max(abs(row["deviation"]) for row in widest),
             high=0.05,
@@ -109,7 +111,8 @@ def summarise(runs: Sequence[Run]) -> Findings:
         {"networks": widest, "depth": over_depth},
         [
             Paragraph(
-                f"c of networks of width {widths[-1]} and depth {depth}, and its prediction."
+                f"c of networks of width {widths[-1]} and depth {depth}, and its prediction; the "
+                f"deviation is relative to c, or to {_FLOOR} where c is smaller than that."
             ),
             Table(widest, "s.e. is the standard error of the mean over networks."),
             line_figure(
@@ -126,13 +129,14 @@ def summarise(runs: Sequence[Run]) -> Findings:
 def _averages(runs: Sequence[Run]) -> dict[str, Any]:
     measured = np.array([run.results["measured"] for run in runs])
     theory = runs[0].results["mean_field"]
+    size = max(theory, _FLOOR)
     error = measured.std(ddof=1) / np.sqrt(len(measured)) if len(measured) > 1 else None
     return {
         "mean field": theory,
         "measured": float(measured.mean()),
         "s.e.": None if error is None else float(error),
-        "deviation": float(measured.mean() / theory - 1),
-        "one network": float(np.sqrt(np.mean((measured / theory - 1) ** 2))),
+        "deviation": float((measured.mean() - theory) / size),
+        "one network": float(np.sqrt(np.mean((measured - theory) ** 2)) / size),
     }
 
 

@@ -200,9 +200,7 @@ def summarise(runs: Sequence[Run]) -> Findings:
     start, last = min(r["step"] for r in table), max(r["step"] for r in table)
     at = {step: [row for row in table if row["step"] == step] for step in (start, last)}
     curves = {
-        f"{cell['activation']}, {control}": [
-            (row["step"] + 1, row[control]) for row in cell["rows"]
-        ]
+        f"{cell['activation']}, {control}": [(r["step"] + 1, r[control]) for r in cell["rows"]]
         for cell in cells
         for control in CONTROLS
         if control != "shuffled"

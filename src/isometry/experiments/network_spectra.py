@@ -122,7 +122,7 @@ def summarise(runs: Sequence[Run]) -> Findings:
     cells = grouped(runs, _KEYS, _averages)
     pairs = _pairs(runs)
     hypotheses = [
-        *_one_law(cells),
+        *_one_law(runs, cells),
         Hypothesis(
             NAME,
             "Spectra of different activations are much closer at equal c than at equal sigma_w "
@@ -166,11 +166,13 @@ def _averages(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _one_law(cells: list[dict[str, Any]]) -> list[Hypothesis]:
+def _one_law(runs: Sequence[Run], cells: list[dict[str, Any]]) -> list[Hypothesis]:
     found = []
     for side in sorted({row["side"] for row in cells}):
         kind = "convolutional" if side else "fully connected"
         here = [row for row in cells if row["side"] == side]
+        settings = next(r.config.settings for r in runs if r.config.settings["side"] == side)
+        fan_in = settings["width"] * (9 if side else 1)
         for scheme, key in (("equal c", "KS at common c"), ("equal sigma_w", "KS at own c")):
             rows = [row for row in here if row["scheme"] == scheme]
             found.append(
@@ -180,7 +182,8 @@ def _one_law(cells: list[dict[str, Any]]) -> list[Hypothesis]:
                     f"{'that' if scheme == 'equal c' else 'their own'} c (largest mean KS)",
                     f"{len(rows)} settings: activations, image sets, with and without bias",
                     max(row[key] for row in rows),
-                    high=0.05 if side else 0.03,
+                    high=10 / fan_in + 1 / settings["depth"],
+                    remark=f"Wanted: 10/n + 1/L with n = {fan_in} entries feeding one.",
                 )
             )
     return found

@@ -186,7 +186,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "learning": {
             "limit": 10000, "activations": ["relu", "tanh", "gelu"], "network": _DENSE,
-            "training": _training(400, 0.03), "at": [0, 1, 10, 100, 400], "c": 1.0, "seeds": 2,
+            "training": _training(300, 0.03), "at": [0, 1, 10, 100, 300], "c": 1.0, "seeds": 2,
         },
         "training": {
             "limit": 10000, "activations": ACTIVATIONS, "network": _DENSE,

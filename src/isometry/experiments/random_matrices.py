@@ -15,7 +15,7 @@ from isometry.experiments.runs import Outcome, Run, RunConfig
 from isometry.experiments.tables import grouped, line_figure, slope
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import Spectrum, compare, ks_tolerance
 from isometry.theory.ensembles import residual_product
 from isometry.theory.laws.finite import FiniteDepthLaw
 from isometry.theory.laws.universal import UniversalLaw
@@ -147,21 +147,24 @@ def _law_hypotheses(table: list[dict[str, Any]], width: int, depth: int) -> list
             "(largest mean KS)",
             tested,
             max(row["KS"] for row in table),
-            high=0.02,
+            high=ks_tolerance(width) + 0.5 / depth,
+            remark="Wanted: 6/N + 0.5/L.",
         ),
         Hypothesis(
             NAME,
             "Var log lam = 2c + c^2/3 (largest relative deviation)",
             tested,
             max(abs(row["deviation"]) for row in table),
-            high=0.05,
+            high=10 / width + 1 / depth,
+            remark="Wanted: 10/N + 1/L.",
         ),
         Hypothesis(
             NAME,
             "Both edges are where the law has them (largest relative deviation of log lam)",
             tested,
             max(row["edge deviation"] for row in table),
-            high=0.05,
+            high=3 * width ** (-2 / 3) + 1 / depth,
+            remark="Wanted: 3 N^(-2/3) + 1/L, an edge's own fluctuation.",
         ),
         Hypothesis(
             NAME,

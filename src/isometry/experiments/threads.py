@@ -1,15 +1,14 @@
 """One thread a run: the number of threads changes the order of additions, hence the last bits."""
 
 import importlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch and the linear algebra below NumPy use one thread for the ``with`` block.
+    """Let torch, where it is loaded, and NumPy's linear algebra use one thread in the block.
 
     Raises:
         ImportError: If threadpoolctl is missing.
@@ -20,10 +19,13 @@ def one_thread() -> Iterator[None]:
         raise ImportError(
             "runs need threadpoolctl; run `pip install 'isometry[experiments]'`."
         ) from None
-    before = torch.get_num_threads()
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_num_threads()
     with threadpoolctl.threadpool_limits(limits=1):
-        torch.set_num_threads(1)
+        if torch is not None:
+            torch.set_num_threads(1)
         try:
             yield
         finally:
-            torch.set_num_threads(before)
+            if torch is not None:
+                torch.set_num_threads(before)

@@ -1,0 +1,72 @@
+"""Tasks for the tests of runs and sweeps: importable by a worker process."""
+
+import os
+import signal
+import time
+
+import numpy as np
+
+from isometry.experiments.runs import Outcome, RunConfig, perform
+
+
+def configs(number, **settings):
+    return [RunConfig("product", seed, {"size": 40, **settings}) for seed in range(number)]
+
+
+def product(config, folder):
+    rng = config.rng()
+    A = rng.standard_normal((config.settings["size"], config.settings["size"]))
+    return Outcome(
+        {"trace": float(np.trace(A @ A))},
+        history=[{"step": 0, "norm": float(np.linalg.norm(A))}],
+        arrays={"A2": A @ A},
+    )
+
+
+def product_in_bad_company(config, folder):
+    """Kill the worker the first time that seed 1 is done."""
+    marker = folder.parent.parent / "killed"
+    if config.seed == 1 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return product(config, folder)
+
+
+def deadly(config, folder):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def failing(config, folder):
+    if config.seed == 1:
+        raise ValueError("`x` is 1; expected another number.")
+    return product(config, folder)
+
+
+def logged(config, folder):
+    """Leave a line a call, to count calls over processes."""
+    with open(folder.parent.parent / "calls", "a", encoding="utf-8") as calls:
+        calls.write(f"{config.id}\n")
+    time.sleep(0.02)
+    return product(config, folder)
+
+
+def slow_once(config, folder):
+    """Wait for a minute the first time."""
+    marker = folder.parent.parent / "started"
+    if not marker.exists():
+        marker.touch()
+        time.sleep(60)
+    return product(config, folder)
+
+
+def contents(root):
+    """Return the numbers of all finished runs, without times."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name != "run.json" and ".claims" not in path.parts
+    }
+
+
+def do_all(root, number, task):
+    return [perform(root, config, task) for config in configs(number)]
