@@ -42,7 +42,7 @@ class Block(Result):
     skip: float
     shape: tuple[int, ...]
     """Shape of y, batch included."""
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str] = field(hash=False)
     """{name: role} of the branch's parameters, from the branch's output backwards; a role is
     "linear", "norm", "gain", "bias", "reparametrised" or "other"."""
     last: tuple[tuple[str, ...], ...]
@@ -126,6 +126,13 @@ def residual_blocks(
     Notes:
         A residual sum that only some paths from input to output go through (inside a U-Net's
         skip, a branch or a dense concatenation) is part of something larger and no block.
+        A Hugging Face model is passed as
+        ``lambda e: model(inputs_embeds=e).last_hidden_state``, at the embeddings of its tokens.
+
+    Examples:
+        >>> import torch
+        >>> residual_blocks(lambda x: 0.9 * x + torch.tanh(x), torch.ones(1, 3))
+        [Block('block 0', skip=0.9, shape=(1, 3))]
     """
     return list(residual_stream(model, x, blocks=blocks, batch_norm=batch_norm).blocks)
 
