@@ -20,7 +20,7 @@ check: $(READY)            ## lint, format, types, import contracts
 	$(BIN)/pyright
 
 test: $(READY)             ## the fast part of the suite
-	$(BIN)/python -m pytest -q -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not slow'
 
 test-all: $(READY)         ## everything
 	$(BIN)/python -m pytest -q

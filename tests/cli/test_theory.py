@@ -78,6 +78,14 @@ def test_a_theory_command_answers_in_under_a_second(capsys):
     assert time.perf_counter() - start < 1
 
 
+def test_he_initialisation_has_a_c_even_where_its_law_leaves_float64(capsys):
+    words = "cumulant relu --depth 1000 --sigma-w 44.721359549995796 --json"
+    status, text, complaint = run(words, capsys)
+    assert status == 0
+    assert json.loads(text)["c"] == pytest.approx(1000)
+    assert complaint.startswith("warning: c is known but not its law")
+
+
 def test_an_unreachable_target_states_the_range(capsys):
     status, _, complaint = run("sigma-w sign --depth 10 --c 1", capsys)
     assert status == 2

@@ -19,7 +19,7 @@ def demo(
     """Measure real networks on a real image and show that one law fits every activation.
 
     Args:
-        out: The self-contained page to write.
+        out: The page to write: self-contained .html, or .md with its figures beside it.
         data: Images: digits, fashion_mnist, cifar10 or cifar10_jpeg; the best found without.
         data_dir: Folder that holds a data set.
         width: Entries N of every layer.
@@ -47,7 +47,8 @@ def demo(
             seed=seed,
             progress=lambda now: bar.update(task, advance=1, now=now),
         )
-    page(found).write_html(out)
+    report = page(found)
+    (report.write_markdown if out.suffix == ".md" else report.write_html)(out)
     record = {
         "images": found.image_set,
         "width": width,

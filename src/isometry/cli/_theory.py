@@ -4,7 +4,7 @@ import math
 import warnings
 from typing import Any
 
-from isometry.cli._output import emit
+from isometry.cli._output import complain, emit
 from isometry.errors import TheoryWarning
 from isometry.theory.activations import activation, activation_names
 from isometry.theory.design import (
@@ -83,9 +83,12 @@ def cumulant(
         "sigma_b": sigma_b,
         "skip": skip,
         "c": effective_cumulant(spec, m1=m1, m2=m2),
-        **_edges(jacobian_law(spec, m1=m1, m2=m2)),
-        "outliers_s": [float(s) for s in predict_outliers(spec, m1=m1, m2=m2)],
     }
+    try:
+        record |= _edges(jacobian_law(spec, m1=m1, m2=m2))
+        record["outliers_s"] = [float(s) for s in predict_outliers(spec, m1=m1, m2=m2)]
+    except (ValueError, OverflowError, NotImplementedError) as error:
+        complain("warning", f"c is known but not its law: {error}")
     emit(record, as_json=json)
 
 

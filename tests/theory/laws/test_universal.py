@@ -159,3 +159,10 @@ def test_an_extreme_scale_only_shifts(scale):
 def test_bad_parameters_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         UniversalLaw(*arguments)
+
+
+def test_a_c_beyond_the_range_of_float64_is_refused():
+    low, high = UniversalLaw(345.0).support()
+    assert 0 < low < high < math.inf
+    with pytest.raises(ValueError, match="`c` is 346; expected at most 345"):
+        UniversalLaw(346.0)

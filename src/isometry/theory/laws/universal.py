@@ -22,6 +22,9 @@ from isometry.theory.laws._table import Side, Vector, fit_nodes
 from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
 
 
+_LARGEST_C = 345.0
+
+
 @dataclasses.dataclass(frozen=True)
 class UniversalLaw(TabulatedLaw):
     """The limit law of lam = s^2 for a residual network of effective cumulant ``c``.
@@ -35,7 +38,8 @@ class UniversalLaw(TabulatedLaw):
 
     Raises:
         TypeError: If ``c`` or ``scale`` is not a real number.
-        ValueError: If ``c`` is negative, ``scale`` is not positive, or either is not finite.
+        ValueError: If ``c`` is negative or above 345, where lam_+ / lam_- leaves float64's range,
+            ``scale`` is not positive, or either is not finite.
 
     References:
         [tarnowski2019] arXiv:1809.08848 for the equation of G; the closed forms are derived here.
@@ -52,6 +56,11 @@ class UniversalLaw(TabulatedLaw):
     def __post_init__(self) -> None:
         c = check_real("c", self.c, minimum=0.0, advice="A network's c is a variance.")
         scale = check_real("scale", self.scale, above=0.0)
+        if c > _LARGEST_C:
+            raise ValueError(
+                f"`c` is {c:g}; expected at most {_LARGEST_C:g}, where lam spans float64's range. "
+                "Lower sigma_w: no signal survives such a network."
+            )
         object.__setattr__(self, "c", c)
         object.__setattr__(self, "scale", scale)
 
