@@ -21,7 +21,6 @@ from isometry.theory.laws._arguments import ComplexArray, Real
 from isometry.theory.laws._table import Side, Vector, fit_nodes
 from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
 
-
 _LARGEST_C = 345.0
 
 
