@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from cases_models import MODELS, make
 from cases_tape import FUNCTIONS, GENERIC, IMAGE, Net
 from isometry.nn.tape import NotRecordable, record
 
@@ -196,3 +197,19 @@ def test_memory_is_one_derivative_per_activation():
     kernels = 3 * 4 * 4 * 9
     assert summary["bytes"] == 4 * (3 * 2 * 4 * 4 * 4 + kernels)
     assert summary["ops"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_models_are_replayed_without_autograd(name):
+    pytest.importorskip("transformers")
+    case = MODELS[name]
+    f, x = make(case.build, case.shape)
+    f, x = f.double(), x.double()
+    tape = record(f, x)
+    v, u = normal(*x.shape, seed=1), normal(*tape.output.shape, seed=2)
+    forward, backward = reference(f, x, v, u)
+    tolerance = 1e-5  # some models normalise in single precision whatever their own
+    assert torch.allclose(tape.jvp(v[None])[0], forward, rtol=tolerance, atol=tolerance)
+    assert torch.allclose(tape.vjp(u[None])[0], backward, rtol=tolerance, atol=tolerance)
+    assert tape.summary()["generic"] == {}
