@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small net, one repeat")
     parser.add_argument("--peers", action="store_true", help="install and run the peers")
     parser.add_argument("--large", action="store_true", help="102,400 dimensions, two products")
+    parser.add_argument("--products", type=int, default=60, help="each way, per repeat")
     parser.add_argument("--memory", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -279,7 +280,7 @@ def main() -> None:
         skipped = install_peers(folder) if options.peers else "peers skipped: pass --peers"
         result["peers"] = skipped or PEERS
         repeats = 1 if options.quick else 5
-        steps = 5 if options.quick else 60
+        steps = 5 if options.quick else options.products
         result |= measure(size, probes, steps, repeats=repeats, peers=skipped is None)
     measured = ["tape", "double_backward", "vmap_jvp_vjp"]
     result["memory"] = {name: fresh(size, name, probes, 2) for name in measured}
