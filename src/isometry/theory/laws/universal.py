@@ -21,7 +21,7 @@ from isometry.theory.laws._arguments import ComplexArray, Real
 from isometry.theory.laws._table import Side, Vector, fit_nodes
 from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
 
-_LARGEST_C = 345.0
+_LARGEST_C = 1e5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,8 @@ class UniversalLaw(TabulatedLaw):
 
     Raises:
         TypeError: If ``c`` or ``scale`` is not a real number.
-        ValueError: If ``c`` is negative or above 345, where lam_+ / lam_- leaves float64's range,
-            ``scale`` is not positive, or either is not finite.
+        ValueError: If ``c`` is negative or above 1e5, ``scale`` is not positive, or either is not
+            finite. From c = 350 on lam_+ leaves float64's range: use :meth:`log_support`.
 
     References:
         [tarnowski2019] arXiv:1809.08848 for the equation of G; the closed forms are derived here.
@@ -57,7 +57,7 @@ class UniversalLaw(TabulatedLaw):
         scale = check_real("scale", self.scale, above=0.0)
         if c > _LARGEST_C:
             raise ValueError(
-                f"`c` is {c:g}; expected at most {_LARGEST_C:g}, where lam spans float64's range. "
+                f"`c` is {c:g}; expected at most {_LARGEST_C:g}. "
                 "Lower sigma_w: no signal survives such a network."
             )
         object.__setattr__(self, "c", c)
