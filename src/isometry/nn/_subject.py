@@ -1,0 +1,90 @@
+"""A model at an input, measured under changes that are only tried."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from isometry.nn._changes import Changes, parameters_of, plain_name, tried, unwrapped
+from isometry.nn._guards import Sandbox, check_input
+from isometry.nn._record import _discover
+from isometry.nn.blocks import Block, residual_blocks
+from isometry.nn.traces import BlockTraces, block_traces
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, with one seed for all probes, so that differences are not noise."""
+
+    f: Callable[[Tensor], Tensor]
+    x: Tensor
+    root: nn.Module
+    blocks: Sequence[str | nn.Module] | None
+    batch_norm: str | None
+    seed: int
+
+    def found(self, changes: Changes) -> list[Block]:
+        """Return the residual blocks of the model under the changes."""
+        with tried(self.root, changes):
+            return residual_blocks(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
+
+    def traces(self, blocks: Sequence[Block], num_probes: int) -> list[BlockTraces]:
+        """Return the blocks' traces; the probes are the same every time."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return block_traces(blocks, num_probes=num_probes, generator=generator)
+
+
+def root_of(model: Callable[[Tensor], Tensor], x: Tensor, batch_norm: str | None) -> nn.Module:
+    """Return the module that holds the parameters: the model, or the one a function calls.
+
+    Raises:
+        TypeError: If ``model`` cannot be called.
+        ValueError: If the parameters have no storage, or a function calls no module or several.
+    """
+    if isinstance(model, nn.Module):
+        root = unwrapped(model)
+    elif not callable(model):
+        raise TypeError(f"`model` is a {type(model).__name__}; expected a torch.nn.Module.")
+    else:
+        roots = _discover(model, check_input(x), Sandbox(x, batch_norm))
+        if len(roots) != 1:
+            raise ValueError(
+                f"`model` is a function that calls {len(roots)} separate modules; expected one "
+                "module with all parameters. Put them into one `torch.nn.Module`."
+            )
+        root = roots[0]
+    meta = [name for name, p in parameters_of(root).items() if p.is_meta]
+    if meta:
+        raise ValueError(
+            f"`model` has {meta[0]!r} on the meta device; expected parameters with storage. Call "
+            "`model.to_empty(device=...)` and a first initialisation."
+        )
+    return root
+
+
+def handles(blocks: Sequence[Block], root: nn.Module) -> list[list[tuple[str, ...]]]:
+    """Return for each block and each term of its branch the parameters that scale it.
+
+    Raises:
+        ValueError: If a term has none, or one that is out of reach.
+    """
+    known = parameters_of(root)
+    found = []
+    for block in blocks:
+        terms = [tuple(map(plain_name, names)) for names in block.last] or [()]
+        for names in terms:
+            if not names:
+                raise ValueError(
+                    f"`model` has no linear map or gain at the end of the branch of block "
+                    f"{block.name!r}; expected a parameter that scales it. Add a linear map, or "
+                    "leave the block out with `blocks=`."
+                )
+            for name in names:
+                if name not in known:
+                    raise ValueError(
+                        f"`model` uses {name!r}, which is not among its own parameters; expected "
+                        "one module that holds all. Register the modules that it calls."
+                    )
+        found.append(terms)
+    return found
