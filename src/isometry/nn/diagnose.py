@@ -179,7 +179,7 @@ def diagnose(
     roots = outermost(J._sandbox.names)
     found = _sentences(operator, stream, prediction, comparison, spectrum, generator)
     return Diagnosis(
-        model=" + ".join(type(root).__name__ for root in roots) or _name(model),
+        model=_name(model, roots),
         input_shape=tuple(x.shape),
         dtype=str(J.dtype).removeprefix("torch."),
         measured=measured,
@@ -261,8 +261,12 @@ def _is_zero(J: Any, generator: torch.Generator) -> bool:
     return not bool((J.T @ u).any())
 
 
-def _name(model: object) -> str:
-    return getattr(model, "__name__", type(model).__name__)
+def _name(model: object, roots: Sequence[nn.Module]) -> str:
+    """Return the class of the model, or those of the modules that a function calls."""
+    classes = list(dict.fromkeys(type(root).__name__ for root in roots))
+    if not classes:
+        return getattr(model, "__name__", type(model).__name__)
+    return " + ".join(classes[:3]) + (" + ..." if len(classes) > 3 else "")
 
 
 def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
