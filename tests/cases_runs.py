@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from isometry.experiments.runs import Outcome, RunConfig, perform
+from isometry.experiments.runs import Outcome, RunConfig, find_run, perform
 
 
 def configs(number, **settings):
@@ -70,3 +70,10 @@ def contents(root):
 
 def do_all(root, number, task):
     return [perform(root, config, task) for config in configs(number)]
+
+
+def finished(root, plan, task):
+    """Do the runs of a plan one after the other and return them."""
+    for config in plan:
+        perform(root, config, task)
+    return [find_run(root, config) for config in plan]

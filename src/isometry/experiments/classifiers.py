@@ -7,6 +7,7 @@ at the learning rate that suited the others, whatever their c.
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Classifier(nn.Module):
         return self.readout(nn.functional.layer_norm(features, features.shape[1:]))
 
 
+@lru_cache(maxsize=4096)
 def scheme_sigma_w(
     scheme: str, activation: str, *, depth: int, value: float, sigma_b: float = 0.0
 ) -> float:

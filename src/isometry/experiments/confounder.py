@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from isometry._typing import Real
 from isometry.experiments.classifiers import (
     SCHEMES,
     Classifier,
@@ -59,8 +60,7 @@ def plan(
     depth = network["depth"]
     cells = [(s, phi, c if s == "equal c" else 1.0) for s in SCHEMES for phi in activations]
     cells += [("equal c", phi, value) for phi in sweep_activations for value in sweep_cs]
-    # A run that is in both parts is one run: its config says nothing of the part.
-    return [
+    configs = [
         RunConfig(
             TASK,
             seed,
@@ -79,6 +79,8 @@ def plan(
         for index, (scheme, phi, value) in enumerate(cells)
         for seed in range(seeds if index < len(SCHEMES) * len(activations) else sweep_seeds)
     ]
+    # A run that is in both parts is one run: its config says nothing of the part.
+    return list({config.id: config for config in configs}.values())
 
 
 def fit(config: RunConfig, folder: Path) -> Outcome:
@@ -143,7 +145,7 @@ def times(runs: Sequence[Run], scheme: str, level: float) -> dict[str, dict[int,
     return found
 
 
-def log_spread(table: Mapping[str, Mapping[int, float | None]], *, censored: float) -> float:
+def log_spread(table: Mapping[str, Mapping[int, float | None]], *, censored: Real) -> float:
     """Return the standard deviation over activations of the mean log time over seeds.
 
     Args:
@@ -162,7 +164,7 @@ def bootstrap(
     first: Mapping[str, Mapping[int, float | None]],
     second: Mapping[str, Mapping[int, float | None]],
     *,
-    censored: float,
+    censored: Real,
     rng: np.random.Generator,
     draws: int = 1000,
 ) -> tuple[float, float]:

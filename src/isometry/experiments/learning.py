@@ -128,10 +128,11 @@ def two_parameter_law(X: FloatArray) -> UniversalLaw | None:
     """
     width = X.shape[-1]
     t = np.trace(X, axis1=1, axis2=2) / width
-    v = np.sum(X * X, axis=(1, 2)) / width - t**2
-    k = np.sum(X * X.transpose(0, 2, 1), axis=(1, 2)) / width - t**2
-    c = float(np.sum((v + k) / (1 + t) ** 2))
-    log_scale = float(np.sum(2 * np.log(np.abs(1 + t)) - k / (1 + t) ** 2))
+    with np.errstate(over="ignore", invalid="ignore"):
+        v = np.sum(X * X, axis=(1, 2)) / width - t**2
+        k = np.sum(X * X.transpose(0, 2, 1), axis=(1, 2)) / width - t**2
+        c = float(np.sum((v + k) / (1 + t) ** 2))
+        log_scale = float(np.sum(2 * np.log(np.abs(1 + t)) - k / (1 + t) ** 2))
     if not math.isfinite(c) or abs(log_scale) > 600:
         return None
     return UniversalLaw(c=max(c, 0.0), scale=math.exp(log_scale))

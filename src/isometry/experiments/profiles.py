@@ -103,7 +103,7 @@ def _training(steps: int, learning_rate: float, batch: int = 64) -> dict[str, An
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
-        "evaluate_every": 5,
+        "evaluate_every": 10 if steps >= 200 else 5,
     }
 
 
@@ -175,7 +175,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "cumulants": {
             "widths": [50, 100, 200, 400], "depth": 50, "sigma_ws": [1.0],
-            "sigma_bs": [0.0, 0.05**0.5], "seeds": 3,
+            "sigma_bs": [0.0, 0.05**0.5], "seeds": 2,
         },
         "spectra": {
             "activations": (*ACTIVATIONS, "linear", "erf"),
@@ -186,17 +186,17 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "learning": {
             "limit": 10000, "activations": ["relu", "tanh", "gelu"], "network": _DENSE,
-            "training": _training(300, 0.03), "at": [0, 1, 10, 100, 300], "c": 1.0, "seeds": 2,
+            "training": _training(200, 0.03), "at": [0, 1, 10, 100, 200], "c": 1.0, "seeds": 2,
         },
         "training": {
             "limit": 10000, "activations": ACTIVATIONS, "network": _DENSE,
-            "training": _training(300, 0.03), "seeds": 3, "level": 2.05,
+            "training": _training(200, 0.03), "seeds": 3, "level": 2.1,
             "sweep_activations": ["relu", "tanh", "gelu"],
-            "sweep_cs": [0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 2,
+            "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 2,
         },
         "convolution": {
-            "limit": 10000, "activations": ["relu", "elu", "gelu", "softplus", "sigmoid", "tanh"],
-            "network": _CONV, "training": _training(150, 0.03), "seeds": 2, "level": 2.0,
+            "limit": 10000, "activations": ["relu", "elu", "gelu", "softplus", "tanh"],
+            "network": _CONV, "training": _training(100, 0.03), "seeds": 2, "level": 2.1,
         },
     },
 }  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from isometry._typing import Real
 from isometry.experiments.runs import Run
 from isometry.plotting import PALETTE, figure_svg
 from isometry.report import Figure
@@ -30,7 +31,7 @@ def grouped(
     ]
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
+def slope(x: Sequence[Real], y: Sequence[Real]) -> float | None:
     """Return the exponent b of the best ``y = a x^b``; ``None`` for fewer than two points.
 
     Args:
@@ -43,7 +44,7 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def line_figure(
-    curves: Mapping[str, Sequence[tuple[float, float]]],
+    curves: Mapping[str, Sequence[tuple[Real, Real]]],
     abscissa: str,
     ordinate: str,
     caption: str,

@@ -1,0 +1,71 @@
+import json
+
+from isometry.experiments.classifiers import SCHEMES
+from isometry.experiments.confounder_report import summarise
+from isometry.experiments.runs import Run, RunConfig
+
+
+def training_run(folder, scheme, phi, value, seed, speed, steps=100):
+    settings = {
+        "images": "digits", "limit": 9, "activation": phi, "scheme": scheme, "value": value,
+        "width": 5, "side": 0, "depth": 2, "batch": 1, "learning_rate": 0.1, "steps": steps,
+    }  # fmt: skip
+    config = RunConfig("training", seed, settings)
+    place = folder / config.id
+    place.mkdir()
+    history = [{"step": s, "loss": 2.0 - s / speed} for s in range(0, steps + 1, 10)]
+    (place / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in history))
+    results = {"c": value, "last_loss": history[-1]["loss"], "diverged_at": None}
+    return Run(config, results, 1.0, {}, place)
+
+
+def runs(folder, speeds):
+    """Return runs whose time to loss 1 is ``speeds[scheme][activation]``."""
+    return [
+        training_run(folder, scheme, phi, 1.0, seed, speed)
+        for scheme, table in speeds.items()
+        for phi, speed in table.items()
+        for seed in (0, 1)
+    ]
+
+
+def verdict(folder, at_equal_c):
+    folder.mkdir()
+    speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES} | {"equal c": at_equal_c}
+    return summarise(runs(folder, speeds), level=1.0, c=1.0, name="training")
+
+
+def test_the_confounder_hypothesis_passes_and_fails_where_it_must(tmp_path):
+    small = verdict(tmp_path / "small", {"relu": 40.0, "tanh": 44.0})
+    large = verdict(tmp_path / "large", {"relu": 20.0, "tanh": 60.0})
+    assert small.hypotheses[0].holds
+    assert large.hypotheses[0].holds is False
+    assert "95 % interval" in small.hypotheses[0].remark
+    assert small.numbers["times"][0]["equal sigma_w"] == 20.0
+    assert small.numbers["sweep"] == []
+
+
+def test_what_is_not_reached_counts_as_the_last_step_and_is_told(tmp_path):
+    found = verdict(tmp_path / "runs", {"relu": 40.0, "tanh": 1000.0})
+    spread = next(row for row in found.numbers["spread"] if row["scheme"] == "equal c")
+    assert spread["not reached"] == 2
+    assert spread["max/min"] == 100 / 40
+    assert "not reached: 2 runs at equal c" in found.hypotheses[0].remark
+
+
+def test_a_sweep_finds_the_best_c(tmp_path):
+    speeds = {scheme: {"relu": 30.0, "tanh": 40.0} for scheme in SCHEMES}
+    sweep = [
+        training_run(tmp_path, "equal c", phi, c, 0, speed)
+        for phi in ("relu", "tanh")
+        for c, speed in ((0.1, 50.0), (0.5, 20.0), (8.0, 90.0))
+    ]
+    found = summarise([*runs(tmp_path, speeds), *sweep], level=1.0, c=1.0, name="training")
+    rows = found.numbers["sweep"]
+    assert {(row["activation"], row["c"]) for row in rows} == {
+        (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
+    }
+    same, inside, slow = found.hypotheses[1:]
+    assert same.number == 1.0
+    assert inside.number == 1.0
+    assert slow.number == 90.0 / 20.0

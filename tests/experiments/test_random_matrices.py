@@ -1,0 +1,45 @@
+import pytest
+
+from cases_runs import finished
+from isometry.experiments.random_matrices import draw, plan, summarise
+from isometry.experiments.runs import RunConfig
+
+SIZE = {
+    "cs": [1.0, 2.0], "entries": ["gaussian", "orthogonal"], "width": 60, "depth": 32,
+    "widths": [30, 120], "depths": [2, 4], "seeds": 2,
+}  # fmt: skip
+
+
+def test_a_plan_has_every_c_with_every_kind_and_both_trends():
+    cells = {tuple(config.settings.values()) for config in plan(**SIZE)}
+    assert {(60, 32, c, kind) for c in SIZE["cs"] for kind in SIZE["entries"]} <= cells
+    assert {(30, 32, 1.0, "gaussian"), (60, 4, 1.0, "gaussian")} <= cells
+    assert len(plan(**SIZE)) == 2 * len(cells) == 16
+
+
+def test_a_draw_is_closer_to_the_finite_depth_law_where_the_depth_is_small(tmp_path):
+    settings = {"width": 200, "depth": 3, "c": 1.0, "entries": "gaussian"}
+    found = draw(RunConfig("random-matrix", 0, settings), tmp_path).results
+    assert found["ks_finite_depth"] < found["ks"] / 2
+    assert found["log_variance_law"] == pytest.approx(7 / 3)
+
+
+def test_the_summary_finds_the_law_and_tells_a_wrong_c(tmp_path):
+    found = summarise(finished(tmp_path, plan(**SIZE), draw))
+    law, variance, edges, power, *rates = found.hypotheses
+    assert law.holds, law
+    assert variance.holds, variance
+    assert edges.holds, edges
+    assert power.number > 0.5
+    assert len(rates) == 2
+    assert {row["draws"] for row in found.numbers["law"]} == {2}
+    assert len(found.numbers["law"]) == 4
+
+
+def test_the_law_hypothesis_can_fail(tmp_path, monkeypatch):
+    from isometry.experiments import random_matrices
+
+    wrong = random_matrices.UniversalLaw
+    monkeypatch.setattr(random_matrices, "UniversalLaw", lambda c: wrong(3 * c))
+    found = summarise(finished(tmp_path, plan(**SIZE), draw))
+    assert [item.holds for item in found.hypotheses[:3]] == [False] * 3

@@ -1,0 +1,54 @@
+import json
+from functools import partial
+
+import pytest
+
+from isometry.experiments.executors import open_executor
+from isometry.experiments.profiles import studies
+from isometry.experiments.reproduction import gather, page, run_studies, write
+
+SERIAL = partial(open_executor, "serial")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    plan = studies("smoke", ["digits"], only=["matrices"])
+    report = run_studies(plan, out, open_executor=SERIAL)
+    assert (report.made, report.failed) == (len(plan[0].configs), {})
+    return out
+
+
+def test_the_page_states_every_claim_with_its_number_and_verdict(made):
+    both = studies("smoke", ["digits"], only=["matrices", "training"])
+    found = gather(both, made, profile="smoke")
+    text = page(found).html()
+    assert len(found.hypotheses) == 6
+    for item in found.hypotheses:
+        assert f"{item.verdict}: " in text
+        assert f"{item.number:.4g}" in text
+    missing = len(both[1].configs)
+    assert f"Not finished, hence absent: training (0 of {missing} runs)" in text
+    assert found.finished["matrices"] == (len(both[0].configs),) * 2
+
+
+def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
+    found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
+    target = tmp_path / "docs" / "reproduction"
+    target.mkdir(parents=True)
+    (target / "reproduction-99.svg").write_text("of an earlier page")
+    assert write(found, target) == target / "reproduction.html"
+    names = sorted(path.name for path in target.iterdir())
+    assert names == [
+        "reproduction-1.svg", "reproduction-2.svg", "reproduction.html", "reproduction.json",
+        "reproduction.md",
+    ]  # fmt: skip
+    record = json.loads((target / "reproduction.json").read_text())
+    assert record["hypotheses"] == found.to_dict()["hypotheses"]
+    assert {"commit", "versions", "machine"} <= set(record["conditions"])
+    assert "(reproduction-2.svg)" in (target / "reproduction.md").read_text()
+
+
+def test_a_folder_without_a_finished_study_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`out` is .*no study is finished; .*same command again"):
+        gather(studies("smoke", ["digits"], only=["matrices"]), tmp_path, profile="smoke")
