@@ -2,14 +2,15 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isometry.nn._swap import swapped
 from isometry.nn.schemes import draw, placed_like
 
 _COMPILED = "_orig_mod."
@@ -83,25 +84,14 @@ def parameters_of(root: nn.Module) -> dict[str, nn.Parameter]:
     return {plain_name(name): p for name, p in root.named_parameters()}
 
 
-@contextmanager
-def tried(root: nn.Module, changes: Changes) -> Iterator[None]:
-    """Let the model hold other parameters inside; the very same objects are back afterwards."""
+def tried(root: nn.Module, changes: Changes) -> AbstractContextManager[None]:
+    """Return a context in which the model holds changed parameters; its own stay as they are."""
     known = parameters_of(root)
     new = {
-        id(known[name]): nn.Parameter(change.values(name, known[name].detach()))
+        known[name]: nn.Parameter(change.values(name, known[name].detach()))
         for name, change in changes.items()
     }
-    originals: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]] = []
-    try:
-        for module in root.modules():
-            for key, parameter in module._parameters.items():
-                if id(parameter) in new and parameter is not None:
-                    originals.append((module._parameters, key, parameter))
-                    module._parameters[key] = new[id(parameter)]
-        yield
-    finally:
-        for place, key, parameter in originals:
-            place[key] = parameter
+    return swapped(root, new)
 
 
 @torch.no_grad()

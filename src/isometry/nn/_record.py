@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from isometry.nn._graph import Graph, Vertex, build_graph, vertex_of
 from isometry.nn._guards import Sandbox, check_input, check_output, explain, refuse_non_finite
+from isometry.nn._swap import swapped
 
 _EVALUATIONS = 8
 """Evaluations compared where the model draws random numbers."""
@@ -81,8 +82,9 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
         }
         start = point.clone().requires_grad_().clone()
         source = vertex_of(start)  # before the model, which may work on it in place
-        swapped = {key: leaf.view_as(leaf) for key, leaf in leaves.items()}
-        output = check_output(torch.func.functional_call(together, swapped, (start,)))
+        own = dict(together.named_parameters())
+        with swapped(together, {own[key]: leaf.view_as(leaf) for key, leaf in leaves.items()}):
+            output = check_output(together(start))
     target = vertex_of(output)
     graph = build_graph(source, target) if source and target else Graph([], {})
     if not graph.order:
