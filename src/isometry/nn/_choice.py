@@ -15,6 +15,8 @@ from isometry.nn._routes import AutogradRoute, ForwardRoute, Route, RowsRoute, T
 
 _ROUNDING = 1e3
 """Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
+_SECANT = 1e-2
+"""Relative gap to a difference quotient, beyond what the quotient itself is unsure of."""
 _DRAWS = 24
 """Evaluations compared where ``f`` draws random numbers: a mask may repeat by chance."""
 _STRIDE = 997
@@ -44,7 +46,7 @@ def choose_route(
     Raises:
         ValueError: If ``f`` is random, does not depend on ``x``, or J is not finite.
         NotImplementedError: If no route exists.
-        RuntimeError: If every route fails the adjoint test.
+        RuntimeError: If every route fails the adjoint test, or the test of several processes.
     """
     _check_differentiable(f, x, output, sandbox)
     failures: list[RuntimeError] = []
@@ -52,12 +54,17 @@ def choose_route(
         try:
             route = build(f, x, sandbox)
             _check_adjoint(route, x, output)
+            if sandbox.ranks:
+                _check_secant(route, f, x, sandbox)
         except RuntimeError as error:
+            sandbox.ranks.agree(False, x.device)
             failures.append(error)
-        else:
+            continue
+        if sandbox.ranks.agree(True, x.device):
             no_tape = forced is None and build is not TapeRoute
             aside = f" (no tape: {_first_line(failures[0])})" if no_tape else ""
             return route, route.description + aside
+        failures.append(_AdjointError("`f` fails the adjoint test on another process."))
     for error in failures:
         if isinstance(error, _AdjointError):
             raise RuntimeError(str(error)) from error
@@ -129,6 +136,29 @@ def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
         AccuracyWarning,
         stacklevel=4,
     )
+
+
+def _check_secant(route: Route, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+    """Compare J v with differences: both products are wrong where a collective has no backward.
+
+    Raises:
+        _AdjointError: If J v is further off than the one-sided differences are apart.
+    """
+    (v,) = _probes(x, 1, seed=4)
+    product = _flat(route.jvp(v[None]))
+    size = torch.linalg.vector_norm(x) / torch.linalg.vector_norm(v)
+    step = torch.finfo(x.dtype).eps ** (1 / 3) * (size if size > 0 else 1.0)
+    with sandbox, torch.no_grad():
+        below, here, above = (_flat(f(x + t * v)[None]) for t in (-step, 0.0, step))
+    gap = torch.linalg.vector_norm((above - below) / (2 * float(step)) - product)
+    unsure = torch.linalg.vector_norm((above - 2 * here + below) / float(step))
+    if not gap <= unsure + _SECANT * torch.linalg.vector_norm(product):
+        raise _AdjointError(
+            f"`f` changes along a direction v by something else than J v (they differ by "
+            f"{float(gap):.1e} of {float(product.norm()):.1e}); expected a backward that is the "
+            "derivative. Likely cause: a collective that autograd does not see, such as "
+            "`torch.distributed.all_reduce`; build the layer on DTensor instead."
+        )
 
 
 def _rounding_noise(route: Route, x: Tensor, output: Tensor) -> float:

@@ -20,7 +20,7 @@ _REARRANGE += ("Unsqueeze", "Flatten", "Unflatten", "Contiguous")
 _LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "GroupedMm", "Linear", "Convolution", "Mv")
 _TRANSPOSE = ("T", "Transpose", "Permute")
 _PART = ("Select", "Slice", "Index", "Narrow", "Split", "Chunk", "Unbind")
-ISOMETRIES = _REARRANGE + _TRANSPOSE
+ISOMETRIES = _REARRANGE + _TRANSPOSE + ("RegisterPost",)  # the last: FSDP2 around a layer
 
 
 def vertex_of(tensor: Tensor) -> Vertex | None:

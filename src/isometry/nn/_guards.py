@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.checkpoint import CheckpointFunction
 
 from isometry.nn._batch_norm import BatchNormPolicy
+from isometry.nn._ranks import Ranks, refuse_flat_shards, shard_again
 
 _EMBEDDINGS = (
     "For a token model differentiate with respect to the embeddings: "
@@ -102,6 +103,7 @@ class Sandbox:
 
     def __init__(self, x: Tensor, batch_norm: str | None) -> None:
         self.policy = BatchNormPolicy(batch_norm)
+        self.ranks = Ranks()
         self.names: dict[nn.Module, str] = {}
         self._device = x.device
         self._stack = ExitStack()
@@ -117,6 +119,7 @@ class Sandbox:
                 _isolate(module, stack)
             if self.policy.discovering:
                 stack.callback(self._note_draws, _random_states(self._device))
+                stack.enter_context(self.ranks)
             if self.policy.discovering or self.policy.seen:
                 hook = nn.modules.module.register_module_forward_pre_hook(self._meet)
                 stack.callback(hook.remove)
@@ -131,8 +134,11 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.policy.discovering = False
         self._stack.__exit__(kind, error, trace)
+        shard_again(self.names)
+        if self.policy.discovering:
+            self.policy.discovering = False
+            self.ranks.adopt(p for _, p in self.parameters())
 
     def _contexts(self) -> Iterator[Any]:
         device = self._device
@@ -159,6 +165,7 @@ class Sandbox:
     def _adopt(self, module: nn.Module) -> None:
         for name, child in module.named_modules():
             if child not in self.names:
+                refuse_flat_shards(child)
                 name = name.replace("_orig_mod.", "").removesuffix("_orig_mod")
                 self.names[child] = f"layer '{name}'" if name else type(child).__name__
                 _isolate(child, self._stack)
@@ -208,15 +215,24 @@ def _isolate(module: nn.Module, stack: ExitStack) -> None:
     if originals and isinstance(module._buffers, dict):  # not so in a scripted module
         stack.callback(_put_back, module._buffers, originals)
         module._buffers.update({k: None if b is None else b.clone() for k, b in originals.items()})
-    for parameter in module.parameters(recurse=False):
+    for key, parameter in module.named_parameters(recurse=False):
         if is_lazy(parameter):
             raise ValueError(
                 f"`f` has uninitialised lazy parameters in {type(module).__name__}; expected a "
                 "model with weights. Call it once on an input before measuring it."
             )
         if parameter.requires_grad and parameter.is_leaf and not parameter.is_inference():
-            stack.callback(parameter.requires_grad_, True)
+            stack.callback(_thaw, module, key, parameter)
             parameter.requires_grad_(False)
+
+
+def _thaw(module: nn.Module, key: str, parameter: nn.Parameter) -> None:
+    """Restore the flag, also where an offloading hook has put another parameter in its place."""
+    parameter.requires_grad_(True)
+    if isinstance(module._parameters, dict):  # not so in a scripted module
+        current = module._parameters.get(key)
+        if current is not None and current.is_leaf:
+            current.requires_grad_(True)
 
 
 def _put_back(buffers: dict[str, Tensor | None], originals: dict[str, Tensor | None]) -> None:

@@ -136,7 +136,8 @@ def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
                 part = linear_part(graph, start, end)
                 if part.skip:
                     return Piece(start, end, part, call.name, start, end)
-                skip = _measured_skip(Segment(start, end), Segment(source, target))
+                whole = Segment(start, end, recording.ranks)
+                skip = _measured_skip(whole, Segment(source, target, recording.ranks))
                 if skip:
                     part = replace(linear_part(graph, source, target), skip=skip)
                     return Piece(source, target, part, call.name, start, end)

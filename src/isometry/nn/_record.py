@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from isometry.nn._graph import Graph, Vertex, build_graph, vertex_of
 from isometry.nn._guards import Sandbox, check_input, check_output, explain, refuse_non_finite
+from isometry.nn._ranks import Ranks
 from isometry.nn._swap import swapped
 
 _EVALUATIONS = 8
@@ -42,6 +43,7 @@ class Recording:
     names: dict[int, str]
     parameters: tuple[Tensor, ...]
     """The leaves that `names` refers to by their identity."""
+    ranks: Ranks
 
 
 class _Together(nn.Module):
@@ -63,13 +65,16 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
 
     Raises:
         TypeError: If x or the output is not one floating-point tensor.
-        ValueError: If f is random, not finite or does not depend on x.
+        ValueError: If f is random, not finite, does not depend on x or, computed by several
+            processes, differs between them.
+        NotImplementedError: If the weights are offloaded.
     """
     f = getattr(f, "_orig_mod", f)
     point = check_input(x)
     sandbox = Sandbox(point, batch_norm)
     roots = _discover(f, point, sandbox)
     together = _Together(f, roots)
+    _refuse_offloaded(together)
     bare = len(roots) == 1 or roots[:1] == [f]
     names: dict[nn.Module, str] = {}
     names |= {module: _name(key, bare) for key, module in together.named_modules()}
@@ -93,7 +98,23 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
             "gradients on. Remove `torch.no_grad` or `detach` inside the model."
         )
     known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
-    return Recording(graph, tuple(calls), known, tuple(leaves.values()))
+    return Recording(graph, tuple(calls), known, tuple(leaves.values()), sandbox.ranks)
+
+
+def _refuse_offloaded(model: nn.Module) -> None:
+    """Refuse weights that hooks bring in for each call, where the recording puts its own.
+
+    Raises:
+        NotImplementedError: If a parameter is on the meta device.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise NotImplementedError(
+                f"`model` keeps {name.partition('.')[2]!r} offloaded (on the meta device); "
+                "expected weights in memory. Remove the hooks, as with "
+                "`accelerate.hooks.remove_hook_from_submodules`; "
+                "`JacobianOperator` needs no such change."
+            )
 
 
 def _name(key: str, bare: bool) -> str:
@@ -125,6 +146,7 @@ def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list
             handle.remove()
         if not torch.isfinite(output).all():
             refuse_non_finite(sandbox)
+    sandbox.ranks.check_point(point, output)
     if sandbox.draws:
         _refuse_random(f, point, output, sandbox)
     return roots

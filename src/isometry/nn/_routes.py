@@ -36,6 +36,8 @@ class TapeRoute:
     """Replay recorded linear operations: no forward pass and no autograd per product."""
 
     def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        if sandbox.ranks:  # collectives take part, and gathered weights are freed after use
+            raise NotRecordable("several processes compute it together")
         try:
             with sandbox:
                 self._tape = record(f, x)

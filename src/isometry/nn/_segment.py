@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from isometry.nn._graph import Vertex, shape_of
+from isometry.nn._ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Segment:
 
     source: Vertex
     target: Vertex
+    ranks: Ranks
 
     @cached_property
     def source_shape(self) -> tuple[int, ...]:
@@ -37,11 +39,26 @@ class Segment:
         return {"dtype": metadata.dtype, "device": metadata.device}
 
     def vjp(self, U: Tensor) -> Tensor:
-        """Return Jᵀ u for every u of U, of shape (probes, *target_shape)."""
+        """Return Jᵀ u for every u of U, of shape (probes, *target_shape).
+
+        Raises:
+            ValueError: If several processes compute the model and U differs between them.
+        """
+        self.ranks.check_same_operand(U)
         return _over_probes(self._pull, U, self.source_shape)
 
     def jvp(self, V: Tensor) -> Tensor:
-        """Return J v for every v of V, of shape (probes, *source_shape), by double backward."""
+        """Return J v for every v of V, of shape (probes, *source_shape), by double backward.
+
+        Raises:
+            NotImplementedError: If several processes compute the model.
+        """
+        if self.ranks:
+            raise NotImplementedError(
+                "The model is computed by several processes, whose second backward is missing or "
+                "wrong; expected a product with J of the whole model. Use `JacobianOperator`, or "
+                "gather the weights into one ordinary model."
+            )
         return _over_probes(self._push, V, self.target_shape)
 
     def _pull(self, grads: Tensor, batched: bool, create_graph: bool = False) -> Tensor | None:

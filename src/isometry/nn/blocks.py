@@ -177,7 +177,7 @@ def residual_stream(
     starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
     return Stream(
         tuple(_stage(made, pieces, i, j) for i, j in pairwise(starts)),
-        Segment(pieces[0].start, pieces[-1].end),
+        Segment(pieces[0].start, pieces[-1].end, recording.ranks),
         _remark([item for acting in between for item in acting], len(starts) - 1),
     )
 
@@ -191,13 +191,13 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
         shape=shape_of(piece.target),
         parameters=parameter_roles(recording, inside),
         last=last_parameters(recording, piece.part, set(inside), piece.target),
-        segment=Segment(piece.source, piece.target),
+        segment=Segment(piece.source, piece.target, recording.ranks),
         inside=piece.contained_skip,
     )
 
 
 def _stage(blocks: list[Block], pieces: list[Piece], first: int, stop: int) -> Stage:
-    trunk = Segment(pieces[first].start, pieces[stop - 1].end)
+    trunk = Segment(pieces[first].start, pieces[stop - 1].end, blocks[first].segment.ranks)
     return Stage(tuple(blocks[first:stop]), trunk)
 
 

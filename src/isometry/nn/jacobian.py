@@ -93,6 +93,7 @@ class JacobianOperator(LinearMap):
         self._f = _unwrapped(f)
         self._sandbox = Sandbox(self._x, batch_norm)
         self.output = self._discover()
+        self._sandbox.ranks.check_point(self._x, self.output)
         self.dtype, self.device = self._x.dtype, self._x.device
         self.input_shape, self.output_shape = self._x.shape, self.output.shape
         self.shape = (self.output.numel(), self._x.numel())
@@ -138,9 +139,11 @@ class JacobianOperator(LinearMap):
         return whole(self._route.jvp, self._x, self.output).T
 
     def _rows(self, V: Tensor) -> Tensor:
+        self._sandbox.ranks.check_same_operand(V)
         return self._route.jvp(V.reshape(-1, *self.input_shape)).reshape(len(V), self.shape[0])
 
     def _transposed_rows(self, U: Tensor) -> Tensor:
+        self._sandbox.ranks.check_same_operand(U)
         return self._route.vjp(U.reshape(-1, *self.output_shape)).reshape(len(U), self.shape[1])
 
     def _evaluate(self, x: Tensor) -> Tensor:

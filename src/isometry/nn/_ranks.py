@@ -1,0 +1,127 @@
+"""Functions that several processes compute together: what every process must bring to them."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_SAME = 1e-5
+"""Relative difference of a digest that rounding on unlike machines may cause."""
+
+
+class Ranks(TorchDispatchMode):
+    """Process groups that ``f`` communicates in; as a context it listens for collectives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._groups: list[Any] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            for operand in args:
+                self._add(_unboxed(operand))
+        elif func.namespace == "_c10d_functional" and isinstance(args[-1], str):
+            found = distributed.distributed_c10d._resolve_process_group(args[-1])  # pyright: ignore[reportPrivateImportUsage]
+            self._add(found)
+        return func(*args, **(kwargs or {}))
+
+    def adopt(self, parameters: Iterable[Tensor]) -> None:
+        """Add the groups that distributed parameters are spread over."""
+        for parameter in parameters:
+            mesh = getattr(parameter, "device_mesh", None)
+            for group in [] if mesh is None else mesh.get_all_groups():
+                self._add(group)
+
+    def check_point(self, x: Tensor, output: Tensor) -> None:
+        """Compare where the Jacobian is taken.
+
+        Raises:
+            ValueError: If x or f(x) is not the same on every process.
+        """
+        self._check_same("`x`", x, "Broadcast it from one rank.")
+        advice = "Gather it, as `output_layouts=Replicate()` does in a tensor-parallel plan."
+        self._check_same("`f(x)`", output, advice)
+
+    def check_same_operand(self, V: Tensor) -> None:
+        """Compare what is multiplied.
+
+        Raises:
+            ValueError: If it is not the same on every process.
+        """
+        advice = "Draw it from a `generator` that has the same seed on every rank."
+        self._check_same("The operand", V, advice)
+
+    def agree(self, accepted: bool, device: torch.device) -> bool:
+        """Return whether every process accepts, so that all of them go on alike."""
+        for group in self._groups:
+            vote = torch.tensor(float(accepted), device=device)
+            distributed.all_reduce(vote, distributed.ReduceOp.MIN, group)
+            accepted = bool(vote)
+        return accepted
+
+    def _check_same(self, name: str, value: Tensor, advice: str) -> None:
+        """Compare digests; every process learns of a difference.
+
+        Raises:
+            ValueError: If the tensor is not the same on every process.
+        """
+        for group in self._groups:
+            digest = _digest(value)
+            extremes = torch.stack([digest, -digest])
+            distributed.all_reduce(extremes, distributed.ReduceOp.MAX, group)
+            spread = extremes[0] + extremes[1]
+            if not (spread <= _SAME * digest[1]).all():
+                raise ValueError(
+                    f"{name} differs between the processes that compute `f` together; expected "
+                    f"the same on every rank. {advice}"
+                )
+
+    def _add(self, group: object) -> None:
+        known = any(group is one for one in self._groups)
+        if isinstance(group, distributed.ProcessGroup) and group.size() > 1 and not known:
+            self._groups.append(group)
+
+
+def shard_again(modules: Iterable[nn.Module]) -> None:
+    """Free the gathered weights of FSDP2 modules, which a forward pass may leave in place."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    sharded: list[Any] = [m for m in modules if fsdp is not None and isinstance(m, fsdp.FSDPModule)]
+    for module in sharded:
+        module.reshard()
+
+
+def refuse_flat_shards(module: nn.Module) -> None:
+    """Refuse the first kind of FSDP, which flattens the weights and frees them behind autograd.
+
+    Raises:
+        NotImplementedError: If the module is one.
+    """
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is not None and isinstance(module, fsdp.FullyShardedDataParallel):
+        raise NotImplementedError(
+            "`f` is sharded by FullyShardedDataParallel, whose weights cannot be followed; "
+            "expected FSDP2. Shard it with `torch.distributed.fsdp.fully_shard`."
+        )
+
+
+def _unboxed(operand: object) -> object:
+    """Return the process group inside an operand of a collective, if it holds one."""
+    if not isinstance(operand, torch.ScriptObject):
+        return None
+    try:
+        return distributed.ProcessGroup.unbox(operand)
+    except RuntimeError:  # it holds something else, as the kind of reduction
+        return None
+
+
+def _digest(value: Tensor) -> Tensor:
+    """Return the size, the norm and a projection: equal where the tensors are."""
+    flat = value.detach().double().reshape(-1)
+    ramp = torch.linspace(0.5, 1, flat.numel(), dtype=flat.dtype, device=flat.device)
+    return torch.stack([flat.new_tensor(flat.numel()), flat.norm(), flat @ ramp / ramp.norm()])
