@@ -334,3 +334,12 @@ def test_the_model_and_the_global_generator_are_left_as_they_were(name, fail):
 def test_a_compiled_model_is_recorded_as_it_was_written():
     model, x = make(MODELS["sequential"].build, (2, 5))
     assert len(residual_blocks(torch.compile(model), x)) == 3
+
+
+def test_no_hook_is_left_behind():
+    model = nn.Sequential(*[Residual(nn.Linear(4, 4)) for _ in range(2)])
+    residual_blocks(model, torch.randn(1, 4, generator=torch.Generator().manual_seed(0)))
+    kept = {k: v for k, v in vars(nn.modules.module).items() if k.startswith("_global_") and v}
+    assert kept == {}
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs")
+    assert not any(getattr(m, name) for m in model.modules() for name in hooks)

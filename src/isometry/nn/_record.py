@@ -8,7 +8,6 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.module import (
-    register_module_forward_hook,
     register_module_forward_pre_hook,
 )
 from torch.utils._pytree import tree_leaves
@@ -189,17 +188,18 @@ def _plain_checkpoints() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watch(names: dict[nn.Module, str], calls: list[Call]) -> Iterator[None]:
-    """Append every call of a known module to ``calls``; the hook is global and temporary."""
+    """Append every call of a known module to ``calls``; the hooks are temporary.
+
+    A global hook would do, but torch does not clear its ``with_kwargs`` flag on removal.
+    """
 
     def note(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        if module in names:
-            calls.append(Call(module, names[module], _vertices((args, kwargs)), _vertices(output)))
+        calls.append(Call(module, names[module], _vertices((args, kwargs)), _vertices(output)))
 
-    handle = register_module_forward_hook(note, with_kwargs=True)
-    try:
+    with contextlib.ExitStack() as stack:
+        for module in names:
+            stack.callback(module.register_forward_hook(note, with_kwargs=True).remove)
         yield
-    finally:
-        handle.remove()
 
 
 def _vertices(tree: object) -> tuple[Vertex, ...]:
