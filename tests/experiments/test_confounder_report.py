@@ -40,6 +40,7 @@ def test_the_confounder_hypothesis_passes_and_fails_where_it_must(tmp_path):
     large = verdict(tmp_path / "large", {"relu": 20.0, "tanh": 60.0})
     assert small.hypotheses[0].holds
     assert large.hypotheses[0].holds is False
+    assert "at He" in small.hypotheses[1].statement
     assert "95 % interval" in small.hypotheses[0].remark
     assert small.numbers["times"][0]["equal sigma_w"] == 20.0
     assert small.numbers["sweep"] == []
@@ -65,7 +66,7 @@ def test_a_sweep_finds_the_best_c(tmp_path):
     assert {(row["activation"], row["c"]) for row in rows} == {
         (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
     }
-    same, inside, slow = found.hypotheses[1:]
+    same, inside, slow = found.hypotheses[2:]
     assert same.number == 1.0
     assert inside.number == 1.0
     assert slow.number == 90.0 / 20.0

@@ -23,12 +23,7 @@ SCHEMES = ("equal sigma_w", "He", "equal c")
 
 
 class Classifier(nn.Module):
-    """A residual trunk and a linear readout.
-
-    Args:
-        trunk: Keeps the shape of its input.
-        features: Entries of one sample's trunk output.
-    """
+    """A residual trunk that keeps its input's shape, and a readout of so many features."""
 
     def __init__(self, trunk: nn.Module, features: int) -> None:
         super().__init__()
@@ -47,15 +42,14 @@ class Classifier(nn.Module):
 def scheme_sigma_w(
     scheme: str, activation: str, *, depth: int, value: float, sigma_b: float = 0.0
 ) -> float:
-    """Return the standard deviation (1/L convention) that a scheme gives an activation.
+    """Return the standard deviation sigma_w (1/L convention) that a scheme gives an activation.
 
     Args:
-        scheme: "equal sigma_w" (``value`` itself), "He" (Var W = 2 / N, no value needed) or
-            "equal c" (the c is ``value``).
+        scheme: "equal sigma_w" (``value``), "He" (Var W = 2 / N) or "equal c" (c is ``value``).
         activation: Name.
         depth: Number of layers L.
         value: sigma_w or c.
-        sigma_b: Standard deviation of the biases.
+        sigma_b: Standard deviation.
 
     Raises:
         ValueError: If the scheme is unknown, or if no sigma_w gives the c.

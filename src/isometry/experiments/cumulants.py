@@ -87,27 +87,10 @@ def summarise(runs: Sequence[Run]) -> Findings:
     widest = [row for row in cells if row["width"] == widths[-1]]
     spread = [_root_mean_square([r for r in cells if r["width"] == w]) for w in widths]
     depth = runs[0].config.settings["depth"]
-    tested = f"{len(widest)} settings, L = {depth}, N = {widths[-1]}"
-    hypotheses = [
-        Hypothesis(
-            NAME,
-            "The mean field predicts the c of a network (largest deviation of the mean)",
-            tested,
-            max(abs(row["deviation"]) for row in widest),
-            high=0.05,
-        ),
-        Hypothesis(
-            NAME,
-            "The deviation of one network falls with the width (exponent of its root mean square)",
-            f"N = {widths}",
-            slope(widths, spread),
-            high=-0.4,
-        ),
-    ]
     over_depth = _depth_table(sorted({row["activation"] for row in cells}))
     return Findings(
         "Cumulants: c follows from the activation",
-        hypotheses,
+        _hypotheses(widest, widths, spread, depth),
         {"networks": widest, "depth": over_depth},
         [
             Paragraph(
@@ -124,6 +107,27 @@ def summarise(runs: Sequence[Run]) -> Findings:
             Table(over_depth, "Mean field at sigma_w = 1, without and with sigma_b^2 = 0.05."),
         ],
     )
+
+
+def _hypotheses(
+    widest: list[dict[str, Any]], widths: list[int], spread: list[float], depth: int
+) -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            NAME,
+            "The mean field predicts the c of a network (largest deviation of the mean)",
+            f"{len(widest)} settings, L = {depth}, N = {widths[-1]}",
+            max(abs(row["deviation"]) for row in widest),
+            high=0.05,
+        ),
+        Hypothesis(
+            NAME,
+            "The deviation of one network falls with the width (exponent of its root mean square)",
+            f"N = {widths}",
+            slope(widths, spread),
+            high=-0.4,
+        ),
+    ]
 
 
 def _averages(runs: Sequence[Run]) -> dict[str, Any]:

@@ -214,12 +214,13 @@ def summarise(runs: Sequence[Run]) -> Findings:
             _largest(
                 f"After {last} steps the two-parameter law still holds", at[last], "trained", tested
             ),
-            _largest(
-                f"After {last} steps it holds once the layers are made free by rotations, so that "
-                "what broke it is their dependence",
-                at[last],
-                "rotated",
+            Hypothesis(
+                NAME,
+                f"After {last} steps the layers are still as good as free of each other (largest "
+                "excess of the KS over that of rotated layers)",
                 tested,
+                max(row["trained"] - row["rotated"] for row in at[last]),
+                high=0.02,
             ),
         ],
         {"steps": table},

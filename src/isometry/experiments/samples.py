@@ -24,13 +24,7 @@ def images(name: str, limit: int) -> ImageSet:
 
 @lru_cache(maxsize=8)
 def vectors(name: str, limit: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return images as rows of ``width`` entries, mean 0 and mean square 1, and their classes.
-
-    Args:
-        name: Of the image set.
-        limit: Number of images.
-        width: Entries of a row.
-    """
+    """Return images as rows of ``width`` entries, mean 0 and mean square 1, and their classes."""
     found = images(name, limit)
     rows = np.stack([embed(image, width) for image in found.images])
     return torch.from_numpy(rows), torch.from_numpy(found.labels)
