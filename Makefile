@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup check test test-all demo bench clean
+.PHONY: setup check test test-all demo smoke bench clean
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ test-all: $(READY)         ## everything
 
 demo: $(READY)             ## the main job on real images; writes report.html
 	$(BIN)/isometry demo --out report.html
+
+smoke: $(READY)            ## the studies at toy size, about a minute
+	rm -rf runs/smoke
+	$(BIN)/isometry reproduce --profile smoke --out runs/smoke
 
 bench: $(READY)            ## every benchmark, as JSON
 	for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done

@@ -4,7 +4,7 @@ import importlib.metadata
 
 from cyclopts import App
 
-from isometry.cli import _models, _studies, _theory
+from isometry.cli import _models, _reproduce, _studies, _theory
 
 app = App(
     name="isometry",
@@ -17,3 +17,7 @@ app.command(_theory.sigma_w)
 app.command(_theory.activations)
 app.command(_models.diagnose)
 app.command(_studies.demo)
+app.command(_reproduce.reproduce)
+results = App(name="results", help="What finished runs found.")
+results.command(_reproduce.export)
+app.command(results)
