@@ -181,6 +181,12 @@ def _normal(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generat
     return torch.randn(shape, dtype=dtype, device=generator.device, generator=generator)
 
 
+def _uniform(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """Return entries of unit mean square between -sqrt(3) and sqrt(3)."""
+    unit = torch.rand(shape, dtype=dtype, device=generator.device, generator=generator)
+    return math.sqrt(3) * (2 * unit - 1)
+
+
 def _orthogonal(shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
     """Return entries of unit mean square: Q of a tall Gaussian matrix, its signs made unique."""
     rows, columns = shape[0], math.prod(shape[1:])
@@ -201,6 +207,7 @@ def _delta_orthogonal(
 
 _SCHEMES: dict[str, Callable[[tuple[int, ...], torch.dtype, torch.Generator], Tensor]] = {
     "normal": _normal,
+    "uniform": _uniform,
     "orthogonal": _orthogonal,
     "delta_orthogonal": _delta_orthogonal,
 }
