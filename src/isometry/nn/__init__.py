@@ -5,21 +5,34 @@ try:
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
-from isometry.nn.blocks import residual_blocks
+from isometry.nn.blocks import Block, residual_blocks
+from isometry.nn.diagnose import Diagnosis, diagnose
+from isometry.nn.extremes import largest_singular_values, smallest_singular_values
 from isometry.nn.init import InitPlan, apply_, gain, plan, residual_
 from isometry.nn.jacobian import JacobianOperator
+from isometry.nn.monitor import JacobianMonitor
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.nn.spectrum import singular_spectrum
+from isometry.nn.spectrum import estimate_seconds, singular_spectrum
+from isometry.nn.traces import block_traces, measured_law
 
 __all__ = [
+    "Block",
     "ConvResNet",
+    "Diagnosis",
     "InitPlan",
+    "JacobianMonitor",
     "JacobianOperator",
     "ResNet",
     "apply_",
+    "block_traces",
+    "diagnose",
+    "estimate_seconds",
     "gain",
+    "largest_singular_values",
+    "measured_law",
     "plan",
     "residual_",
     "residual_blocks",
     "singular_spectrum",
+    "smallest_singular_values",
 ]
