@@ -234,7 +234,7 @@ def _conditions(settings: Any, level: float) -> str:
     return (
         f"Our own settings: {settings['images']}, {settings['limit']} training images; width "
         f"{settings['width']} ({kind}), depth {settings['depth']}; plain SGD, batch "
-        f"{settings['batch']}, learning rate {settings['learning_rate']:g} chosen once for all in "
-        f"a pilot with one seed, {settings['steps']} steps; time to a training loss of {level:g} on 512 "
-        "fixed images. The readout sees standardised features and starts at 0."
+        f"{settings['batch']}, {settings['steps']} steps; time to a training loss of {level:g} on "
+        f"512 fixed images. The learning rate, {settings['learning_rate']:g}, was chosen once for "
+        "all in a pilot with one seed. The readout sees standardised features and starts at 0."
     )

@@ -192,10 +192,10 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
             "limit": 10000, "activations": ACTIVATIONS, "network": _DENSE,
             "training": _training(200, 0.03), "seeds": 3, "level": 2.1,
             "sweep_activations": ["relu", "tanh", "gelu"],
-            "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 1,
+            "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 2,
         },
         "convolution": {
-            "limit": 10000, "activations": ["relu", "gelu", "softplus", "tanh"],
+            "limit": 10000, "activations": ["relu", "elu", "gelu", "softplus", "tanh"],
             "network": _CONV, "training": _training(100, 0.03), "seeds": 2, "level": 2.1,
         },
     },
