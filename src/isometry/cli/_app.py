@@ -4,7 +4,7 @@ import importlib.metadata
 
 from cyclopts import App
 
-from isometry.cli import _models, _reproduce, _studies, _theory
+from isometry.cli import _init, _models, _reproduce, _studies, _theory
 
 app = App(
     name="isometry",
@@ -16,6 +16,7 @@ app.command(_theory.cumulant)
 app.command(_theory.sigma_w)
 app.command(_theory.activations)
 app.command(_models.diagnose)
+app.command(_init.init)
 app.command(_studies.demo)
 app.command(_reproduce.reproduce)
 results = App(name="results", help="What finished runs found.")

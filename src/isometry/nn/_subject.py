@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,9 @@ class Subject:
         return block_traces(blocks, num_probes=num_probes, generator=generator)
 
 
-def root_of(model: Callable[[Tensor], Tensor], x: Tensor, batch_norm: str | None) -> nn.Module:
+def root_of(
+    model: Callable[[Tensor], Tensor] | Any, x: Tensor, batch_norm: str | None
+) -> nn.Module:
     """Return the module that holds the parameters: the model, or the one a function calls.
 
     Raises:

@@ -30,7 +30,7 @@ Model = TypeVar("Model", bound=Callable[..., Any])
 
 
 def plan(
-    model: Callable[[Tensor], Tensor],
+    model: Callable[[Tensor], Tensor] | Any,
     x: Tensor,
     *,
     c: Real | None = None,
@@ -168,7 +168,7 @@ def residual_(
 
 
 def _planned(
-    model: Callable[[Tensor], Tensor],
+    model: Callable[[Tensor], Tensor] | Any,
     x: Tensor,
     c: Real | None,
     condition_number: Real | None,

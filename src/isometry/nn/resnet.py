@@ -94,9 +94,11 @@ class _ResidualStack(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw every weight and bias anew with the specification's variances."""
+        """Draw every weight and bias anew with the specification's variances; none on meta."""
         for linear in self.linear_maps():
             weight = linear.weight
+            if weight.is_meta:
+                continue
             source = generator_or_fresh(generator, device=weight.device)
             deviation = self.spec.sigma_w / math.sqrt(weight[0].numel() * self.spec.depth)
             weight.normal_(0.0, deviation, generator=source)
