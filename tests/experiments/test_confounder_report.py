@@ -54,6 +54,17 @@ def test_what_is_not_reached_counts_as_the_last_step_and_is_told(tmp_path):
     assert "not reached: 2 runs at equal c" in found.hypotheses[0].remark
 
 
+def test_a_spread_of_runs_that_miss_the_loss_is_no_measurement(tmp_path):
+    speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES}
+    speeds["He"] = {"relu": 20.0, "tanh": 1000.0}
+    found = summarise(runs(tmp_path, speeds), level=1.0, c=1.0, name="training")
+    _, against_he, reach = found.hypotheses
+    assert against_he.verdict == "not measured"
+    assert "Too many are not reached at He" in against_he.remark
+    assert reach.number == 0.5
+    assert reach.holds
+
+
 def test_a_sweep_finds_the_best_c(tmp_path):
     speeds = {scheme: {"relu": 30.0, "tanh": 40.0} for scheme in SCHEMES}
     sweep = [
@@ -66,7 +77,7 @@ def test_a_sweep_finds_the_best_c(tmp_path):
     assert {(row["activation"], row["c"]) for row in rows} == {
         (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
     }
-    same, inside, slow = found.hypotheses[2:]
+    same, inside, slow = found.hypotheses[3:]
     assert same.number == 1.0
     assert inside.number == 1.0
     assert slow.number == 90.0 / 20.0

@@ -196,7 +196,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "convolution": {
             "limit": 10000, "activations": ["relu", "elu", "gelu", "softplus", "tanh"],
-            "network": _CONV, "training": _training(100, 0.03), "seeds": 2, "level": 2.1,
+            "network": _CONV, "training": _training(100, 0.03), "seeds": 2, "level": 2.0,
         },
     },
 }  # fmt: skip
