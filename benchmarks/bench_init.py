@@ -10,7 +10,6 @@ then a markdown table. The packages lsuv and anyinit are tried in a temporary fo
 """
 
 import argparse
-import copy
 import importlib
 import math
 import subprocess
@@ -71,8 +70,10 @@ class FromPixels(FromEmbeddings):
 
 
 def perceptron() -> nn.Module:
-    layers = [nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64)]
-    return nn.Sequential(*[Residual(nn.Sequential(*copy.deepcopy(layers))) for _ in range(16)])
+    def body() -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 128), nn.GELU(), nn.Linear(128, 64))
+
+    return nn.Sequential(*[Residual(body()) for _ in range(16)])
 
 
 def convolutional() -> nn.Module:
