@@ -1,5 +1,7 @@
 import json
-import time
+import resource
+import subprocess
+import sys
 
 import pytest
 
@@ -72,17 +74,19 @@ def test_a_jump_is_a_warning_on_one_line(capsys):
     assert len(complaint.splitlines()) == 1
 
 
-def test_a_theory_command_answers_in_under_a_second(capsys):
-    start = time.perf_counter()
-    run("sigma-w gelu --depth 100 --c 1", capsys)
-    assert time.perf_counter() - start < 1
+def test_a_theory_command_takes_about_a_second_of_processor_time():
+    # measured 0.8 s on a loaded machine, imports included; torch alone would add 2 s
+    command = [sys.executable, "-m", "isometry", "sigma-w", "gelu", "--depth", "100", "--c", "1"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run(command, check=True, capture_output=True)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.6
 
 
-def test_he_initialisation_has_a_c_even_where_its_law_leaves_float64(capsys):
-    words = "cumulant relu --depth 600 --sigma-w 34.64101615137755 --json"
+def test_a_c_whose_law_leaves_float64_is_printed_all_the_same(capsys):
+    words = "cumulant relu --depth 400 --sigma-w 40 --json"
     status, text, complaint = run(words, capsys)
     assert status == 0
-    assert json.loads(text)["c"] == pytest.approx(600)
+    assert json.loads(text)["c"] == pytest.approx(800)
     assert complaint.startswith("warning: c is known but not its law")
 
 

@@ -11,11 +11,10 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
-from scipy.optimize import brentq
 
 from isometry._checks import check_real
 from isometry._typing import Float, Int, Real
+from isometry.theory._roots import bracketed_root
 from isometry.theory.activations import Activation, activation
 from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
@@ -82,13 +81,13 @@ def solve_sigma_w(
     low, high = _bracket(cumulant, target, spec)
     if cumulant(high) == target:
         return high
-    root = brentq(
+    root = bracketed_root(
         lambda t: math.log(cumulant(math.exp(t)) / target),
         math.log(low),
         math.log(high),
         xtol=1e-12,
     )
-    return math.exp(float(root))  # pyright: ignore[reportArgumentType]
+    return math.exp(root)
 
 
 def cumulant_from_condition_number(kappa: Real) -> float:
@@ -337,7 +336,8 @@ def _gauss_rule(d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size
             break
         off.append(norm)
         basis.append(u / norm)
-    nodes, vectors = eigh_tridiagonal(diagonal, off[: len(diagonal) - 1])
+    beside = np.diag(off[: len(diagonal) - 1], 1)
+    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + beside + beside.T)
     return np.clip(nodes, d[0], d[-1]), vectors[0] ** 2
 
 

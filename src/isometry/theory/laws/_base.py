@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from isometry._checks import check_array, check_real
 from isometry._typing import Float
+from isometry.theory._roots import bracketed_root
 from isometry.theory.laws._arguments import (
     ComplexArray,
     Numbers,
@@ -235,14 +236,13 @@ class SpectralLaw(abc.ABC):
         mass = weights.sum()
         if not -mass < number < 0.0:
             raise ValueError(f"`w` is {number!r}; expected a number > {-mass:.6g} and < 0.")
-        bracket = (
-            -t.max() + math.log(-number / mass) - 40,
-            -t.min() - math.log1p(number / mass) + 40,
+        root = bracketed_root(
+            lambda x: float(weights @ special.expit(x + t)) + number,
+            -float(t.max()) + math.log(-number / mass) - 40,
+            -float(t.min()) - math.log1p(number / mass) + 40,
+            xtol=1e-14,
         )
-        found = optimize.root_scalar(
-            lambda x: weights @ special.expit(x + t) + number, bracket=bracket, xtol=1e-14
-        )
-        return -math.exp(found.root) * (1 + number) / number
+        return -math.exp(root) * (1 + number) / number
 
     def singular_values(self) -> "SingularValueLaw":
         """Return the law of ``s = sqrt(lam)``, with the same methods."""

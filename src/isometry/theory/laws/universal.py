@@ -13,10 +13,11 @@ import functools
 import math
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from isometry._checks import check_real
 from isometry.errors import ConvergenceError
+from isometry.theory._roots import bracketed_root
 from isometry.theory.laws._arguments import ComplexArray, Real
 from isometry.theory.laws._table import Side, Vector, fit_nodes
 from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
@@ -151,9 +152,7 @@ def _shape(c: float) -> Shape:
 
 def _solve(c: float, width: float, v: Vector) -> tuple[Vector, Vector]:
     """Return theta at ``v = sqrt(1 - |log lam| / width)``."""
-    top = optimize.root_scalar(
-        lambda x: x * math.sin(x / 2) - c * math.cos(x / 2), bracket=(0.0, math.pi), xtol=1e-300
-    ).root
+    top = bracketed_root(lambda x: x * math.sin(x / 2) - c * math.cos(x / 2), 0.0, math.pi)
     grid = np.linspace(0.0, 1.0, 1025)[1:]
     known, _ = _curve(c, top, width, grid)
     kappa = np.interp(v, np.append(0.0, known), np.append(0.0, grid))
