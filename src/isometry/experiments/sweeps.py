@@ -96,7 +96,8 @@ def sweep(
                 raise RuntimeError(
                     f"workers died {breaks} times in a row at run {state.pending[0].id} or its "
                     "neighbours; expected them to live. They may need more memory: use fewer "
-                    "workers. Finished runs are kept."
+                    "workers; or a script lacks `if __name__ == '__main__':`. Finished runs "
+                    "are kept."
                 ) from err
     return SweepReport(state.made, state.found, state.failed)
 
