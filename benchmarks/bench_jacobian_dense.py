@@ -1,7 +1,9 @@
 """The dense Jacobian of the paper's network: products of layer matrices against autograd.
 
 Prints JSON.  `product` is `isometry.nn.ResNet.jacobian`, the floor is L plain N x N products.
-The spectrum is compared with `torch.func.jacrev` followed by `svdvals`.
+The spectrum (the exact product, then the eigenvalues of its Gram matrix in float64) is compared
+with `torch.func.jacrev` followed by `svdvals`; `checked_spectrum` adds what `JacobianOperator`
+does first: the tape, the adjoint test and the comparison of one probe.
 
     python benchmarks/bench_jacobian_dense.py [--quick]
 """
@@ -26,14 +28,15 @@ def measure(width: int, depth: int, *, repeats: int) -> dict:
         for weight in weights:
             torch.mm(weight, buffers[0], out=buffers[1])
 
-    def whole_spectrum():
+    def checked_spectrum():
         return inn.singular_spectrum(inn.JacobianOperator(net, x), method="dense")
 
     jobs = {
         "floor": floor,
         "product": lambda: net.jacobian(x),
         "jacrev": lambda: torch.func.jacrev(net)(x),
-        "spectrum": whole_spectrum,
+        "spectrum": lambda: inn.matrix_spectrum(net.jacobian(x)),
+        "checked_spectrum": checked_spectrum,
         "jacrev_svdvals": lambda: torch.linalg.svdvals(torch.func.jacrev(net)(x)),
     }
     times = alternate(jobs, repeats=repeats)

@@ -104,7 +104,7 @@ BAD = {
     "no linear map": (lambda: built(NoWeights), {}, ValueError, "no linear map or gain"),
     "drift": (lambda: built(Drift), {"c": 4.0}, ValueError, "branch drifts along the skip"),
     "skew": (lambda: built(Skew), {}, ValueError, "0 or skew-symmetric"),
-    "normalised": (lambda: built(Normed), {"c": 8.0}, ConvergenceError, "normalisation behind it may undo"),
+    "normalised": (lambda: built(Normed), {"c": 8.0}, ConvergenceError, "normalisation behind it"),
     "nan": (nan, {}, ValueError, "NaN or infinite weights in 'weight' of layer '1.body.0'"),
     "spectral": (spectral, {}, ValueError, "by a parametrisation"),
     "zero map": (zero, {}, ValueError, "'1.body.2.weight' at 0 .* Pass `redraw=True`"),

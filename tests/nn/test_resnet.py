@@ -100,6 +100,15 @@ def test_a_torch_module_is_an_activation():
     assert net(torch.zeros(1, 8)).shape == (1, 8)
 
 
+def test_an_activation_that_works_in_place_has_the_same_jacobian():
+    nets = [
+        ResNet(Spec(phi, depth=4), 8, generator=seeded(), dtype=F64)
+        for phi in (torch.nn.functional.relu_, torch.nn.functional.relu)
+    ]
+    x = torch.randn(8, generator=seeded(1), dtype=F64)
+    torch.testing.assert_close(nets[0].jacobian(x), nets[1].jacobian(x))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [

@@ -12,7 +12,7 @@ from isometry.nn.init import InitPlan, apply_, gain, plan, residual_
 from isometry.nn.jacobian import JacobianOperator
 from isometry.nn.monitor import JacobianMonitor
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.nn.spectrum import estimate_seconds, singular_spectrum
+from isometry.nn.spectrum import estimate_seconds, matrix_spectrum, singular_spectrum
 from isometry.nn.traces import block_traces, measured_law
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "estimate_seconds",
     "gain",
     "largest_singular_values",
+    "matrix_spectrum",
     "measured_law",
     "plan",
     "residual_",

@@ -87,6 +87,10 @@ class _ResidualStack(nn.Module):
         phi = torch_phi(activation(spec.activation))
         self.layers = nn.ModuleList(ResidualLayer(layer, phi, spec.skip) for layer in layers)
 
+    @property
+    def _phi(self) -> Callable[[Tensor], Tensor]:
+        return self.layers[0].phi  # pyright: ignore[reportReturnType]
+
     def linear_maps(self) -> Iterator[nn.Linear | nn.Conv2d]:
         """Yield the linear map of every layer, from the input on."""
         for layer in self.layers:
@@ -164,17 +168,18 @@ class ResNet(_ResidualStack):
         Raises:
             ValueError: If ``x`` has another shape.
         """
-        x = self._one_sample(x)
-        rows = []
-        for layer in self.layers:
-            h = layer.linear(x).detach().requires_grad_()  # pyright: ignore[reportCallIssue]
-            with torch.enable_grad():
-                image = layer.phi(h)  # pyright: ignore[reportCallIssue]
-                if not image.requires_grad:  # a step function: its derivative is 0 a.e.
-                    image = image + 0 * h
-                rows.append(torch.autograd.grad(image.sum(), h)[0])
-            x = image.detach() + self.spec.skip * x
-        return torch.stack(rows)
+        phi, skip = self._phi, self.spec.skip
+        with torch.no_grad():
+            x, rows = self._one_sample(x), []
+            for linear in self.linear_maps():
+                rows.append(linear(x))
+                x = torch.add(phi(rows[-1].clone()), x, alpha=skip)  # phi may work in place
+        H = torch.stack(rows).requires_grad_()
+        with torch.enable_grad():
+            image = phi(H.clone())
+            if not image.requires_grad:  # a step function: its derivative is 0 a.e.
+                image = image + 0 * H
+            return torch.autograd.grad(image.sum(), H)[0]
 
     @torch.no_grad()
     def jacobian(self, x: Tensor) -> Tensor:
@@ -196,15 +201,17 @@ class ResNet(_ResidualStack):
             Agrees with reverse-mode differentiation to rounding; its time over that of L plain
             matrix products is printed by ``benchmarks/bench_jacobian_dense.py``.
         """
-        product, spare, exponent = None, None, 0
+        product = spare = layer = torch.empty(0)
+        exponent = 0
         for index, (linear, d) in enumerate(zip(self.linear_maps(), self.slopes(x), strict=True)):
-            layer = d[:, None] * linear.weight
-            if product is None or spare is None:
-                product = layer
+            if index == 0:
+                product, spare = d[:, None] * linear.weight, torch.empty_like(linear.weight)
                 product.diagonal().add_(self.spec.skip)
-                spare = torch.empty_like(product)
+                layer = torch.empty_like(product)
                 continue
-            torch.addmm(product, layer, product, beta=self.spec.skip, out=spare)
+            torch.mul(linear.weight, d[:, None], out=layer)
+            layer.diagonal().add_(self.spec.skip)
+            torch.mm(layer, product, out=spare)
             product, spare = spare, product
             if index % _RESCALE_EVERY == 0:
                 exponent += _rescale_(product)

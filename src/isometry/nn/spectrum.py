@@ -82,7 +82,7 @@ def singular_spectrum(
         1/min(n_out, n_in) exactly, so an outlier never smears the bulk.
     """
     if check_method(J, method) == "dense":
-        return _dense_spectrum(J)
+        return matrix_spectrum(J.to_dense())
     size = min(J.shape)
     num_probes = check_integer("num_probes", num_probes, minimum=1)
     steps = min(check_integer("num_matvecs", num_matvecs, minimum=1), size)
@@ -177,13 +177,20 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _dense_spectrum(J: Any) -> Spectrum:
-    """Return the spectrum of J written out, in float64.
+def matrix_spectrum(J: torch.Tensor) -> Spectrum:
+    """Return the spectrum of a Jacobian that is written out, in float64.
+
+    Args:
+        J: Matrix of shape (n_out, n_in), float32 or float64.
+
+    Returns:
+        All ``min(J.shape)`` values of lam = s^2; those with s below ``4 eps s_max`` in J's dtype
+        are returned as zero, since products in that dtype cannot tell them from zero.
 
     Raises:
         ValueError: If an entry is not finite.
     """
-    dense = J.to_dense().detach().to("cpu", torch.float64)
+    dense = J.detach().to("cpu", torch.float64)
     scale = float(dense.abs().max())
     if not np.isfinite(scale):
         raise ValueError(_NOT_FINITE)
