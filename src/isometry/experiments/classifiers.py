@@ -59,7 +59,8 @@ def scheme_sigma_w(
     if scheme == "He":
         return math.sqrt(2.0 * depth)
     if scheme == "equal c":
-        return solve_sigma_w(activation, depth=depth, c=value, sigma_b=sigma_b)
+        solved = solve_sigma_w(activation, depth=depth, c=value, sigma_b=sigma_b)
+        return float(f"{solved:.10g}")  # a run's id must not hang on the solver's last digits
     raise ValueError(f"`scheme` is {scheme!r}; expected one of {', '.join(map(repr, SCHEMES))}.")
 
 
