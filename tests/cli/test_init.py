@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from isometry.cli import main
+from cases_cli import run
 
 MODULE = """
 import torch
@@ -38,12 +38,6 @@ def folder(tmp_path, monkeypatch):
     state = torch.random.get_rng_state()
     yield tmp_path
     torch.random.set_rng_state(state)
-
-
-def run(words, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(words.split())
-    return stop.value.code, *capsys.readouterr()
 
 
 def test_a_user_s_own_model_is_initialised_and_saved(folder, capsys):

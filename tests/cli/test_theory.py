@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from isometry.cli import main
+from cases_cli import run
 
 COMMANDS = [
     "law --c 1",
@@ -30,12 +30,6 @@ ERRORS = [
     ("sigma-w gelu --depth 100 --c 1 --condition-number 3", "at most one of"),
     ("no-such-command", "--help"),
 ]
-
-
-def run(words, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(words.split())
-    return stop.value.code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("words", COMMANDS)
