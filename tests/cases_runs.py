@@ -1,12 +1,13 @@
 """Tasks for the tests of runs and sweeps: importable by a worker process."""
 
+import json
 import os
 import signal
 import time
 
 import numpy as np
 
-from isometry.experiments.runs import Outcome, RunConfig, find_run, perform
+from isometry.experiments.runs import Outcome, Run, RunConfig, find_run, perform
 
 
 def configs(number, **settings):
@@ -77,3 +78,27 @@ def finished(root, plan, task):
     for config in plan:
         perform(root, config, task)
     return [find_run(root, config) for config in plan]
+
+
+def training_run(folder, scheme, phi, value, seed, speed, steps=100):
+    settings = {
+        "images": "digits", "limit": 9, "activation": phi, "scheme": scheme, "value": value,
+        "width": 5, "side": 0, "depth": 2, "batch": 1, "learning_rate": 0.1, "steps": steps,
+    }  # fmt: skip
+    config = RunConfig("training", seed, settings)
+    place = folder / config.id
+    place.mkdir()
+    history = [{"step": s, "loss": 2.0 - s / speed} for s in range(0, steps + 1, 10)]
+    (place / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in history))
+    results = {"c": value, "last_loss": history[-1]["loss"], "diverged_at": None}
+    return Run(config, results, 1.0, {}, place)
+
+
+def training_runs(folder, speeds):
+    """Return runs whose time to loss 1 is ``speeds[scheme][activation]``."""
+    return [
+        training_run(folder, scheme, phi, 1.0, seed, speed)
+        for scheme, table in speeds.items()
+        for phi, speed in table.items()
+        for seed in (0, 1)
+    ]

@@ -28,6 +28,15 @@ def test_a_plan_has_three_schemes_and_shares_runs_with_the_sweep():
     assert {s for s, _, _ in cells} == {"equal sigma_w", "He", "equal c"}
 
 
+def test_further_shared_sigma_ws_are_runs_of_their_own():
+    configs = plan(**SIZE, shared_sigma_ws=[2.0])
+    further = [c.settings for c in configs if c.settings["value"] == 2.0]
+    assert {(s["scheme"], s["activation"], s["sigma_w"]) for s in further} == {
+        ("equal sigma_w", "relu", 2.0), ("equal sigma_w", "tanh", 2.0)
+    }  # fmt: skip
+    assert len(configs) == len(plan(**SIZE)) + 2
+
+
 def test_a_run_starts_at_the_wanted_c_and_at_one_loss(tmp_path):
     configs = [c for c in plan(**SIZE) if c.settings["scheme"] == "equal c"]
     runs = finished(tmp_path, configs[:3], fit)

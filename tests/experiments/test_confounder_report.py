@@ -1,38 +1,16 @@
-import json
+import math
 
+import pytest
+
+from cases_runs import training_run, training_runs
 from isometry.experiments.classifiers import SCHEMES
 from isometry.experiments.confounder_report import summarise
-from isometry.experiments.runs import Run, RunConfig
-
-
-def training_run(folder, scheme, phi, value, seed, speed, steps=100):
-    settings = {
-        "images": "digits", "limit": 9, "activation": phi, "scheme": scheme, "value": value,
-        "width": 5, "side": 0, "depth": 2, "batch": 1, "learning_rate": 0.1, "steps": steps,
-    }  # fmt: skip
-    config = RunConfig("training", seed, settings)
-    place = folder / config.id
-    place.mkdir()
-    history = [{"step": s, "loss": 2.0 - s / speed} for s in range(0, steps + 1, 10)]
-    (place / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in history))
-    results = {"c": value, "last_loss": history[-1]["loss"], "diverged_at": None}
-    return Run(config, results, 1.0, {}, place)
-
-
-def runs(folder, speeds):
-    """Return runs whose time to loss 1 is ``speeds[scheme][activation]``."""
-    return [
-        training_run(folder, scheme, phi, 1.0, seed, speed)
-        for scheme, table in speeds.items()
-        for phi, speed in table.items()
-        for seed in (0, 1)
-    ]
 
 
 def verdict(folder, at_equal_c):
     folder.mkdir()
     speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES} | {"equal c": at_equal_c}
-    return summarise(runs(folder, speeds), level=1.0, c=1.0, name="training")
+    return summarise(training_runs(folder, speeds), level=1.0, c=1.0, name="training")
 
 
 def test_the_confounder_hypothesis_passes_and_fails_where_it_must(tmp_path):
@@ -57,7 +35,7 @@ def test_what_is_not_reached_counts_as_the_last_step_and_is_told(tmp_path):
 def test_a_spread_of_runs_that_miss_the_loss_is_no_measurement(tmp_path):
     speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES}
     speeds["He"] = {"relu": 20.0, "tanh": 1000.0}
-    found = summarise(runs(tmp_path, speeds), level=1.0, c=1.0, name="training")
+    found = summarise(training_runs(tmp_path, speeds), level=1.0, c=1.0, name="training")
     _, against_he, reach = found.hypotheses
     assert against_he.verdict == "not measured"
     assert "Too many are not reached at He" in against_he.remark
@@ -72,7 +50,7 @@ def test_a_sweep_finds_the_best_c(tmp_path):
         for phi in ("relu", "tanh")
         for c, speed in ((0.1, 50.0), (0.5, 20.0), (8.0, 90.0))
     ]
-    found = summarise([*runs(tmp_path, speeds), *sweep], level=1.0, c=1.0, name="training")
+    found = summarise([*training_runs(tmp_path, speeds), *sweep], level=1.0, c=1.0, name="training")
     rows = found.numbers["sweep"]
     assert {(row["activation"], row["c"]) for row in rows} == {
         (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
@@ -81,3 +59,20 @@ def test_a_sweep_finds_the_best_c(tmp_path):
     assert same.number == 1.0
     assert inside.number == 1.0
     assert slow.number == 90.0 / 20.0
+
+
+def test_a_larger_shared_sigma_w_is_a_claim_of_its_own(tmp_path):
+    speeds = {scheme: {"relu": 30.0, "tanh": 40.0} for scheme in SCHEMES}
+    further = [
+        training_run(tmp_path, "equal sigma_w", phi, 2.0, seed, speed)
+        for phi, speed in (("relu", 10.0), ("tanh", 90.0))
+        for seed in (0, 1)
+    ]
+    found = summarise(
+        [*training_runs(tmp_path, speeds), *further], level=1.0, c=1.0, name="training"
+    )
+    first, _, second, _ = found.hypotheses
+    assert first.number == 1.0
+    assert "at equal sigma_w = 2 (" in second.statement
+    assert second.number == pytest.approx(math.log(4 / 3) / math.log(9))
+    assert [row["scheme"] for row in found.numbers["spread"]] == [*SCHEMES, "equal sigma_w = 2"]

@@ -98,11 +98,14 @@ def export(
 
 def _images(data: str | None, profile: str) -> list[str]:
     """Return the image sets of a profile, the one to train on first."""
-    from isometry.data import best_available, load_images
+    from isometry.data import available, best_available, load_images
 
     first = data or (best_available() if profile == "full" else "digits")
     load_images(first, limit=1)  # what is missing is missed now, and not by every run
-    return list(dict.fromkeys([first, "digits"])) if profile == "full" else [first]
+    if profile == "smoke":
+        return [first]
+    others = [name for name in ("fashion_mnist", "digits") if name in available()]
+    return list(dict.fromkeys([first, *others]))
 
 
 def _window(executor: str, workers: int) -> int:

@@ -39,6 +39,7 @@ def plan(
     training: Mapping[str, Any],
     seeds: int,
     c: float = 1.0,
+    shared_sigma_ws: Sequence[float] = (),
     sweep_activations: Sequence[str] = (),
     sweep_cs: Sequence[float] = (),
     sweep_seeds: int = 0,
@@ -53,12 +54,14 @@ def plan(
         training: Steps, batch, learning_rate, evaluate_every: one choice for all.
         seeds: Networks and orders of the images, for the three schemes.
         c: The common c of the third scheme.
+        shared_sigma_ws: Further values of the first scheme, whose own is 1.
         sweep_activations: Names, for the sweep.
         sweep_cs: Its c.
-        sweep_seeds: Its seeds.
+        sweep_seeds: Seeds of the sweep and of the further sigma_w.
     """
     depth = network["depth"]
     cells = [(s, phi, c if s == "equal c" else 1.0) for s in SCHEMES for phi in activations]
+    cells += [("equal sigma_w", phi, value) for value in shared_sigma_ws for phi in activations]
     cells += [("equal c", phi, value) for phi in sweep_activations for value in sweep_cs]
     configs = [
         RunConfig(

@@ -9,6 +9,11 @@ import numpy as np
 from isometry.experiments.claims import Findings, Hypothesis
 from isometry.experiments.classifiers import SCHEMES
 from isometry.experiments.confounder import bootstrap, log_spread, times
+from isometry.experiments.confounder_checks import (
+    ratio,
+    ratios_by_level,
+    shared_sigma_ws,
+)
 from isometry.experiments.runs import Run
 from isometry.experiments.tables import line_figure
 from isometry.experiments.training import steps_to
@@ -19,6 +24,7 @@ _SPREAD = (
     "{other} (ratio of the standard deviations of its logarithm)"
 )
 
+_LEVELS = (0.1, 0.0, -0.1, -0.2, -0.3)
 _MOST_MISSED = 0.25  # fraction of runs that may miss the loss for a spread to be a measurement
 
 
@@ -32,28 +38,37 @@ def summarise(runs: Sequence[Run], *, level: float, c: float, name: str) -> Find
         name: Of the study.
     """
     settings = runs[0].config.settings
-    three = [run for run in runs if not _at_c(run) or run.config.settings["value"] == c]
+    three = [run for run in runs if run.config.settings["value"] == (c if _at_c(run) else 1.0)]
     schemes = {scheme: times(three, scheme, level) for scheme in SCHEMES}
     common = set.intersection(*(set(table) for table in schemes.values()))
     schemes = {s: {k: v for k, v in t.items() if k in common} for s, t in schemes.items()}
     rows = [_row(phi, schemes, three) for phi in sorted(common)]
-    spreads = [_spread(scheme, table, settings["steps"]) for scheme, table in schemes.items()]
+    shared = shared_sigma_ws(runs, schemes["equal c"], level)
+    spreads = [
+        _spread(scheme, table, settings["steps"]) for scheme, table in (schemes | shared).items()
+    ]
     swept = _sweep_rows([run for run in runs if _at_c(run)], level)
     hypotheses = [
-        _spread_hypothesis(schemes, other, settings["steps"], level, name)
-        for other in ("equal sigma_w", "He")
+        _spread_hypothesis(schemes | shared, other, settings["steps"], level, name)
+        for other in ("equal sigma_w", "He", *shared)
     ]
     hypotheses.append(_reach_hypothesis(schemes, settings["steps"], level, name))
+    levels = ratios_by_level(three, common, [level + d for d in _LEVELS], settings["steps"])
     blocks: list[Any] = [
         Paragraph(_conditions(settings, level)),
         Table(spreads, "Spread over activations; steps not reached count as the last step."),
+        Table(
+            levels,
+            "The ratio of the spreads, equal c over the other, at other training losses, and the "
+            "fraction of the runs that reach them (no ratio where half of them do not).",
+        ),
         *(_curves(three, scheme, common) for scheme in SCHEMES),
         Table(rows, f"Mean steps to a training loss of {level:g} (- : not reached by any seed)."),
     ]
     if len({row["c"] for row in swept}) > 1:
         hypotheses += _best_hypotheses(swept, settings["steps"], name)
         blocks += [_sweep_figure(swept, level), Table(swept, "Learning speed against c.")]
-    numbers = {"spread": spreads, "times": rows, "sweep": swept}
+    numbers = {"spread": spreads, "levels": levels, "times": rows, "sweep": swept}
     return Findings(f"{name.capitalize()}: initialisation and speed", hypotheses, numbers, blocks)
 
 
@@ -105,7 +120,7 @@ def _spread_hypothesis(
         f"95 % interval over seeds {low:.3g} .. {high:.3g}; not reached: {missed[0]} runs at equal "
         f"c, {missed[1]} at {other}.{_without_the_slowest(ours, theirs, steps)}"
     )
-    number = _ratio(ours, theirs, steps)
+    number = ratio(ours, theirs, steps)
     if missed[1] > _MOST_MISSED * sum(map(len, theirs.values())):
         remark += (
             f" Too many are not reached at {other} for its spread to be known: {number:.3g} is "
@@ -130,10 +145,6 @@ def _reach_hypothesis(schemes: dict[str, Any], steps: int, level: float, name: s
     )
 
 
-def _ratio(ours: dict[str, Any], theirs: dict[str, Any], steps: int) -> float:
-    return log_spread(ours, censored=steps) / max(log_spread(theirs, censored=steps), 1e-12)
-
-
 def _without_the_slowest(ours: dict[str, Any], theirs: dict[str, Any], steps: int) -> str:
     """Say how much of the ratio is due to the two activations that are slowest at equal c."""
     mean = {
@@ -146,7 +157,7 @@ def _without_the_slowest(ours: dict[str, Any], theirs: dict[str, Any], steps: in
     left = [{k: v for k, v in table.items() if k not in slow} for table in (ours, theirs)]
     return (
         f" Without the two slowest at equal c ({', '.join(slow)}) the ratio is "
-        f"{_ratio(left[0], left[1], steps):.3g}."
+        f"{ratio(left[0], left[1], steps):.3g}."
     )
 
 
@@ -261,7 +272,6 @@ def _conditions(settings: Any, level: float) -> str:
         f"{settings['width']} ({kind}), depth {settings['depth']}; plain SGD, batch "
         f"{settings['batch']}, {settings['steps']} steps; time to a training loss of {level:g} on "
         f"512 fixed images. The learning rate, {settings['learning_rate']:g}, was chosen once for "
-        "all in a pilot with one seed; the level is one that most runs reach, for the fully "
-        "connected network known from that pilot, for the convolutional one from the runs "
-        "themselves. The readout sees standardised features and starts at 0."
+        "all in a pilot with one seed, and the level after shorter versions of this study, as one "
+        "that most runs should reach. The readout sees standardised features and starts at 0."
     )

@@ -114,7 +114,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "smoke": {
         "matrices": {
             "cs": [1.0, 2.0], "entries": ["gaussian", "orthogonal"], "width": 50, "depth": 32,
-            "widths": [25, 100], "depths": [2, 4], "seeds": 1,
+            "widths": [25, 100], "depths": [2, 4, 8], "trend_width": 50, "seeds": 1,
         },
         "cumulants": {
             "widths": [50, 100], "depth": 20, "sigma_ws": [1.0], "sigma_bs": [0.0], "seeds": 1,
@@ -142,7 +142,7 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "quick": {
         "matrices": {
             "cs": [0.25, 1.0, 2.0], "entries": _KINDS, "width": 150, "depth": 64,
-            "widths": [50, 100, 200], "depths": [2, 4, 8, 16], "seeds": 2,
+            "widths": [50, 100, 200], "depths": [2, 4, 8, 16], "trend_width": 200, "seeds": 2,
         },
         "cumulants": {
             "widths": [50, 100, 200], "depth": 30, "sigma_ws": [1.0], "sigma_bs": [0.0], "seeds": 2,
@@ -171,32 +171,35 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
     "full": {
         "matrices": {
             "cs": [0.05, 0.25, 0.5, 1.0, 2.0, 4.0], "entries": _KINDS, "width": 300, "depth": 128,
-            "widths": [50, 100, 200, 400, 800], "depths": [2, 4, 8, 16, 32, 500], "seeds": 3,
+            "widths": [50, 100, 200, 400, 1000], "depths": [2, 4, 8, 16, 32, 500],
+            "trend_width": 1000, "seeds": 3,
         },
         "cumulants": {
-            "widths": [50, 100, 200, 400], "depth": 50, "sigma_ws": [1.0],
-            "sigma_bs": [0.0, 0.05**0.5], "seeds": 2,
+            "widths": [50, 100, 200, 400], "depth": 50, "sigma_ws": [0.5, 1.0, 2.0],
+            "sigma_bs": [0.0, 0.05**0.5], "seeds": 3,
         },
         "spectra": {
             "activations": (*ACTIVATIONS, "linear", "erf"),
             "networks": [
                 {"width": 400, "depth": 60, "side": 0}, {"width": 16, "depth": 30, "side": 6},
             ],
-            "sigma_bs": [0.0, 0.05**0.5], "c": 1.0, "seeds": 1,
+            "sigma_bs": [0.0, 0.05**0.5], "c": 1.0, "seeds": 3,
         },
         "learning": {
             "limit": 10000, "activations": ["relu", "tanh", "gelu"], "network": _DENSE,
-            "training": _training(200, 0.03), "at": [0, 1, 10, 100, 200], "c": 1.0, "seeds": 2,
+            "training": _training(3000, 0.03), "at": [0, 1, 10, 100, 1000, 3000], "c": 1.0,
+            "seeds": 3,
         },
         "training": {
             "limit": 10000, "activations": ACTIVATIONS, "network": _DENSE,
-            "training": _training(200, 0.03), "seeds": 3, "level": 2.1,
-            "sweep_activations": ["relu", "tanh", "gelu"],
-            "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 2,
+            "training": _training(800, 0.03), "seeds": 3, "level": 2.0,
+            "shared_sigma_ws": [2.0, 4.0], "sweep_activations": ["relu", "tanh", "gelu"],
+            "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 3,
         },
         "convolution": {
-            "limit": 10000, "activations": ["relu", "elu", "gelu", "softplus", "tanh"],
-            "network": _CONV, "training": _training(100, 0.03), "seeds": 2, "level": 2.0,
+            "limit": 10000,
+            "activations": ["relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh"],
+            "network": _CONV, "training": _training(300, 0.03), "seeds": 3, "level": 1.8,
         },
     },
 }  # fmt: skip

@@ -1,0 +1,82 @@
+"""Does the answer of the confounder studies hang on the training loss or on the shared sigma_w?"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from isometry._typing import Real
+from isometry.experiments.classifiers import SCHEMES
+from isometry.experiments.confounder import log_spread, times
+from isometry.experiments.runs import Run
+
+Times = Mapping[str, Mapping[int, float | None]]
+
+
+def ratio(ours: Times, theirs: Times, steps: Real) -> float:
+    """Return the log spread of the times of ``ours`` over that of ``theirs``.
+
+    Args:
+        ours: What :func:`isometry.experiments.confounder.times` returned.
+        theirs: The same, of another scheme.
+        steps: Stand for a time that was not reached.
+    """
+    return log_spread(ours, censored=steps) / max(log_spread(theirs, censored=steps), 1e-12)
+
+
+def shared_sigma_ws(runs: Sequence[Run], ours: Times, level: float) -> dict[str, dict[Any, Any]]:
+    """Return the times at every further shared sigma_w, for the activations of ``ours``.
+
+    Args:
+        runs: Training runs.
+        ours: Times at equal c.
+        level: The training loss.
+
+    Returns:
+        From "equal sigma_w = 2" and its like, the smallest first, to what
+        :func:`isometry.experiments.confounder.times` returns.
+    """
+    groups: dict[float, list[Run]] = {}
+    for run in runs:
+        settings = run.config.settings
+        if settings["scheme"] == "equal sigma_w" and settings["value"] != 1.0:
+            groups.setdefault(settings["value"], []).append(run)
+    tables = {
+        f"equal sigma_w = {value:g}": times(groups[value], "equal sigma_w", level)
+        for value in sorted(groups)
+    }
+    return {
+        name: {phi: row for phi, row in table.items() if phi in ours}
+        for name, table in tables.items()
+    }
+
+
+def ratios_by_level(
+    runs: Sequence[Run], activations: Collection[str], levels: Sequence[float], steps: Real
+) -> list[dict[str, Any]]:
+    """Return, per training loss, the ratio of the spreads and who reached it.
+
+    Args:
+        runs: Training runs of the three schemes.
+        activations: That all schemes have.
+        levels: Training losses.
+        steps: Stand for a time that was not reached.
+    """
+    rows = []
+    for level in levels:
+        schemes = {
+            scheme: {k: v for k, v in times(runs, scheme, level).items() if k in activations}
+            for scheme in SCHEMES
+        }
+        row: dict[str, Any] = {"training loss": round(level, 6)}
+        for other in ("equal sigma_w", "He"):
+            both = schemes["equal c"], schemes[other]
+            known = len(activations) > 1 and all(_reached(table) > 0.5 for table in both)
+            row[f"over {other}"] = ratio(*both, steps) if known else None
+        row |= {f"reached at {name}": _reached(table) for name, table in schemes.items()}
+        rows.append(row)
+    return rows
+
+
+def _reached(table: Times) -> float:
+    return float(np.mean([t is not None for row in table.values() for t in row.values()]))
