@@ -14,7 +14,6 @@ folder, without what they depend on.
 import argparse
 import copy
 import math
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -152,8 +151,9 @@ def summary(found: list[Row]) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    keys = ("family", "rule", *MEASURED, "loss", "loss sd", "remark")
-    return format_table([{k: row.get(k) for k in keys} for row in rows], markdown=True)
+    keys = ("family", "rule", *MEASURED, "loss", "loss sd")
+    shown = [{k: row.get(k) for k in keys} | {"remark": row.get("remark", "")} for row in rows]
+    return format_table(shown, markdown=True)
 
 
 def main() -> None:
@@ -181,7 +181,7 @@ def main() -> None:
     show({"benchmark": "init", "machine": machine(), "cell_seconds": seconds, "rows": rows})
     print(table(rows))
     if wish.table:
-        include(wish.table, Path(sys.argv[0]).name, table(rows))
+        include(wish.table, Path(__file__).name, table(rows))
 
 
 if __name__ == "__main__":
