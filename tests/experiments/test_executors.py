@@ -74,3 +74,13 @@ def test_a_dask_scheduler_is_found_at_its_address(tmp_path):
     )
     with cluster, open_executor("dask", address=cluster.scheduler_address) as executor:
         assert executor.submit(divmod, 7, 2).result() == (3, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.filterwarnings("default")
+def test_ray_takes_built_in_functions_and_lambdas():
+    pytest.importorskip("ray")
+    with open_executor("ray", 1) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+        assert executor.submit(lambda: 5).result() == 5

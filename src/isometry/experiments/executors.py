@@ -35,7 +35,8 @@ class RayExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Send the call; ray repeats it if its worker dies."""
-        return self._ray.remote(num_cpus=1, max_retries=3)(fn).remote(*args, **kwargs).future()
+        task = self._ray.remote(num_cpus=1, max_retries=3)(_call)  # a built-in fn is refused
+        return task.remote(fn, *args, **kwargs).future()
 
 
 @contextmanager
@@ -107,7 +108,9 @@ def _dask(workers: int, address: str | None) -> Iterator[Executor]:
 @contextmanager
 def _ray(workers: int, address: str | None) -> Iterator[Executor]:
     ray = _load("ray", "ray")
-    where = {"num_cpus": workers} if address is None else {"address": address}
+    # A cluster of this machine alone listens on the loopback address only.
+    here = {"num_cpus": workers, "_node_ip_address": "127.0.0.1"}
+    where = here if address is None else {"address": address}
     ray.init(**where, include_dashboard=False, log_to_driver=False)
     try:
         yield RayExecutor(ray)
@@ -122,6 +125,10 @@ def _load(module: str, extra: str) -> Any:
         raise ImportError(
             f"the executor {extra!r} needs {module}; run `pip install 'isometry[{extra}]'`."
         ) from None
+
+
+def _call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return fn(*args, **kwargs)
 
 
 _OPEN = {"serial": _serial, "process": _process, "dask": _dask, "ray": _ray}
