@@ -13,6 +13,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "benchmarks"))
 cells = importlib.import_module("_cells")
 
 bench_init = importlib.import_module("bench_init")
+families = importlib.import_module("_init_families")
+bench_spread = importlib.import_module("bench_init_spread")
 
 KEYS = [{"family": "a", "seeds": 1}, {"family": "b", "seeds": 1}]
 
@@ -74,20 +76,15 @@ def test_a_table_goes_between_its_own_marks(tmp_path):
 
 
 def test_the_growth_is_the_product_over_the_stages():
-    families = importlib.import_module("_init_families")
     model = torch.nn.Sequential(*[families.Residual(torch.nn.Identity()) for _ in range(3)])
     family = families.Family(lambda: model, (2, 4), (("0", "0"), ("2", "2")))
     # every block doubles the stream; the middle one belongs to no stage
     assert bench_init.growth(family, model, torch.ones(2, 4)) == pytest.approx(16.0)
 
 
-def cell(rule):
-    key = {"family": "residual perceptron", "rule": rule, "seeds": 1, "steps": 2}
-    return bench_init.measure(key)
-
-
 def test_the_rule_of_a_cell_is_measured_at_samples_it_has_not_seen():
-    row = cell("isometry c = 1")
+    key = {"family": "residual perceptron", "rule": "isometry c = 1", "seeds": 1, "steps": 2}
+    row = bench_init.measure(key)
     # the promise of a fresh sample at this width is 3 %; at 10 % off c = 1.1
     assert row["c"] == pytest.approx(1.0, rel=0.03)
     assert row["condition"] == pytest.approx(17.3, rel=0.25)  # the law's, at width 256
@@ -96,7 +93,46 @@ def test_the_rule_of_a_cell_is_measured_at_samples_it_has_not_seen():
 
 
 def test_branches_that_start_at_zero_are_told_apart_from_small_ones():
-    row = cell("fixup")
+    family = families.FAMILIES["residual perceptron"]
+    model = family.build(0)
+    for block in model:
+        torch.nn.init.zeros_(block.body[2].weight)
+    row = bench_init.measured(family, model, 0)
     assert (row["c"], row["condition"]) == (0.0, 1.0)
     assert "ks" not in row
     assert "identity" in row["remark"]
+
+
+@pytest.mark.parametrize(("activation", "c"), [("linear", 4.0), ("relu", 2.0)])
+def test_the_cumulant_of_a_pre_activation_network_is_exact_where_it_is_known(activation, c):
+    assert bench_spread.pre_activation_cumulant(activation, 2.0, 1.0) == pytest.approx(c)
+
+
+def cumulant(c):
+    model = bench_spread.build(bench_spread.PRE, "gelu")
+    x = torch.randn(16, 200, generator=torch.Generator().manual_seed(7))
+    bench_spread.theory(model, x, "gelu", 0)
+    with torch.no_grad():
+        for linear in bench_spread.linear_maps(model):
+            linear.weight.mul_(math.sqrt(c))
+    traces = bench_spread.inn.block_traces(
+        bench_spread.inn.residual_blocks(model, x),
+        rtol=0.01,
+        generator=torch.Generator().manual_seed(1),
+    )
+    return sum(trace.c for trace in traces)
+
+
+def test_the_theory_of_a_pre_activation_network_is_what_is_measured():
+    # the slopes are nearly the same in all blocks: 3200 of them, 1.1 / sqrt(3200) = 2 % noise
+    assert cumulant(1.0) == pytest.approx(1.0, rel=0.05)
+    assert cumulant(1.1) != pytest.approx(1.0, rel=0.05)
+
+
+def test_the_spread_leaves_out_what_a_rule_refuses():
+    rows = [{"c": 1.0, "condition": 20.0}, {"c": 4.0, "condition": 30.0}, {"remark": "refused"}]
+    line = bench_spread.spread("net", "rule", rows)
+    assert line["activations"] == "2 of 3"
+    assert (line["c, ratio"], line["condition, ratio"]) == (4.0, 1.5)
+    rows[1]["condition"] = None  # beyond float64
+    assert bench_spread.spread("net", "rule", rows)["condition, ratio"] is None
