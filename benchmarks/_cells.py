@@ -54,6 +54,12 @@ def run_cells(
     return [rows[_text(key)] for key in full]
 
 
+def time_taken(rows: Sequence[Row]) -> Row:
+    """Return how long the cells took together: by the clock, and on a processor of their own."""
+    names = ("seconds", "processor seconds")
+    return {f"cell {name}": round(sum(row[name] for row in rows), 1) for name in names}
+
+
 def include(path: Path, name: str, text: str) -> None:
     """Put a table between its two marks in a document.
 
@@ -69,11 +75,12 @@ def include(path: Path, name: str, text: str) -> None:
 
 
 def _timed(measure: Callable[[Key], Row], key: Key) -> Row:
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         row = measure(key)
-    return {**row, "seconds": round(time.perf_counter() - start, 2)}
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    return {**row, "seconds": round(seconds, 2), "processor seconds": round(busy, 2)}
 
 
 def _read(path: Path) -> list[tuple[Key, Row]]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from _cells import Key, Row, include, run_cells
+from _cells import Key, Row, include, run_cells, time_taken
 from _common import machine, show
 from _init_families import FAMILIES, Family, seeded
 from _init_rules import PEER_RULES, RULES, install_peers
@@ -177,8 +177,7 @@ def main() -> None:
             install_peers(folder)
         rows = run_cells(keys, measure, wish.cells, workers=wish.workers)
     rows = [{**key, **row} for key, row in zip(keys, rows, strict=True)]
-    seconds = round(sum(row["seconds"] for row in rows), 1)
-    show({"benchmark": "init", "machine": machine(), "cell_seconds": seconds, "rows": rows})
+    show({"benchmark": "init", "machine": machine(), **time_taken(rows), "rows": rows})
     print(table(rows))
     if wish.table:
         include(wish.table, Path(__file__).name, table(rows))

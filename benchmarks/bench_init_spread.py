@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from _cells import Key, Row, include, run_cells
+from _cells import Key, Row, include, run_cells, time_taken
 from _common import machine, show
 from _init_families import Residual, seeded
 from _init_rules import anyinit, install_peers, lsuv
@@ -199,8 +199,7 @@ def main() -> None:
             install_peers(folder)
         rows = run_cells(keys, measure, wish.cells, workers=wish.workers)
     rows = [{**key, **row} for key, row in zip(keys, rows, strict=True)]
-    seconds = round(sum(row["seconds"] for row in rows), 1)
-    show({"benchmark": "init_spread", "machine": machine(), "cell_seconds": seconds, "rows": rows})
+    show({"benchmark": "init_spread", "machine": machine(), **time_taken(rows), "rows": rows})
     chosen = [
         spread(network, rule, [r for r in rows if (r["network"], r["rule"]) == (network, rule)])
         for network, rule in lines
