@@ -4,7 +4,12 @@ import pytest
 
 from cases_runs import training_run, training_runs
 from isometry.experiments.classifiers import SCHEMES
-from isometry.experiments.confounder_checks import ratio, ratios_by_level, shared_sigma_ws
+from isometry.experiments.confounder_checks import (
+    correlation,
+    ratio,
+    ratios_by_level,
+    shared_sigma_ws,
+)
 from isometry.experiments.confounder_report import summarise
 
 
@@ -12,6 +17,16 @@ def test_the_ratio_is_that_of_the_log_spreads():
     ours = {"a": {0: 10.0}, "b": {0: 20.0}}
     theirs = {"a": {0: 10.0}, "b": {0: None}}
     assert ratio(ours, theirs, 40) == pytest.approx(0.5)
+
+
+def test_the_correlation_is_of_the_log_times_over_activations():
+    ours = {"a": {0: 10.0}, "b": {0: 20.0}, "c": {0: 40.0}}
+    squared = {phi: {0: row[0] ** 2} for phi, row in ours.items()}
+    reversed_ = {phi: {0: 1e4 / row[0]} for phi, row in ours.items()}
+    assert correlation(ours, squared, 99) == pytest.approx(1.0)
+    assert correlation(ours, reversed_, 99) == pytest.approx(-1.0)
+    assert correlation(ours, {phi: {0: None} for phi in ours}, 99) is None
+    assert correlation({"a": {0: 10.0}, "b": {0: 20.0}}, squared, 99) is None
 
 
 def test_the_further_shared_sigma_ws_are_sorted_and_keep_to_the_activations(tmp_path):

@@ -156,11 +156,22 @@ def log_spread(table: Mapping[str, Mapping[int, float | None]], *, censored: Rea
         censored: Steps that stand for a time that was not reached: the spread is then a lower
             bound.
     """
-    means = [
-        np.mean([np.log(max(t if t is not None else censored, 1.0)) for t in row.values()])
-        for row in table.values()
-    ]
-    return float(np.std(means, ddof=1))
+    return float(np.std(list(mean_log_times(table, censored=censored).values()), ddof=1))
+
+
+def mean_log_times(
+    table: Mapping[str, Mapping[int, float | None]], *, censored: Real
+) -> dict[str, float]:
+    """Return every activation's log time to the loss, averaged over seeds.
+
+    Args:
+        table: What :func:`times` returned.
+        censored: Steps that stand for a time that was not reached.
+    """
+    return {
+        phi: float(np.mean([np.log(max(censored if t is None else t, 1.0)) for t in row.values()]))
+        for phi, row in table.items()
+    }
 
 
 def bootstrap(

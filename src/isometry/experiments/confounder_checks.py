@@ -7,7 +7,7 @@ import numpy as np
 
 from isometry._typing import Real
 from isometry.experiments.classifiers import SCHEMES
-from isometry.experiments.confounder import log_spread, times
+from isometry.experiments.confounder import log_spread, mean_log_times, times
 from isometry.experiments.runs import Run
 
 Times = Mapping[str, Mapping[int, float | None]]
@@ -22,6 +22,25 @@ def ratio(ours: Times, theirs: Times, steps: Real) -> float:
         steps: Stand for a time that was not reached.
     """
     return log_spread(ours, censored=steps) / max(log_spread(theirs, censored=steps), 1e-12)
+
+
+def correlation(ours: Times, theirs: Times, steps: Real) -> float | None:
+    """Return how far the activations keep their mean log times from one scheme to the other.
+
+    Args:
+        ours: What :func:`isometry.experiments.confounder.times` returned.
+        theirs: The same, of another scheme, for the same activations.
+        steps: Stand for a time that was not reached.
+
+    Returns:
+        Pearson's correlation over activations; ``None`` where a scheme has no spread, or for fewer
+        than three.
+    """
+    first, second = (mean_log_times(table, censored=steps) for table in (ours, theirs))
+    pairs = np.array([(first[phi], second[phi]) for phi in first])
+    if len(pairs) < 3 or pairs.std(axis=0).min() < 1e-12:
+        return None
+    return float(np.corrcoef(pairs.T)[0, 1])
 
 
 def shared_sigma_ws(runs: Sequence[Run], ours: Times, level: float) -> dict[str, dict[Any, Any]]:

@@ -10,6 +10,7 @@ from isometry.experiments.claims import Findings, Hypothesis
 from isometry.experiments.classifiers import SCHEMES
 from isometry.experiments.confounder import bootstrap, log_spread, times
 from isometry.experiments.confounder_checks import (
+    correlation,
     ratio,
     ratios_by_level,
     shared_sigma_ws,
@@ -120,6 +121,9 @@ def _spread_hypothesis(
         f"95 % interval over seeds {low:.3g} .. {high:.3g}; not reached: {missed[0]} runs at equal "
         f"c, {missed[1]} at {other}.{_without_the_slowest(ours, theirs, steps)}"
     )
+    kept = correlation(ours, theirs, steps)
+    if kept is not None:
+        remark += f" Between the two schemes the activations' log times correlate at {kept:.3g}."
     number = ratio(ours, theirs, steps)
     if missed[1] > _MOST_MISSED * sum(map(len, theirs.values())):
         remark += (
