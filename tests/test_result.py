@@ -38,3 +38,8 @@ def test_a_table_is_aligned_and_becomes_markdown():
     rows = [{"activation": "relu", "c": 0.5}, {"activation": "leaky_relu", "c": None}]
     assert format_table(rows).splitlines()[2] == "relu        0.5"
     assert format_table(rows, markdown=True).splitlines()[1] == "| ---------- | --: |"
+
+
+def test_a_markdown_rule_says_right_also_for_a_column_of_one_character():
+    text = format_table([{"c": 1, "n": "x"}, {"c": 2, "n": "y"}], markdown=True)
+    assert text.splitlines() == ["|  c | n  |", "| -: | -- |", "|  1 | x  |", "|  2 | y  |"]

@@ -43,7 +43,8 @@ def format_table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -
         return "(empty)"
     head = list(rows[0])
     cells = [head] + [[format_cell(row.get(key)) for key in head] for row in rows]
-    width = [max(len(line[j]) for line in cells) for j in range(len(head))]
+    least = 2 if markdown else 1  # a Markdown rule of one character cannot say ":"
+    width = [max(least, *(len(line[j]) for line in cells)) for j in range(len(head))]
     left = [isinstance(rows[0].get(key), str) for key in head]
     lines = [
         [t.ljust(w) if flush else t.rjust(w) for t, w, flush in zip(line, width, left, strict=True)]
