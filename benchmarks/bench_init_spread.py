@@ -132,8 +132,7 @@ RULES: dict[str, Write] = {
 }
 PEER_RULES: dict[str, Write] = {
     "lsuv 0.3 (PyPI)": lambda model, x, _, seed: lsuv(model, x, seed, {}),
-    "anyinit 0.4 (PyPI), analytic": lambda model, x, _, s: anyinit("analytic")(model, x, s, {}),
-    "anyinit 0.4 (PyPI), empirical": lambda model, x, _, s: anyinit("empirical")(model, x, s, {}),
+    "anyinit 0.4 (PyPI)": lambda model, x, _, seed: anyinit(model, x, seed, {}),
 }
 
 
