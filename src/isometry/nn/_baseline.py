@@ -85,7 +85,7 @@ def drawn(
 
 def measured(ground: Ground, name: str, why: str) -> InitPlan:
     """Return the baseline as a plan, with the c that it gives."""
-    traces = ground.subject.traces(ground.subject.found(ground.changes), 3)
+    traces = [ground.subject.trace(b) for b in ground.subject.found(ground.changes)]
     rows = [
         PlannedBlock(
             name=block.name,

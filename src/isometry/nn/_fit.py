@@ -2,25 +2,29 @@ r"""The data route: scale the end of every branch until each block has its share
 
 A branch Jacobian X with traces t, v, k at skip a contributes (v + k) / (a + t)^2; with its last
 linear map times g it contributes g^2 (v + k) / (a + g t)^2, which is solved for g. Later blocks
-see a changed input, so all blocks are measured again, with the same probes, and corrected.
+see a changed input, so every pass corrects the blocks while it runs: each is measured, always with
+the same probes, at the input that the corrected blocks before it give.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 
 from torch import Tensor, nn
 
 from isometry.errors import ConvergenceError
 from isometry.nn._changes import Change, Draw, layout, parameters_of, vanishing
+from isometry.nn._graph import Vertex
 from isometry.nn._plan import InitPlan, PlannedBlock
 from isometry.nn._search import Search
-from isometry.nn._subject import Subject, handles
+from isometry.nn._segment import Segment
+from isometry.nn._steering import DivergedError
+from isometry.nn._subject import Charted, Subject, handles
 from isometry.nn.blocks import Block
 from isometry.nn.traces import BlockTraces
 
-_ROUGH, _SHARP = (3, 7), (12, 3)
-"""Probes per block and measurements at most, first to get there and then to land."""
+_PASSES = 5
+"""Passes over all blocks at most, the first to see what is there and the last to confirm."""
 _SMALL_GAIN = 1e-4
 """A gain up to this is as good as off: rounding of the skip hides the branch."""
 
@@ -42,24 +46,24 @@ class Redraw:
 
 
 def fit(
-    subject: Subject, targets: Sequence[float], blocks: list[Block], redraw: Redraw, rtol: float
+    subject: Subject, charted: Charted, targets: Sequence[float], redraw: Redraw, rtol: float
 ) -> InitPlan:
     """Return the plan under which every block has its target.
 
     Raises:
-        ConvergenceError: If a block is not within ``rtol`` after the last measurement.
+        ConvergenceError: If a block is not within ``rtol`` in the last pass.
         ValueError: If a block cannot be scaled to its target.
     """
-    state = _State(subject, targets, blocks, redraw)
-    before = [trace.c for trace in state.traces]
-    if state.changes:
-        state.measure(_ROUGH[0], again=True)
-    for probes, most in (_ROUGH, _SHARP):
-        _settle(state, probes, most, rtol)
+    state = _State(subject, charted, targets, redraw, rtol)
+    before = [state.traces[i].c for i in range(len(targets))]
+    while not state.settled and state.passes < _PASSES:
+        state.sweep()
+    if not state.settled:
+        raise ConvergenceError(_not_converged(state, rtol))
     rows = [
-        PlannedBlock(t.name, c, t.c, target, lever.names, factor, lever.why)
-        for t, c, target, lever, factor in zip(
-            state.traces, before, targets, state.levers, state.factors, strict=True
+        PlannedBlock(state.traces[i].name, c, state.traces[i].c, target, names, factor, why)
+        for i, (c, target, (names, why), factor) in enumerate(
+            zip(before, targets, map(astuple, state.levers), state.factors, strict=True)
         )
     ]
     kept = {name: change.kept() for name, change in state.changes.items()}
@@ -67,60 +71,90 @@ def fit(
 
 
 class _State:
-    """Where the fit stands: the blocks under the changes made so far, and their traces."""
+    """Where the fit stands: the changes made so far, and what the blocks have under them."""
 
     def __init__(
-        self, subject: Subject, targets: Sequence[float], blocks: list[Block], redraw: Redraw
+        self,
+        subject: Subject,
+        charted: Charted,
+        targets: Sequence[float],
+        redraw: Redraw,
+        rtol: float,
     ) -> None:
-        self.subject, self.targets, self.blocks = subject, targets, blocks
+        self.subject, self.targets, self.rtol = subject, targets, rtol
         self.changes: dict[str, Change] = {}
-        terms = handles(blocks, subject.root)
+        self.blocks, self.chart = charted
+        terms = handles(self.blocks, subject.root)
         self.levers = [
             _lever(block, names, subject.root, redraw, self.changes)
-            for block, names in zip(blocks, terms, strict=True)
+            for block, names in zip(self.blocks, terms, strict=True)
         ]
         self.groups = _groups(self.levers)
-        self.factors = [1.0] * len(blocks)
-        self.passes = 0
-        self.measure(_ROUGH[0])
+        self.search = Search()
+        self.factors = [1.0] * len(self.blocks)
+        self.traces = {block.index: subject.trace(block) for block in self.blocks}
+        self.passes = 1
+        self.settled = not self.changes and all(d <= rtol for d in map(self.distance, self.groups))
+        if not self.changes and not self.settled:  # what is drawn anew is not measured yet
+            for q in range(len(self.groups)):
+                self._see(q, math.nan)
+                self._correct(q)
 
-    def measure(self, probes: int, *, again: bool = False) -> None:
-        """Take the traces; ``again`` records the model anew, under the changes."""
-        if again:
-            self.blocks = self.subject.found(self.changes)
-        self.traces = self.subject.traces(self.blocks, probes)
+    def distance(self, group: Sequence[int]) -> float:
+        """Return how far the blocks of a group are together from their target, relative to it."""
+        found = math.fsum(self.traces[i].c for i in group)
+        return abs(found / math.fsum(self.targets[i] for i in group) - 1)
+
+    def sweep(self) -> None:
+        """Measure all blocks in order and, from the first one that is off, correct them.
+
+        Every block is measured under the corrections of those before it; where the pass cannot
+        be steered, under those of the passes before.
+        """
+        self.settled = True
+        try:
+            self.subject.steer(self.changes, self.chart, self._visit)
+        except DivergedError:
+            self.blocks, self.chart = self.subject.charted(self.changes)
+            self.settled = True
+            for block in self.blocks:
+                self._visit(block.index, block.segment.source, block.segment.target, math.nan)
         self.passes += 1
 
-    def scale(self, factors: Sequence[float]) -> None:
-        """Multiply each group's branches by its factor."""
-        for group, g in zip(self.groups, factors, strict=True):
-            for i in group:
-                self.factors[i] *= g
-            for name in dict.fromkeys(n for i in group for n in self.levers[i].names):
-                self.changes[name] = _change(self.changes, name, self.subject.root).times(g)
+    def _visit(
+        self, index: int, source: Vertex, target: Vertex, size: float
+    ) -> dict[int, Tensor] | None:
+        """Measure a block and correct its group once that is complete; return new parameters."""
+        block = self.blocks[index]
+        here = replace(block, segment=Segment(source, target, block.segment.ranks))
+        self.traces[index] = self.subject.trace(here)
+        q = next(q for q, group in enumerate(self.groups) if index in group)
+        if index != self.groups[q][-1]:
+            return None
+        self._see(q, size)
+        self.settled = self.settled and self.distance(self.groups[q]) <= self.rtol
+        if self.settled:
+            return None
+        g = self._correct(q)
+        known = parameters_of(self.subject.root)
+        return {id(known[n]): g * known[n].detach() for n in self.levers[index].names}
 
+    def _see(self, q: int, size: float) -> None:
+        group = self.groups[q]
+        c = math.fsum(self.traces[i].c for i in group)
+        if c > 0:
+            self.search.see(q, c, size, self.factors[group[0]])
 
-def _settle(state: _State, probes: int, most: int, rtol: float) -> None:
-    """Measure and correct until every block is within ``rtol``.
-
-    Raises:
-        ConvergenceError: If ``most`` measurements are not enough.
-        ValueError: If a block cannot be scaled to its target.
-    """
-    search = Search(state.targets, state.groups)
-    if probes != _ROUGH[0]:
-        state.measure(probes)
-    for _ in range(most):
-        if _residual(state.groups, state.traces, state.targets) <= rtol:
-            return
-        bare = [
-            _factor([state.traces[i] for i in q], [state.targets[i] for i in q])
-            for q in state.groups
-        ]
-        state.scale(search.factors([t.c for t in state.traces], bare))
-        state.measure(probes, again=True)
-    if _residual(state.groups, state.traces, state.targets) > rtol:
-        raise ConvergenceError(_not_converged(state.groups, state.traces, state.targets, rtol))
+    def _correct(self, q: int) -> float:
+        """Scale the branches of a group towards their target and return the factor."""
+        group = self.groups[q]
+        bare = _factor([self.traces[i] for i in group], [self.targets[i] for i in group])
+        g = self.search.factor(q, bare)
+        for i in group:
+            self.factors[i] *= g
+        for name in dict.fromkeys(n for i in group for n in self.levers[i].names):
+            self.changes[name] = _change(self.changes, name, self.subject.root).times(g)
+        return g
 
 
 def _change(changes: Mapping[str, Change], name: str, root: nn.Module) -> Change:
@@ -202,19 +236,7 @@ def _groups(levers: Sequence[Lever]) -> list[list[int]]:
             names |= group[0]
             members = group[1] + members
         groups.append((names, members))
-    return [members for _, members in groups]
-
-
-def _residual(
-    groups: Sequence[Sequence[int]], traces: Sequence[BlockTraces], targets: Sequence[float]
-) -> float:
-    return max(_distance(group, traces, targets) for group in groups)
-
-
-def _distance(
-    group: Sequence[int], traces: Sequence[BlockTraces], targets: Sequence[float]
-) -> float:
-    return abs(math.fsum(traces[i].c for i in group) / math.fsum(targets[i] for i in group) - 1)
+    return sorted(sorted(members) for _, members in groups)
 
 
 def _factor(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
@@ -245,17 +267,11 @@ def _factor(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
     return skip * math.sqrt(target) / room
 
 
-def _not_converged(
-    groups: Sequence[Sequence[int]],
-    traces: Sequence[BlockTraces],
-    targets: Sequence[float],
-    rtol: float,
-) -> str:
-    worst = max(groups, key=lambda group: _distance(group, traces, targets))
-    trace, target = traces[worst[0]], targets[worst[0]]
+def _not_converged(state: _State, rtol: float) -> str:
+    worst = max(state.groups, key=state.distance)[0]
     return (
-        f"`c` is not reached after {_ROUGH[1]} corrections: block {trace.name!r} has "
-        f"{trace.c:.3g}; expected {target:.3g} within {rtol:.2g}. A normalisation behind it may "
-        "undo its scale, or its activation saturates: lower `c`, change the biases, or raise "
-        "`rtol`."
+        f"`c` is not reached in {_PASSES} passes: block {state.traces[worst].name!r} has "
+        f"{state.traces[worst].c:.3g}; expected {state.targets[worst]:.3g} within {rtol:.2g}. A "
+        "normalisation behind it may undo its scale, or its activation saturates: lower `c`, "
+        "change the biases, or raise `rtol`."
     )

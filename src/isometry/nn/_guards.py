@@ -157,7 +157,8 @@ class Sandbox:
     def _meet(self, module: nn.Module, _: Any) -> None:
         """Adopt a module the first time ``f`` calls it, before its forward runs."""
         if module not in self.names:
-            with temporarily_clear_interpreter_stack():  # f may call it inside vmap or grad
+            # f may call it inside vmap or grad, or under a mode that follows its functions
+            with temporarily_clear_interpreter_stack(), torch._C.DisableTorchFunction():
                 self._adopt(module)
         self.policy.layer = self.names[module]
         refuse_dropout(self.names[module], module)

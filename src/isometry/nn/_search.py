@@ -1,62 +1,48 @@
-r"""Which factors next? The answer of log c to log g, and to what the blocks before it do.
+r"""Which factor next? How the log of a block's c answers to that of its factor g.
 
-Scaling block l's branch by g multiplies its c by g^2 where nothing else changes. Two things do:
-an activation behind the linear map, and the stream, which the blocks before l make larger
-(a pre-norm branch then counts less). Derived here as a fit to the passes made so far:
+Scaling a branch by g multiplies its c by g^2. Where an activation stands behind the linear map
+there is more: with s the size of the block's input the activation sees g s, and near a solution
 
-    d log c_l = (2 + a) d log g_l - b sum_{j<l} d log(1 + c_j)
+    d log c = 2 d log g + a d log(g s)                                      (derived here)
+
+The a comes from the last two measurements of the block or of the nearest one before it.
 """
 
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass
 
-import numpy as np
+_LEAST = 1e-2
+"""Change of log g, and of log(g s), below which an answer shows nothing."""
+_BOUNDS = (-1.5, 2.0)
 
-from isometry._typing import Float, FloatArray
 
-_PRIOR = 1e-3
-"""Weight of a = b = 0 in the fit, relative to the data."""
+@dataclass(frozen=True)
+class _Answer:
+    log_c: float
+    log_size: float
+    log_factor: float
 
 
 class Search:
-    """The passes made so far and the two coefficients that they show."""
+    """What was measured and changed so far, group by group."""
 
-    def __init__(self, targets: Sequence[float], groups: Sequence[Sequence[int]]) -> None:
-        self._targets = np.array(targets)
-        self._groups = groups
-        self._rows: list[Float[np.ndarray, "3 groups"]] = []
-        self._last: tuple[FloatArray, FloatArray] | None = None
+    def __init__(self) -> None:
+        self._last: dict[int, _Answer] = {}
+        self._a: dict[int, float] = {}
 
-    def factors(self, c: Sequence[float], formula: Sequence[float]) -> list[float]:
-        """Return a factor per group from the blocks' measured c and the formula's factors."""
-        parts, bare = np.maximum(c, 0.0), np.log(formula)
-        if self._last is not None:
-            before, steps = self._last
-            answer = np.log(self._sums(parts) / self._sums(before))
-            self._rows.append(np.stack([steps, self._growth(before, parts), answer - 2 * steps]))
-        own, stream = self._fit()
-        ahead = stream * self._growth(parts, self._targets)
-        steps = np.clip((2 * bare + ahead) / (2 + own), bare - 2.0, bare + 2.0)
-        self._last = parts, steps
-        return [math.exp(step) for step in steps]
+    def see(self, group: int, c: float, size: float, factor: float) -> None:
+        """Take in what a group has at a factor, at an input of some size; NaN is unknown."""
+        new, last = _Answer(*map(math.log, (c, size, factor))), self._last.get(group)
+        self._last[group] = new
+        if last is None:
+            return
+        step = new.log_factor - last.log_factor
+        seen = step + (new.log_size - last.log_size if group else 0.0)
+        if abs(step) > _LEAST and abs(seen) > _LEAST:
+            least, most = _BOUNDS
+            self._a[group] = min(max((new.log_c - last.log_c - 2 * step) / seen, least), most)
 
-    def _sums(self, parts: Float[np.ndarray, "blocks"]) -> Float[np.ndarray, "groups"]:
-        return np.array([parts[list(group)].sum() for group in self._groups])
-
-    def _growth(
-        self, before: Float[np.ndarray, "blocks"], after: Float[np.ndarray, "blocks"]
-    ) -> Float[np.ndarray, "groups"]:
-        """Return by how much the log of the stream grows in front of each group."""
-        grown = np.cumsum(np.log1p(after) - np.log1p(before))
-        return np.array([grown[group[0] - 1] if group[0] else 0.0 for group in self._groups])
-
-    def _fit(self) -> tuple[float, float]:
-        """Return a and b by least squares, within what a solution can use."""
-        if not self._rows:
-            return 0.0, 0.0
-        steps, growth, missing = np.concatenate(self._rows[-1:], axis=1)
-        design = np.stack([steps, -growth])
-        square = design @ design.T
-        square += (_PRIOR * np.trace(square) + 1e-12) * np.eye(2)
-        a, b = np.linalg.solve(square, design @ missing)
-        return float(np.clip(a, -1.5, 2.0)), float(np.clip(b, -0.5, 2.0))
+    def factor(self, group: int, formula: float) -> float:
+        """Return what multiplies a group's branches; ``formula`` would at a = 0."""
+        known = [self._a[p] for p in range(group, -1, -1) if p in self._a]
+        return formula ** (2 / (2 + known[0])) if known else formula

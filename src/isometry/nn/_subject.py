@@ -1,5 +1,6 @@
 """A model at an input, measured under changes that are only tried."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,16 @@ from torch import Tensor, nn
 from isometry.nn._changes import Changes, parameters_of, plain_name, tried, unwrapped
 from isometry.nn._guards import Sandbox, check_input
 from isometry.nn._record import _discover
+from isometry.nn._steering import Chart, Course, Steering, Visit
 from isometry.nn.blocks import Block, residual_blocks
-from isometry.nn.traces import BlockTraces, block_traces
+from isometry.nn.traces import BlockTraces, measure
+
+Charted = tuple[list[Block], Chart]
+"""The blocks of a model, and where they are among the functions that it calls."""
+_PROBES = 6
+"""Probes per block, of two backward passes each."""
+_SMALL, _ENTRIES = 2**12, 2**15
+"""Blocks smaller than the first take more probes, with that many entries together."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,35 @@ class Subject:
         with tried(self.root, changes):
             return residual_blocks(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
 
-    def traces(self, blocks: Sequence[Block], num_probes: int) -> list[BlockTraces]:
-        """Return the blocks' traces; the probes are the same every time."""
-        generator = torch.Generator().manual_seed(self.seed)
-        return block_traces(blocks, num_probes=num_probes, generator=generator)
+    def charted(self, changes: Changes) -> Charted:
+        """Return the blocks, and where they are among the functions that the model calls."""
+        courses = []
+
+        def f(x: Tensor) -> Tensor:
+            courses[:] = [Course(x)]
+            with courses[0]:
+                return self.f(x)
+
+        with tried(self.root, changes):
+            blocks = residual_blocks(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
+        return blocks, courses[0].chart([(b.segment.source, b.segment.target) for b in blocks])
+
+    def trace(self, block: Block) -> BlockTraces:
+        """Return a block's traces; its probes are the same every time."""
+        generator = torch.Generator().manual_seed(self.seed + block.index)
+        count = math.ceil(_ENTRIES / block.size) if block.size < _SMALL else _PROBES
+        return measure(block, count, generator)
+
+    def steer(self, changes: Changes, chart: Chart, visit: Visit) -> None:
+        """Run the model once under the changes and visit every block where it ends.
+
+        Raises:
+            DivergedError: If the model calls other functions than the chart has.
+        """
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+            start = self.x.detach().clone().requires_grad_().clone()
+            with Steering(chart, visit, start):
+                self.f(start)
 
 
 def root_of(

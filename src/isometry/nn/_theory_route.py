@@ -92,5 +92,4 @@ def _before(subject: Subject) -> tuple[list[float | None], int]:
     finite = all(bool(torch.isfinite(p).all()) for p in parameters_of(subject.root).values())
     if not finite:
         return [None] * layers, 0
-    traces = subject.traces(subject.found({}), 3)
-    return [trace.c for trace in traces], 1
+    return [subject.trace(block).c for block in subject.found({})], 1

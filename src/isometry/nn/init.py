@@ -76,12 +76,17 @@ def plan(
             its share, weights are not finite or on another device, an argument is out of range,
             or a layer in train mode makes the model random.
         NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover.
-        ConvergenceError: If a block is not within ``rtol`` after five passes.
+        ConvergenceError: If a block is not within ``rtol`` in the fifth pass.
 
     Notes:
-        Cost of the data route: at most five passes of two forward and ten backward passes of the
-        model (small blocks take more probes, in one batch), without parameter gradients, and a
-        copy of the scaled weights. Where blocks differ in size, c is the sum over all of them.
+        Cost of the data route: at most five passes of twelve backward passes of the model, without
+        parameter gradients, and of one forward pass (two in the first); blocks of fewer than 2^12
+        entries, batch included, take more, in one batch. Each pass corrects the blocks while it
+        runs, so that later ones are measured at the input they will have. Measured, for c of 0.25,
+        1 and 4 from torch's start and with branches 10 times too small or too large: three passes
+        for residual perceptrons, GPT-2, Llama, ViT, ConvNeXt and ResNet of 2 and 12 layers (four
+        with ReLU between the blocks), up to five where an activation follows the branch's last
+        linear map. Where blocks differ in size, c is the sum over all of them.
 
     References:
         [tarnowski2019] arXiv:1809.08848: one c for every activation. The routes: derived here.
@@ -193,10 +198,10 @@ def _planned(
     plain = blocks is None and shares is None
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(subject, target, scheme, seed_from(source)), root
-    found = subject.found({})
-    parts = [target * share for share in _shares(shares, len(found))]
+    charted = subject.charted({})
+    parts = [target * share for share in _shares(shares, len(charted[0]))]
     fresh = Redraw(scheme if redraw else None, seed_from(source))
-    return fit(subject, parts, found, fresh, rtol), root
+    return fit(subject, charted, parts, fresh, rtol), root
 
 
 def _target(c: Real | None, condition_number: Real | None) -> float:

@@ -173,9 +173,9 @@ def block_traces(
         raise ValueError("`blocks` is empty; expected what `residual_blocks` returns.")
     tolerance = math.inf if rtol is None else check_real("rtol", rtol, above=0.0)
     source = generator_or_fresh(generator)
-    rounds = [[_measure(b, num_probes, source) for b in blocks]]
+    rounds = [[measure(b, _probes(b, num_probes), source) for b in blocks]]
     for _ in range(1, _rounds(rounds[0], tolerance)):
-        rounds.append([_measure(b, num_probes, source) for b in blocks])
+        rounds.append([measure(b, _probes(b, num_probes), source) for b in blocks])
     return [
         replace(one[0], samples=np.concatenate([trace.samples for trace in one], axis=1))
         for one in zip(*rounds, strict=True)
@@ -251,14 +251,17 @@ def measured_law(traces: Sequence[BlockTraces]) -> MeasuredCumulant:
     )
 
 
-def _measure(block: Block, num_probes: int, source: torch.Generator) -> BlockTraces:
+def _probes(block: Block, num_probes: int) -> int:
+    return max(num_probes, math.ceil(_ENTRIES / block.size))
+
+
+def measure(block: Block, count: int, source: torch.Generator) -> BlockTraces:
     """Return the traces from random probes, or from a basis where that is hardly more work.
 
     Raises:
         ValueError: If a product is not finite.
     """
     options, size = block.segment.options, block.size
-    count = max(num_probes, math.ceil(_ENTRIES / size))
     exact = 2 * count >= size
     if exact:
         probes = torch.eye(size)
