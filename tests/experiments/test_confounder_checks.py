@@ -5,6 +5,7 @@ import pytest
 from cases_runs import training_run, training_runs
 from isometry.experiments.classifiers import SCHEMES
 from isometry.experiments.confounder_checks import (
+    chosen_level,
     correlation,
     ratio,
     ratios_by_level,
@@ -51,11 +52,22 @@ def test_the_ratio_is_told_at_other_losses_where_most_runs_reach_them(tmp_path):
     speeds = {scheme: {"relu": 40.0, "tanh": 64.0} for scheme in SCHEMES}
     speeds["equal c"] = {"relu": 40.0, "tanh": 48.0}
     speeds["He"] = {"relu": 40.0, "tanh": 10_000.0}
-    rows = summarise(training_runs(tmp_path, speeds), level=1.0, c=1.0, name="training").numbers[
-        "levels"
-    ]
+    rows = summarise(
+        training_runs(tmp_path, speeds), levels=[1.1, 1.0, 0.9, 0.8, 0.7], c=1.0, name="training"
+    ).numbers["levels"]
     assert [row["training loss"] for row in rows] == [1.1, 1.0, 0.9, 0.8, 0.7]
     for row in rows:
         assert row["over equal sigma_w"] == pytest.approx(math.log(1.2) / math.log(1.6), rel=1e-6)
         assert row["over He"] is None
         assert row["reached at He"] == 0.5
+
+
+def test_the_level_is_the_lowest_that_enough_runs_of_every_scheme_reach():
+    def row(level, he, equal_c):
+        return {"training loss": level, "reached at equal sigma_w": 1.0} | {
+            "reached at He": he, "reached at equal c": equal_c
+        }  # fmt: skip
+
+    rows = [row(2.1, 1.0, 1.0), row(2.0, 0.75, 0.8), row(1.9, 0.74, 0.9), row(1.8, 0.9, 0.1)]
+    assert chosen_level(rows) == 2.0
+    assert chosen_level(rows[2:]) == 1.9

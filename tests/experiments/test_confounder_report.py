@@ -10,7 +10,7 @@ from isometry.experiments.confounder_report import summarise
 def verdict(folder, at_equal_c):
     folder.mkdir()
     speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES} | {"equal c": at_equal_c}
-    return summarise(training_runs(folder, speeds), level=1.0, c=1.0, name="training")
+    return summarise(training_runs(folder, speeds), levels=[1.0], c=1.0, name="training")
 
 
 def test_the_confounder_hypothesis_passes_and_fails_where_it_must(tmp_path):
@@ -35,7 +35,7 @@ def test_what_is_not_reached_counts_as_the_last_step_and_is_told(tmp_path):
 def test_a_spread_of_runs_that_miss_the_loss_is_no_measurement(tmp_path):
     speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES}
     speeds["He"] = {"relu": 20.0, "tanh": 1000.0}
-    found = summarise(training_runs(tmp_path, speeds), level=1.0, c=1.0, name="training")
+    found = summarise(training_runs(tmp_path, speeds), levels=[1.0], c=1.0, name="training")
     _, against_he, reach = found.hypotheses
     assert against_he.verdict == "not measured"
     assert "Too many are not reached at He" in against_he.remark
@@ -50,7 +50,9 @@ def test_a_sweep_finds_the_best_c(tmp_path):
         for phi in ("relu", "tanh")
         for c, speed in ((0.1, 50.0), (0.5, 20.0), (8.0, 90.0))
     ]
-    found = summarise([*training_runs(tmp_path, speeds), *sweep], level=1.0, c=1.0, name="training")
+    found = summarise(
+        [*training_runs(tmp_path, speeds), *sweep], levels=[1.0], c=1.0, name="training"
+    )
     rows = found.numbers["sweep"]
     assert {(row["activation"], row["c"]) for row in rows} == {
         (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
@@ -69,7 +71,7 @@ def test_a_larger_shared_sigma_w_is_a_claim_of_its_own(tmp_path):
         for seed in (0, 1)
     ]
     found = summarise(
-        [*training_runs(tmp_path, speeds), *further], level=1.0, c=1.0, name="training"
+        [*training_runs(tmp_path, speeds), *further], levels=[1.0], c=1.0, name="training"
     )
     first, _, second, _ = found.hypotheses
     assert first.number == 1.0

@@ -10,6 +10,9 @@ from isometry.experiments.classifiers import SCHEMES
 from isometry.experiments.confounder import log_spread, mean_log_times, times
 from isometry.experiments.runs import Run
 
+ENOUGH = 0.75
+"""Fraction of the runs that must reach a loss for the spread of their times to be measured."""
+
 Times = Mapping[str, Mapping[int, float | None]]
 
 
@@ -70,6 +73,22 @@ def shared_sigma_ws(runs: Sequence[Run], ours: Times, level: float) -> dict[str,
     }
 
 
+def times_of_schemes(
+    runs: Sequence[Run], activations: Collection[str], level: float
+) -> dict[str, dict[str, dict[int, float | None]]]:
+    """Return the times of the three schemes, for these activations.
+
+    Args:
+        runs: Training runs of the three schemes.
+        activations: That all schemes have.
+        level: The training loss.
+    """
+    return {
+        scheme: {k: v for k, v in times(runs, scheme, level).items() if k in activations}
+        for scheme in SCHEMES
+    }
+
+
 def ratios_by_level(
     runs: Sequence[Run], activations: Collection[str], levels: Sequence[float], steps: Real
 ) -> list[dict[str, Any]]:
@@ -83,10 +102,7 @@ def ratios_by_level(
     """
     rows = []
     for level in levels:
-        schemes = {
-            scheme: {k: v for k, v in times(runs, scheme, level).items() if k in activations}
-            for scheme in SCHEMES
-        }
+        schemes = times_of_schemes(runs, activations, level)
         row: dict[str, Any] = {"training loss": round(level, 6)}
         for other in ("equal sigma_w", "He"):
             both = schemes["equal c"], schemes[other]
@@ -95,6 +111,20 @@ def ratios_by_level(
         row |= {f"reached at {name}": _reached(table) for name, table in schemes.items()}
         rows.append(row)
     return rows
+
+
+def chosen_level(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the lowest training loss that enough runs of every scheme reach, or the highest.
+
+    Args:
+        rows: What :func:`ratios_by_level` returned. The choice looks at who reached, not at ratios.
+    """
+    reached = [
+        row["training loss"]
+        for row in rows
+        if min(row[f"reached at {scheme}"] for scheme in SCHEMES) >= ENOUGH
+    ]
+    return min(reached, default=max(row["training loss"] for row in rows))
 
 
 def _reached(table: Times) -> float:

@@ -88,13 +88,13 @@ def _study(
     size["limit"] = limit or size["limit"]
     if name == "learning":
         return Study(name, learning.plan(images=images[0], **size), learning.summarise)
-    level = size.pop("level")
+    levels = size.pop("levels")
     configs = confounder.plan(images=images[0], **size)
     title = "training" if name == "training" else "convolutional training"
     return Study(
         name,
         configs,
-        partial(confounder_report.summarise, level=level, c=size.get("c", 1.0), name=title),
+        partial(confounder_report.summarise, levels=levels, c=size.get("c", 1.0), name=title),
     )
 
 
@@ -130,13 +130,13 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "training": {
             "limit": 300, "activations": ["relu", "tanh"],
             "network": {"width": 64, "depth": 8, "side": 0}, "training": _training(20, 0.05),
-            "seeds": 1, "level": 1.5, "sweep_activations": ["relu"], "sweep_cs": [0.1, 1.0],
-            "sweep_seeds": 1,
+            "seeds": 1, "levels": [1.7, 1.5, 1.3], "sweep_activations": ["relu"],
+            "sweep_cs": [0.1, 1.0], "sweep_seeds": 1,
         },
         "convolution": {
             "limit": 300, "activations": ["relu", "tanh"],
             "network": {"width": 4, "depth": 4, "side": 4}, "training": _training(10, 0.05),
-            "seeds": 1, "level": 2.0,
+            "seeds": 1, "levels": [2.1, 2.0, 1.9],
         },
     },
     "quick": {
@@ -159,13 +159,14 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         "training": {
             "limit": 1000, "activations": ACTIVATIONS,
             "network": {"width": 64, "depth": 12, "side": 0}, "training": _training(120, 0.03),
-            "seeds": 2, "level": 1.0, "sweep_activations": ["relu", "tanh"],
+            "seeds": 2, "levels": [1.5, 1.25, 1.0],
+            "sweep_activations": ["relu", "tanh"],
             "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 1,
         },
         "convolution": {
             "limit": 1000, "activations": ["relu", "tanh", "gelu"],
             "network": {"width": 8, "depth": 6, "side": 8}, "training": _training(60, 0.03),
-            "seeds": 1, "level": 1.5,
+            "seeds": 1, "levels": [1.75, 1.5, 1.25],
         },
     },
     "full": {
@@ -192,14 +193,16 @@ PROFILES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "training": {
             "limit": 10000, "activations": ACTIVATIONS, "network": _DENSE,
-            "training": _training(800, 0.03), "seeds": 3, "level": 2.0,
+            "training": _training(800, 0.03), "seeds": 3,
+            "levels": [2.2, 2.1, 2.0, 1.9, 1.8],
             "shared_sigma_ws": [2.0, 4.0], "sweep_activations": ["relu", "tanh", "gelu"],
             "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 3,
         },
         "convolution": {
             "limit": 10000,
             "activations": ["relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh"],
-            "network": _CONV, "training": _training(300, 0.03), "seeds": 3, "level": 1.8,
+            "network": _CONV, "training": _training(300, 0.03), "seeds": 3,
+            "levels": [2.0, 1.9, 1.8, 1.7, 1.6],
         },
     },
 }  # fmt: skip

@@ -135,7 +135,7 @@ def page(found: Reproduction) -> Report:
                 "Each claim is a sentence with a number that could have failed. The settings and "
                 "the thresholds are our own choice, since the paper's are not known to this "
                 "project; they were set after pilots, smaller and shorter versions of these "
-                f"studies, and not changed after the runs shown here. {passed} of "
+                f"studies. {passed} of "
                 f"{len(found.hypotheses)} pass.{absent}"
             ),
             Table(found.rows()),
