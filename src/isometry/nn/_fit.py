@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from isometry.errors import ConvergenceError
 from isometry.nn._changes import Change, Draw, layout, parameters_of, vanishing
+from isometry.nn._copies import copies, linear_maps
 from isometry.nn._graph import Vertex
 from isometry.nn._plan import InitPlan, PlannedBlock
 from isometry.nn._search import Search
@@ -84,6 +85,10 @@ class _State:
         self.subject, self.targets, self.rtol = subject, targets, rtol
         self.changes: dict[str, Change] = {}
         self.blocks, self.chart = charted
+        if redraw.scheme is not None:
+            for index in copies(self.blocks, subject.root):
+                name = linear_maps(self.blocks[index])[0]
+                self.changes[name] = _fresh(name, "linear", subject.root, redraw)
         terms = handles(self.blocks, subject.root)
         self.levers = [
             _lever(block, names, subject.root, redraw, self.changes)
@@ -188,7 +193,7 @@ def _lever(
             changes.setdefault(name, _fresh(name, roles[name], root, redraw))
         name, why = _nearest(names, roles)
         chosen.append(name)
-        reasons.append(f"{why}, {'redrawn' if name in dead else 'scaled'}")
+        reasons.append(f"{why}, {'redrawn' if name in changes else 'scaled'}")
     return Lever(tuple(dict.fromkeys(chosen)), "; ".join(dict.fromkeys(reasons)))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isometry._checks import check_real
 from isometry._typing import Real
 from isometry.nn._changes import seed_from, unwrapped, write
+from isometry.nn._copies import warn_of_copies
 from isometry.nn._fit import Redraw, fit
 from isometry.nn._plan import InitPlan, PlannedBlock
 from isometry.nn._random import generator_or_fresh
@@ -61,7 +62,8 @@ def plan(
             ``x``), ``"data"`` (measure and scale), or ``None``: theory for
             :class:`~isometry.nn.resnet.ResNet` and its circular convolutional sibling.
         redraw: Set gains that are off (ReZero, LayerScale at 1e-6) to 1 and draw zero weights
-            anew before they are scaled, instead of refusing them.
+            anew before they are scaled, instead of refusing them; draw the last linear map of
+            blocks that are copies of another anew, which makes them free.
         scheme: How weights are drawn: ``"normal"``, ``"orthogonal"`` or ``"delta_orthogonal"``.
         rtol: Accepted relative distance of every block's c from its share (data).
         generator: Source of probes and draws, on the CPU; without one a fresh, unseeded one.
@@ -77,6 +79,9 @@ def plan(
             or a layer in train mode makes the model random.
         NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover.
         ConvergenceError: If a block is not within ``rtol`` in the fifth pass.
+
+    Warns:
+        TheoryWarning: If blocks have copied weights and are not drawn anew.
 
     Notes:
         Cost of the data route: at most five passes of twelve backward passes of the model, without
@@ -200,6 +205,8 @@ def _planned(
         return theory_plan(subject, target, scheme, seed_from(source)), root
     charted = subject.charted({})
     parts = [target * share for share in _shares(shares, len(charted[0]))]
+    if not redraw:
+        warn_of_copies(charted[0], root)
     fresh = Redraw(scheme if redraw else None, seed_from(source))
     return fit(subject, charted, parts, fresh, rtol), root
 
