@@ -2,7 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 
-from isometry.nn._graph import Graph, LinearPart, Vertex, role
+from isometry.nn._graph import (
+    ISOMETRIES,
+    PRODUCT,
+    SCALED,
+    Graph,
+    LinearPart,
+    Vertex,
+    operation,
+    role,
+)
 from isometry.nn._record import Recording
 
 STOP = ("linear", "reparametrised", "norm")
@@ -48,10 +57,30 @@ def _walk_back(recording: Recording, head: Vertex, members: set[Vertex]) -> tupl
         found.extend(_names(recording, vertex, (*STOP, "gain")))
         if _names(recording, vertex, STOP):
             continue
-        nearer = {v for _, v in recording.graph.inputs(vertex) if v in members} - seen
+        nearer = _scalable(recording, vertex, members) - seen
         seen |= nearer
         todo.extend(nearer)
     return tuple(found)
+
+
+def _scalable(recording: Recording, vertex: Vertex, members: set[Vertex]) -> set[Vertex]:
+    """Return the arguments to look at: of a product those that a parameter scales, if some do.
+
+    A gate, as a sigmoid of a linear map, is not scaled by its weight.
+    """
+    arguments = {v for _, v in recording.graph.inputs(vertex) if v in members}
+    if operation(vertex) == PRODUCT and len(arguments) > 1:
+        return {v for v in arguments if _scaled(recording, v, members)} or arguments
+    return arguments
+
+
+def _scaled(recording: Recording, vertex: Vertex, members: set[Vertex]) -> bool:
+    """Return whether some parameter, times g, makes the tensor g times as large."""
+    if _names(recording, vertex, (*STOP, "gain")):
+        return True
+    inside = [v for _, v in recording.graph.inputs(vertex) if v in members]
+    through = operation(vertex) in ISOMETRIES + SCALED
+    return through and any(_scaled(recording, v, members) for v in inside)
 
 
 def _names(recording: Recording, vertex: Vertex, roles: tuple[str, ...]) -> tuple[str, ...]:

@@ -20,6 +20,9 @@ _REARRANGE += ("Unsqueeze", "Flatten", "Unflatten", "Contiguous")
 _LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "GroupedMm", "Linear", "Convolution", "Mv")
 _TRANSPOSE = ("T", "Transpose", "Permute")
 _PART = ("Select", "Slice", "Index", "Narrow", "Split", "Chunk", "Unbind")
+PRODUCT = "Mul"
+SCALED = ("Add", "Sub", "Neg", PRODUCT, "Div", "Expand", "Sum", "Mean", "NativeDropout", "Cat")
+"""Operations whose result is scaled where the arguments are, besides `ISOMETRIES`."""
 ISOMETRIES = _REARRANGE + _TRANSPOSE + ("RegisterPost",)  # the last: FSDP2 around a layer
 
 
@@ -145,7 +148,8 @@ def role(vertex: Vertex, index: int, direct: bool) -> str:
     """Return what a parameter does as argument `index` of an operation.
 
     One of "linear" (a weight matrix or kernel), "norm" (a normalisation's weight), "gain" (a
-    factor), "bias", "reparametrised" (a weight computed from it) and "other".
+    factor as it is), "bias", "reparametrised" (a weight computed from it) and "other", also where
+    a factor is computed from it.
     """
     name = operation(vertex)
     if "Norm" in name:
@@ -155,7 +159,9 @@ def role(vertex: Vertex, index: int, direct: bool) -> str:
         if index == bias and name not in ("Mm", "Bmm", "GroupedMm", "Mv"):
             return "bias"
         return "linear" if direct else "reparametrised"
-    return {"Mul": "gain", "Div": "gain", "Add": "bias", "Sub": "bias"}.get(name, "other")
+    if name == "Mul" and direct:
+        return "gain"
+    return {"Add": "bias", "Sub": "bias"}.get(name, "other")
 
 
 def _scalar(node: Any, name: str) -> float | None:
