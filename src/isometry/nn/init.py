@@ -168,6 +168,13 @@ def residual_(
         ValueError: As for :func:`plan`; the model is then bitwise as it was.
         NotImplementedError: As for :func:`plan`.
         ConvergenceError: As for :func:`plan`; the model is then bitwise as it was.
+
+    Notes:
+        The theory route measured at N = 400, L = 100, sigma_b = 0.22 and c = 1, one seed: over 22
+        named activations KS of the bulk to UniversalLaw(1) is 0.007 to 0.014, the bulk's condition
+        number 19.7 to 21.6 (21.1 in theory), c 0.99 to 1.017. Where the slope vanishes at 0 few
+        units carry c and larger networks are needed: there KS is 0.020 for hardshrink, 0.036 for
+        softshrink and 0.061 for tanhshrink, with c up to 1.08.
     """
     made, root = _planned(
         model, x, c, condition_number, shares, blocks, batch_norm, method,
