@@ -28,6 +28,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; }
 th { border-bottom: 2px solid var(--line); } td { border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
+td:first-child { white-space: normal; }
 tbody tr:nth-child(even) { background: var(--soft); }
 pre { background: var(--soft); padding: .8rem; overflow-x: auto; }
 """

@@ -179,7 +179,7 @@ def _details(item: Hypothesis) -> str:
 def _conditions(runs: Sequence[Run]) -> dict[str, Any]:
     versions = sorted({f"{k} {v}" for run in runs for k, v in run.versions.items()})
     return {
-        "commit": _commit(),
+        "commit of this page": _commit(),
         "versions": ", ".join(versions),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
         "seconds of all runs": round(sum(run.seconds for run in runs)),
