@@ -77,6 +77,7 @@ def root_of(
 
     Raises:
         TypeError: If ``model`` cannot be called.
+        NotImplementedError: If the parameters are sharded.
         ValueError: If the parameters have no storage, or a function calls no module or several.
     """
     if isinstance(model, nn.Module):
@@ -91,6 +92,13 @@ def root_of(
                 "module with all parameters. Put them into one `torch.nn.Module`."
             )
         root = roots[0]
+    sharded = [name for name, p in parameters_of(root).items() if hasattr(p, "placements")]
+    if sharded:
+        raise NotImplementedError(
+            f"`model` has {sharded[0]!r} sharded over processes; expected whole weights, which a "
+            "plan tries out. Plan before `fully_shard` or `parallelize_module` and call `apply_` "
+            "afterwards."
+        )
     meta = [name for name, p in parameters_of(root).items() if p.is_meta]
     if meta:
         raise ValueError(

@@ -77,7 +77,8 @@ def plan(
         ValueError: If no block is found, a block has no parameter that scales it or cannot reach
             its share, weights are not finite or on another device, an argument is out of range,
             or a layer in train mode makes the model random.
-        NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover.
+        NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover, or
+            the model is sharded: plan first, shard, then apply.
         ConvergenceError: If a block is not within ``rtol`` in the fifth pass.
 
     Warns:
