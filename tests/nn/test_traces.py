@@ -303,3 +303,21 @@ def test_convolutional_networks_follow_the_measured_law(name, padding_mode):
     x = torch.randn(1, 48, 6, 6, generator=generator(4))
     measured = measured_law(block_traces(residual_blocks(net, x), generator=generator()))
     assert distance(net, x, measured.law) <= 0.02
+
+
+def test_branches_of_zeros_take_one_round_of_probes():
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(64, 64)
+            torch.nn.init.zeros_(self.linear.weight)
+            torch.nn.init.zeros_(self.linear.bias)
+
+        def forward(self, x):
+            return x + self.linear(torch.tanh(x))
+
+    model = torch.nn.Sequential(Block(), Block())
+    x = torch.randn(1, 64, generator=torch.Generator().manual_seed(0))
+    for trace in block_traces(residual_blocks(model, x)):
+        assert trace.samples.shape == (3, 64)  # a basis, once
+        assert trace.c == 0.0

@@ -186,7 +186,7 @@ def _rounds(traces: Sequence[BlockTraces], tolerance: float) -> int:
     """Return how many rounds like this one bring the error of c down to the tolerance."""
     size = math.fsum((abs(t.v) + t.t**2) / (t.skip + t.t) ** 2 for t in traces)
     error = _total_error(traces, "c")
-    if error <= tolerance * size:
+    if tolerance == math.inf or error <= tolerance * size:  # inf * 0 is not a number
         return 1
     rounds = math.ceil((error / (tolerance * size)) ** 2) if size else _MOST_ROUNDS
     if rounds > _MOST_ROUNDS:
