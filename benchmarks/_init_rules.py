@@ -1,14 +1,18 @@
 """The initialisation rules that the benchmarks compare: known ones, two packages, and ours."""
 
+import argparse
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from _cells import Key, Row, run_cells
 from _init_families import seeded
 from isometry import nn as inn
 from isometry.nn import baselines
@@ -17,6 +21,30 @@ Rule = Callable[[nn.Module, Tensor, int, dict[str, Any]], None]
 """Writes into the model, from the model, a batch, a seed and the options of its family."""
 
 PEERS = {"lsuv": "0.3.0", "anyinit": "0.4.0"}
+
+
+def parser(doc: str | None, cells: str) -> argparse.ArgumentParser:
+    """Return the options that both comparisons of rules have; ``cells`` is their file's default."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--seeds", type=int, default=3, help="models per cell")
+    made.add_argument("--peers", action="store_true", help="install lsuv and anyinit")
+    made.add_argument("--workers", type=int, default=2, help="processes")
+    made.add_argument("--cells", type=Path, default=Path(cells))
+    made.add_argument("--table", type=Path, help="document that includes the table")
+    return made
+
+
+def measure_all(
+    keys: Sequence[Key], measure: Callable[[Key], Row], wish: argparse.Namespace
+) -> list[Row]:
+    """Return key and row of every cell, with the peers installed for as long where wished."""
+    with tempfile.TemporaryDirectory() as folder:
+        if wish.peers:
+            install_peers(folder)
+        rows = run_cells(keys, measure, wish.cells, workers=wish.workers)
+    return [{**key, **row} for key, row in zip(keys, rows, strict=True)]
 
 
 def install_peers(folder: str) -> None:

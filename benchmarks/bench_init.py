@@ -11,10 +11,8 @@ folder, without what they depend on.
     python benchmarks/bench_init.py [--quick] [--peers] [--table docs/initialisation.md]
 """
 
-import argparse
 import copy
 import math
-import tempfile
 import time
 from pathlib import Path
 
@@ -22,17 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from _cells import Key, Row, include, run_cells, time_taken
+from _cells import Key, Row, include, time_taken
 from _common import machine, show
 from _init_families import FAMILIES, Family, seeded
-from _init_rules import PEER_RULES, RULES, install_peers
+from _init_rules import PEER_RULES, RULES, measure_all, parser
 from isometry import nn as inn
 from isometry._result import format_table
 from isometry.nn._trunk import SegmentOperator
 from isometry.nn.blocks import residual_stream
 from isometry.theory.comparison import compare
 
-STEPS, SEEDS, RATE, SAMPLES = 200, 3, 1e-3, 256
+STEPS, RATE, SAMPLES = 200, 1e-3, 256
 RTOL = 0.01  # accepted standard error of c
 FRESH = 1000  # seeds of samples that no rule has seen start here
 MEASURED = ("c", "condition", "outlier", "ks", "m2_L/m2_0")
@@ -157,26 +155,15 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="two families, a few steps")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="models per cell")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps")
-    parser.add_argument("--peers", action="store_true", help="install lsuv and anyinit")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--cells", type=Path, default=Path("runs/bench_init.jsonl"))
-    parser.add_argument("--table", type=Path, help="document that includes the table")
-    wish = parser.parse_args()
+    options = parser(__doc__, "runs/bench_init.jsonl")
+    options.add_argument("--quick", action="store_true", help="two families, a few steps")
+    options.add_argument("--steps", type=int, default=STEPS, help="training steps")
+    wish = options.parse_args()
     families = list(FAMILIES)[:2] if wish.quick else list(FAMILIES)
     budget = {"seeds": 1, "steps": 5} if wish.quick else {"seeds": wish.seeds, "steps": wish.steps}
     names = [name for name in RULES if wish.peers or name not in PEER_RULES]
     keys = [{"family": family, "rule": name, **budget} for family in families for name in names]
-    with tempfile.TemporaryDirectory() as folder:
-        if wish.peers:
-            install_peers(folder)
-        rows = run_cells(keys, measure, wish.cells, workers=wish.workers)
-    rows = [{**key, **row} for key, row in zip(keys, rows, strict=True)]
+    rows = measure_all(keys, measure, wish)
     show({"benchmark": "init", "machine": machine(), **time_taken(rows), "rows": rows})
     print(table(rows))
     if wish.table:

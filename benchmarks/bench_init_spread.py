@@ -10,9 +10,7 @@ bench_init.
     python benchmarks/bench_init_spread.py [--peers] [--table docs/initialisation.md]
 """
 
-import argparse
 import math
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,17 +19,17 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
 
-from _cells import Key, Row, include, run_cells, time_taken
+from _cells import Key, Row, include, time_taken
 from _common import machine, show
 from _init_families import Residual, seeded
-from _init_rules import anyinit, install_peers, lsuv
+from _init_rules import anyinit, lsuv, measure_all, parser
 from isometry import nn as inn
 from isometry._result import format_table
 from isometry.nn.jacobian import JacobianOperator
 from isometry.theory.gaussian import gaussian_moments
 from isometry.theory.propagation import ResNet as Spec
 
-WIDTH, DEPTH, SEEDS, BATCH, SPECTRA = 200, 32, 3, 16, 4
+WIDTH, DEPTH, BATCH, SPECTRA = 200, 32, 16, 4
 FRESH = 1000  # seeds of samples that no rule has seen start here
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -177,15 +175,8 @@ def spread(network: str, rule: str, rows: list[Row]) -> Row:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="models per cell")
-    parser.add_argument("--peers", action="store_true", help="install lsuv and anyinit")
-    parser.add_argument("--workers", type=int, default=2, help="processes")
-    parser.add_argument("--cells", type=Path, default=Path("runs/bench_init_spread.jsonl"))
-    parser.add_argument("--table", type=Path, help="document that includes the table")
-    wish = parser.parse_args()
+    options = parser(__doc__, "runs/bench_init_spread.jsonl")
+    wish = options.parse_args()
     rules = [*RULES, *(PEER_RULES if wish.peers else ())]
     lines = [(network, rule) for network in (PRE, POST) for rule in rules]
     keys = [
@@ -193,11 +184,7 @@ def main() -> None:
         for network, rule in lines
         for activation in ACTIVATIONS
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        if wish.peers:
-            install_peers(folder)
-        rows = run_cells(keys, measure, wish.cells, workers=wish.workers)
-    rows = [{**key, **row} for key, row in zip(keys, rows, strict=True)]
+    rows = measure_all(keys, measure, wish)
     show({"benchmark": "init_spread", "machine": machine(), **time_taken(rows), "rows": rows})
     chosen = [
         spread(network, rule, [r for r in rows if (r["network"], r["rule"]) == (network, rule)])

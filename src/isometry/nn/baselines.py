@@ -122,10 +122,7 @@ def skipinit(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [de2020] arXiv:2002.10444.
     """
-    ground = drawn(model, x, options, _he)
-    for block in ground.blocks:
-        _switch_off(ground, [term[:1] for term in ground.ends(block)])
-    return measured(ground, "skipinit", "gain 0")
+    return _gains_off(drawn(model, x, options, _he), "skipinit")
 
 
 def rezero(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -138,10 +135,7 @@ def rezero(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [bachlechner2021] arXiv:2003.04887.
     """
-    ground = drawn(model, x, options, _xavier)
-    for block in ground.blocks:
-        _switch_off(ground, [term[:1] for term in ground.ends(block)])
-    return measured(ground, "rezero", "gain 0")
+    return _gains_off(drawn(model, x, options, _xavier), "rezero")
 
 
 def lsuv(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -231,6 +225,12 @@ def _xavier(fan_in: int, fan_out: int) -> float:
 def _scale_end(ground: Ground, block: Block, factor: float) -> None:
     for name in dict.fromkeys(term[0] for term in ground.ends(block)):
         ground.times(name, factor)
+
+
+def _gains_off(ground: Ground, name: str) -> InitPlan:
+    for block in ground.blocks:
+        _switch_off(ground, [term[:1] for term in ground.ends(block)])
+    return measured(ground, name, "gain 0")
 
 
 def _switch_off(ground: Ground, terms: Sequence[Sequence[str]]) -> None:
