@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from _cells import Key, Row, run_cells
 from _init_families import seeded
 from isometry import nn as inn
-from isometry.nn import baselines
+from isometry.nn.init import baselines
 
 Rule = Callable[[nn.Module, Tensor, int, dict[str, Any]], None]
 """Writes into the model, from the model, a batch, a seed and the options of its family."""

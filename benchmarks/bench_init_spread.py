@@ -25,7 +25,7 @@ from _init_families import Residual, seeded
 from _init_rules import anyinit, lsuv, measure_all, parser
 from isometry import nn as inn
 from isometry._result import format_table
-from isometry.nn.jacobian import JacobianOperator
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.theory.gaussian import gaussian_moments
 from isometry.theory.propagation import ResNet as Spec
 

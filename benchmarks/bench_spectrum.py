@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from _common import alternate, machine, ratios, show
 from isometry import nn as inn
-from isometry.nn.tape import record
+from isometry.nn.tape.tape import record
 
 Products = tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
 PEERS = ["hessian-eigenthings==1.0.0a5", "curvlinops-for-pytorch==3.0.1", "einops", "einconv",

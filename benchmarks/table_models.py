@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry._result import format_cell, format_table
-from isometry.nn.diagnose import Diagnosis, diagnose
+from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNet as Spec
 

@@ -16,11 +16,11 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from cases_modules import Residual, mlp, stack
-from isometry.nn.blocks import residual_blocks
-from isometry.nn.diagnose import diagnose
-from isometry.nn.jacobian import JacobianOperator
-from isometry.nn.spectrum import singular_spectrum
-from isometry.nn.traces import block_traces
+from isometry.nn.blocks.blocks import residual_blocks
+from isometry.nn.blocks.traces import block_traces
+from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.spectrum.spectrum import singular_spectrum
 
 RANK = int(sys.argv[1])
 WIDTH = 16

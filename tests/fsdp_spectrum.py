@@ -9,8 +9,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from cases_models import Residual, mlp, stack
-from isometry.nn.jacobian import JacobianOperator
-from isometry.nn.spectrum import singular_spectrum
+from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.spectrum.spectrum import singular_spectrum
 
 
 def spectrum(model, x):

@@ -11,7 +11,7 @@ import math
 import torch
 from transformers import GPT2Config, GPT2Model
 
-from isometry.nn.diagnose import diagnose
+from isometry.nn.diagnosis.diagnosis import diagnose
 
 LAYERS, WIDTH, TOKENS = 6, 64, 8
 

@@ -12,7 +12,7 @@ branch's Jacobian, so c is (read * write)^2 = 10.6 times what the initialisation
 import torch
 from torch import nn
 
-from isometry.nn.diagnose import diagnose
+from isometry.nn.diagnosis.diagnosis import diagnose
 
 WIDTH, BLOCKS = 256, 24
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from isometry.nn.blocks import residual_blocks
-from isometry.nn.jacobian import JacobianOperator
+from isometry.nn.blocks.blocks import residual_blocks
+from isometry.nn.jacobian.jacobian import JacobianOperator
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch without distributed"

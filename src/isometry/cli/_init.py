@@ -41,11 +41,11 @@ def init(
     """
     import torch
 
-    from isometry.nn import _load
-    from isometry.nn.init import apply_, plan
+    from isometry.cli import load
+    from isometry.nn.init.init import apply_, plan
 
     _check_save(save)
-    net, x = _load.load_model(model), _load.load_input(input)
+    net, x = load.load_model(model), load.load_input(input)
     made = plan(
         net,
         x,

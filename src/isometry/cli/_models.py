@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from isometry.cli._output import complain, json_text
 
 if TYPE_CHECKING:
-    from isometry.nn.diagnose import Diagnosis
+    from isometry.nn.diagnosis.diagnosis import Diagnosis
     from isometry.report import Report
 
 
@@ -42,10 +42,10 @@ def diagnose(
     """
     import torch
 
-    from isometry.nn import _load
-    from isometry.nn.diagnose import diagnose as measure
+    from isometry.cli import load
+    from isometry.nn.diagnosis.diagnosis import diagnose as measure
 
-    net, x = _load.load_model(model), _load.load_input(input)
+    net, x = load.load_model(model), load.load_input(input)
     with _progress("spectrum") as show:
         found = measure(
             net,

@@ -14,9 +14,9 @@ import torch
 
 from isometry._result import Result
 from isometry.data import ImageSet, embed
-from isometry.nn.jacobian import JacobianOperator
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
-from isometry.nn.spectrum import singular_spectrum
+from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Report, Section, Table
 from isometry.theory.comparison import Comparison, Spectrum, compare

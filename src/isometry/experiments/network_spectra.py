@@ -16,9 +16,9 @@ from isometry.experiments.claims import Findings, Hypothesis
 from isometry.experiments.classifiers import draw_trunk, inputs, scheme_sigma_w
 from isometry.experiments.runs import Outcome, Run, RunConfig
 from isometry.experiments.tables import grouped
-from isometry.nn.jacobian import JacobianOperator
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
-from isometry.nn.spectrum import singular_spectrum
+from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table
 from isometry.theory.comparison import Spectrum, compare

@@ -5,15 +5,15 @@ try:
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
-from isometry.nn.blocks import Block, residual_blocks
-from isometry.nn.diagnose import Diagnosis, diagnose
-from isometry.nn.extremes import largest_singular_values, smallest_singular_values
-from isometry.nn.init import InitPlan, apply_, gain, plan, residual_
-from isometry.nn.jacobian import JacobianOperator
-from isometry.nn.monitor import JacobianMonitor
+from isometry.nn.blocks.blocks import Block, residual_blocks
+from isometry.nn.blocks.traces import block_traces, measured_law
+from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
+from isometry.nn.diagnosis.monitor import JacobianMonitor
+from isometry.nn.init.init import InitPlan, apply_, gain, plan, residual_
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.nn.spectrum import estimate_seconds, matrix_spectrum, singular_spectrum
-from isometry.nn.traces import block_traces, measured_law
+from isometry.nn.spectrum.extremes import largest_singular_values, smallest_singular_values
+from isometry.nn.spectrum.spectrum import estimate_seconds, matrix_spectrum, singular_spectrum
 
 __all__ = [
     "Block",

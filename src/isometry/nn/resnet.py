@@ -2,7 +2,7 @@ r"""The paper's network as a ``torch.nn.Module``, built 1:1 from its specificati
 
     x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1},  Var W = sigma_w^2 / (fan_in L),  Var b = sigma_b^2
 
-and its convolutional sibling.  The specification is :class:`isometry.theory.propagation.ResNet`,
+and its convolutional sibling.  The specification is :class:`isometry.ResNet`,
 so the network and the law that predicts its spectrum come from one object and cannot drift apart.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer
-from isometry.nn._random import generator_or_fresh
+from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.activations import Activation, activation
 from isometry.theory.propagation import ResNet as ResNetSpec
 

@@ -32,7 +32,7 @@ class Activation:
 
     Notes:
         Two activations are equal if name, parameters, breakpoints and source are. One can be
-        pickled if its source can. Make one with :func:`isometry.theory.activations.activation`.
+        pickled if its source can. Make one with :func:`isometry.activation`.
 
     Examples:
         >>> square = Activation("square", np.square, lambda h: 2 * h)

@@ -52,7 +52,7 @@ def gaussian_moments(act: Any, q: Any) -> GaussianMoments:
     r"""Average phi, phi^2, phi' and phi'^2 over a Gaussian pre-activation.
 
     Args:
-        act: Activation, or anything :func:`~isometry.theory.activations.activation` accepts.
+        act: Activation, or anything :func:`~isometry.activation` accepts.
         q: Variance of the pre-activation, finite and >= 0; a number or an array. At ``q = 0``
             the derivative is the limit of a vanishing variance: both sides of h = 0 count half.
 

@@ -1,0 +1,16 @@
+"""Residual blocks: found by structure in the autograd graph, and their traces."""
+
+from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
+from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+
+__all__ = [
+    "Block",
+    "BlockTraces",
+    "MeasuredCumulant",
+    "Stage",
+    "Stream",
+    "block_traces",
+    "measured_law",
+    "residual_blocks",
+    "residual_stream",
+]

@@ -1,0 +1,210 @@
+r"""Which residual blocks does a model have at an input, and what are their Jacobians?
+
+One forward pass is recorded by autograd. A tensor that every path from the input to the output
+goes through belongs to the residual stream; where y follows s on the stream and additions show
+
+    y = a s + f(s),        J_block = a 1 + X,        X = df/ds
+
+there is a block with skip a and branch f. The rule uses no module names, so nested residuals and
+parallel branches are counted once. Products with X and with its transpose are exact.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+from isometry._result import Result
+from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
+from isometry.nn.blocks.graph import shape_of
+from isometry.nn.blocks.names import unique
+from isometry.nn.blocks.pieces import (
+    Piece,
+    found_pieces,
+    given_pieces,
+    not_recognised,
+    summary,
+    transitions,
+)
+from isometry.nn.blocks.recording import Recording, record
+from isometry.nn.blocks.segment import Segment
+
+
+@dataclass(frozen=True)
+class Block(Result):
+    """One residual block y = skip * s + f(s) of a model at one input."""
+
+    name: str
+    index: int
+    """Place among the model's blocks, from the input on, starting at 0."""
+    skip: float
+    shape: tuple[int, ...]
+    """Shape of y, batch included."""
+    parameters: Mapping[str, str] = field(hash=False)
+    """{name: role} of the branch's parameters, from the branch's output backwards; a role is
+    "linear", "norm", "gain", "bias", "reparametrised" or "other"."""
+    last: tuple[tuple[str, ...], ...]
+    """For each term of the branch the names of the parameters that scale it, nearest first."""
+    segment: Segment = field(repr=False, compare=False)
+    inside: float = field(repr=False, compare=False)
+    """The part of the skip that the segment contains: 0 where it is the branch alone."""
+
+    @property
+    def size(self) -> int:
+        """Number of entries of y: the N of the traces, batch included."""
+        return prod(self.shape)
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """Return Xᵀ u for every u of U, which has the shape (probes, *shape)."""
+        pulled = self.segment.vjp(U).reshape(U.shape)
+        return pulled - self.inside * U if self.inside else pulled
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Return X v for every v of V, which has the shape (probes, *shape)."""
+        pushed = self.segment.jvp(V.reshape(len(V), *self.segment.source_shape))
+        return pushed - self.inside * V if self.inside else pushed
+
+    def __repr__(self) -> str:
+        return f"Block({self.name!r}, skip={self.skip:g}, shape={self.shape})"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of blocks with nothing between them that acts on the stream: what one law covers."""
+
+    blocks: tuple[Block, ...]
+    trunk: Segment = field(repr=False)
+    """From the first block's input to the last block's output."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The residual stream of a model at one input: its stages, and what lies between them."""
+
+    stages: tuple[Stage, ...]
+    trunk: Segment = field(repr=False)
+    """From the first block's input to the last block's output."""
+    remark: str
+    """What the law of the blocks leaves out, in one sentence; empty where it is all."""
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks, from the input on."""
+        return tuple(block for stage in self.stages for block in stage.blocks)
+
+
+def residual_blocks(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    blocks: Sequence[str | nn.Module] | None = None,
+    batch_norm: str | None = None,
+) -> list[Block]:
+    """Return the residual blocks of a model at one input, from the input on.
+
+    Args:
+        model: A module or function that maps one floating-point tensor to one; the names are
+            those inside the module, or inside the outermost module that a function calls.
+        x: The input, a batch of any size; the blocks' sizes and traces include the batch.
+        blocks: Modules, or their names, to use instead of what is found: a module that returns
+            a multiple of its input plus a branch, or a module inside a branch. Where no addition
+            is seen, a module whose output is the branch, which one product then verifies.
+        batch_norm: Which statistics batch normalisation uses, "eval" (running) or "batch"
+            (those of `x`, frozen), as for :class:`isometry.nn.JacobianOperator`.
+
+    Returns:
+        The blocks; each holds on to the recorded pass, so memory is that of one forward pass
+        with gradients until all of them are gone.
+
+    Raises:
+        TypeError: If `x` or the output is not one floating-point tensor.
+        ValueError: If no block is recognised, or one named in `blocks` cannot be used; the
+            message says what stands in the way.
+
+    Notes:
+        A residual sum that only some paths from input to output go through (inside a U-Net's
+        skip, a branch or a dense concatenation) is part of something larger and no block.
+        A Hugging Face model is passed as
+        ``lambda e: model(inputs_embeds=e).last_hidden_state``, at the embeddings of its tokens.
+
+    Examples:
+        >>> import torch
+        >>> residual_blocks(lambda x: 0.9 * x + torch.tanh(x), torch.ones(1, 3))
+        [Block('block 0', skip=0.9, shape=(1, 3))]
+    """
+    return list(residual_stream(model, x, blocks=blocks, batch_norm=batch_norm).blocks)
+
+
+def residual_stream(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    blocks: Sequence[str | nn.Module] | None = None,
+    batch_norm: str | None = None,
+) -> Stream:
+    """Return the residual stream: the blocks, what acts between them, and the trunk.
+
+    Args:
+        model: As for :func:`residual_blocks`.
+        x: As for :func:`residual_blocks`.
+        blocks: As for :func:`residual_blocks`.
+        batch_norm: As for :func:`residual_blocks`.
+
+    Returns:
+        The stream, with products of the trunk's Jacobian.
+
+    Raises:
+        TypeError: If `x` or the output is not one floating-point tensor.
+        ValueError: If no block is recognised, or one named in `blocks` cannot be used.
+    """
+    if blocks is not None and not blocks:
+        raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
+    recording = record(model, x, batch_norm)
+    order = recording.graph.order
+    cuts = recording.graph.cuts(order[0], order[-1])
+    pieces = (
+        found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
+    )
+    if not pieces:
+        raise ValueError(not_recognised(recording, cuts))
+    names = unique(piece.name for piece in pieces)
+    made = [_block(recording, p, i, n) for i, (p, n) in enumerate(zip(pieces, names, strict=True))]
+    between = [
+        transitions(recording, first.end, second.start) for first, second in pairwise(pieces)
+    ]
+    starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
+    return Stream(
+        tuple(_stage(made, pieces, i, j) for i, j in pairwise(starts)),
+        Segment(pieces[0].start, pieces[-1].end, recording.ranks),
+        _remark([item for acting in between for item in acting], len(starts) - 1),
+    )
+
+
+def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
+    inside = branch_vertices(recording.graph, piece.part, piece.source, piece.target)
+    return Block(
+        name=name,
+        index=index,
+        skip=piece.part.skip or 1.0,
+        shape=shape_of(piece.target),
+        parameters=parameter_roles(recording, inside),
+        last=last_parameters(recording, piece.part, set(inside), piece.target),
+        segment=Segment(piece.source, piece.target, recording.ranks),
+        inside=piece.contained_skip,
+    )
+
+
+def _stage(blocks: list[Block], pieces: list[Piece], first: int, stop: int) -> Stage:
+    trunk = Segment(pieces[first].start, pieces[stop - 1].end, blocks[first].segment.ranks)
+    return Stage(tuple(blocks[first:stop]), trunk)
+
+
+def _remark(acting: list[tuple[str, str]], stages: int) -> str:
+    if not acting:
+        return ""
+    return (
+        f"Between the blocks the stream goes through {summary(acting)}: the law covers the "
+        f"{stages} stages in between, each alone, and not the trunk."
+    )

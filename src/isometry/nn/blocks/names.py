@@ -1,0 +1,61 @@
+"""Names for pieces of a pass, from the modules whose outputs lie inside them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from isometry.nn.blocks.graph import Vertex
+from isometry.nn.blocks.recording import Call, Recording
+
+
+def name_block(recording: Recording, source: Vertex, target: Vertex, inside: set[Vertex]) -> str:
+    """Return the module that is the block, or the common parent and its children inside.
+
+    Examples: "layers.5" for a module that maps source to target, "h.3.attn" where the modules
+    inside are `h.3.ln_1` and everything below `h.3.attn`.
+    """
+    whole = [c.name for c in recording.calls if source in c.inputs and target in c.outputs]
+    if any(whole):
+        return max(filter(None, whole), key=lambda name: name.count("."))
+    part = [
+        c
+        for c in recording.calls
+        if any(v in inside for v in c.outputs) and target not in c.outputs
+    ]
+    if not part:
+        part = [c for c in recording.calls if target in c.outputs and c.name]
+    return join_names(part)
+
+
+def join_names(calls: Sequence[Call]) -> str:
+    """Return the names' common parent and, where they are few, what lies below it."""
+    weighty = [c for c in calls if any(p.ndim > 1 for p in c.module.parameters())] or list(calls)
+    names = list(dict.fromkeys(c.name for c in weighty if c.name))
+    parent = _common(names)
+    if parent in names or not names:
+        return parent
+    outer = [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
+    children = [name.removeprefix(f"{parent}.") for name in outer]
+    return f"{parent} ({', '.join(children)})".lstrip()
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Number the names that occur more than once, as in "layer [2]"; fill in the empty ones."""
+    filled = [name or f"block {index}" for index, name in enumerate(names)]
+    total, seen = Counter(filled), Counter()
+    result = []
+    for name in filled:
+        seen[name] += 1
+        result.append(f"{name} [{seen[name]}]" if total[name] > 1 else name)
+    return result
+
+
+def _common(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    parts = [name.split(".") for name in names]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return ".".join(shared)

@@ -1,0 +1,220 @@
+"""Which stretches of a recorded pass are residual blocks, and what lies between them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import nn
+
+from isometry._checks import suggest
+from isometry.nn.blocks.branch import branch_vertices
+from isometry.nn.blocks.graph import (
+    ISOMETRIES,
+    LinearPart,
+    Vertex,
+    linear_part,
+    operation,
+)
+from isometry.nn.blocks.names import join_names, name_block
+from isometry.nn.blocks.recording import Call, Recording
+from isometry.nn.blocks.segment import Segment
+
+_WORDS = {
+    "Addmm": "linear map",
+    "Cat": "torch.cat",
+    "Convolution": "convolution",
+    "NativeBatchNorm": "batch norm",
+    "NativeGroupNorm": "group norm",
+    "NativeLayerNorm": "layer norm",
+    "Relu": "ReLU",
+}
+
+_NEAR = 3
+"""Tensors of the stream after a branch among which its sum with the stream is looked for."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A block: the branch, with or without its skip, and the stretch of the stream it takes.
+
+    From source to target the pass contains the branch; its skip is among the paths between
+    them where these are start and end as well.
+    """
+
+    source: Vertex
+    target: Vertex
+    part: LinearPart
+    name: str
+    start: Vertex
+    end: Vertex
+
+    @property
+    def contained_skip(self) -> float:
+        """The part of the skip that lies between source and target."""
+        whole = (self.source, self.target) == (self.start, self.end)
+        return (self.part.skip or 0.0) if whole else 0.0
+
+
+def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
+    """Return the blocks that the additions of the graph show, scalar factors behind included."""
+    graph, pieces = recording.graph, []
+    any_parameter = any(True for v in graph.order[1:] for _ in graph.leaves(v))
+    open_end = False
+    for source, target in pairwise(cuts):
+        part = linear_part(graph, source, target)
+        if part.skip and not part.heads and open_end:
+            last = pieces[-1]
+            pieces[-1] = _found_piece(recording, last.source, target)
+            continue
+        inside = branch_vertices(graph, part, source, target)
+        parametric = any(True for v in inside for _ in graph.leaves(v)) or not any_parameter
+        open_end = bool(part.skip and part.heads and parametric)
+        if open_end:
+            pieces.append(_found_piece(recording, source, target))
+    return pieces
+
+
+def _found_piece(recording: Recording, source: Vertex, target: Vertex) -> Piece:
+    part = linear_part(recording.graph, source, target)
+    inside = branch_vertices(recording.graph, part, source, target)
+    name = name_block(recording, source, target, set(inside))
+    return Piece(source, target, part, name, source, target)
+
+
+def given_pieces(
+    recording: Recording, cuts: list[Vertex], blocks: Sequence[str | nn.Module]
+) -> list[Piece]:
+    """Return the blocks that the caller names, in the order in which they were computed.
+
+    Raises:
+        ValueError: If an entry cannot be used, or two of them do not follow one another.
+    """
+    place = recording.graph.position
+    pieces = [_piece(recording, cuts, c) for block in blocks for c in _calls(recording, block)]
+    pieces = list({(piece.source, piece.target): piece for piece in pieces}.values())
+    pieces.sort(key=lambda piece: place[piece.target])
+    for first, second in pairwise(pieces):
+        if not recording.graph.cuts(first.end, second.start):
+            raise ValueError(
+                f"`blocks` contains {first.name!r} and {second.name!r}, which do not follow one "
+                "another; expected blocks in a row. Name the module around both."
+            )
+    return pieces
+
+
+def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
+    calls = [c for c in recording.calls if block in (c.name, c.module)]
+    if not calls:
+        shown = block if isinstance(block, str) else type(block).__name__
+        near = suggest(shown, [c.name for c in recording.calls])
+        raise ValueError(
+            f"`blocks` contains {shown!r}, which the model does not call at this input; "
+            f"expected modules of the model or their names.{near}"
+        )
+    return calls
+
+
+def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
+    """Return a named module as a block: the whole of it, or what it is the branch of.
+
+    Raises:
+        ValueError: If the module is neither.
+    """
+    graph, place = recording.graph, recording.graph.position
+    for target in [v for v in call.outputs if v in place][:1]:
+        sources = [v for v in call.inputs if v in place and place[v] < place[target]]
+        for source in sources:
+            part = linear_part(graph, source, target)
+            if part.skip:
+                return Piece(source, target, part, call.name, source, target)
+        for source in sources:
+            start = max((c for c in cuts if place[c] <= place[source]), key=place.__getitem__)
+            for end in [c for c in cuts if place[c] >= place[target]][:_NEAR]:
+                part = linear_part(graph, start, end)
+                if part.skip:
+                    return Piece(start, end, part, call.name, start, end)
+                whole = Segment(start, end, recording.ranks)
+                skip = _measured_skip(whole, Segment(source, target, recording.ranks))
+                if skip:
+                    part = replace(linear_part(graph, source, target), skip=skip)
+                    return Piece(source, target, part, call.name, start, end)
+    raise ValueError(
+        f"`blocks` contains {call.name!r}, whose output is neither a multiple of its input plus a "
+        "branch nor added to the stream; expected a residual block or its branch."
+    )
+
+
+def _measured_skip(whole: Segment, branch: Segment) -> float | None:
+    """Return a where the Jacobian of `whole` is a 1 + that of `branch`, as one probe shows it."""
+    shapes = (whole.source_shape, whole.target_shape, branch.source_shape, branch.target_shape)
+    if len({prod(shape) for shape in shapes}) > 1:
+        return None
+    source = torch.Generator().manual_seed(0)
+    probe = torch.randn(1, prod(shapes[0]), generator=source).to(**whole.options)
+    total, part = (s.vjp(probe.reshape(1, *s.target_shape)).flatten() for s in (whole, branch))
+    rest, probe = (total - part).double(), probe.flatten().double()
+    skip = float(rest @ probe / (probe @ probe))
+    tolerance = torch.finfo(whole.options["dtype"]).eps ** 0.5
+    return skip if (rest - skip * probe).norm() <= tolerance * probe.norm() else None
+
+
+def transitions(recording: Recording, source: Vertex, target: Vertex) -> list[tuple[str, str]]:
+    """Return (operation, place) of what acts on the stream from one tensor to a later one.
+
+    Rearrangements, shifts and factors of 1 are left out.
+    """
+    graph, found = recording.graph, []
+    for first, second in pairwise(graph.cuts(source, target)):
+        part = linear_part(graph, first, second)
+        harmless = part.skip == 1.0 and not part.heads
+        if operation(second) not in ISOMETRIES and not harmless:
+            found.append(_describe(recording, first, second))
+    return found
+
+
+def summary(found: Sequence[tuple[str, str]]) -> str:
+    """Return transitions in words: the kinds, how many of each and where the first one is."""
+    count = Counter(kind for kind, _ in found)
+    where = dict(reversed(found))
+    shown = [
+        (f"{n} x {kind}" if n > 1 else kind)
+        + (f" ({'first ' if n > 1 else ''}{where[kind]})" if where[kind] else "")
+        for kind, n in count.most_common(3)
+    ]
+    return ", ".join(shown) + (f" and {len(count) - 3} other operations" if len(count) > 3 else "")
+
+
+def not_recognised(recording: Recording, cuts: list[Vertex]) -> str:
+    """Return the sentence for a model without a block: what its graph looks like instead."""
+    graph = recording.graph
+    steps = list(pairwise(cuts))
+    forks = [_describe(recording, s, t) for s, t in steps if len(graph.between(s, t)) > 1]
+    seen = (
+        f"where paths from the input split, they join in {summary(forks)}"
+        if forks
+        else f"its {len(steps)} operations form a plain chain"
+    )
+    return (
+        f"`model` has no residual block that is recognised: {seen}; expected tensors of the form "
+        "a * input + branch that every path goes through. If it has residual blocks, name them "
+        "with `blocks=`; otherwise measure its spectrum without a prediction."
+    )
+
+
+def _describe(recording: Recording, source: Vertex, target: Vertex) -> tuple[str, str]:
+    """Name the operation that ends a stretch, and the innermost module that it ends."""
+    inside = set(recording.graph.between(source, target))
+    kind = _WORDS.get(operation(target), operation(target))
+    ending = [c.name for c in recording.calls if target in c.outputs and c.name]
+    if ending:
+        innermost = max(ending, key=lambda name: name.count("."))
+        return _joined(kind, len(inside)), f"at `{innermost}`"
+    calls = [c for c in recording.calls if c.name and any(v in inside for v in c.outputs)]
+    return _joined(kind, len(inside)), f"around `{join_names(calls)}`" if calls else ""
+
+
+def _joined(kind: str, operations: int) -> str:
+    return f"{kind} of {operations} operations" if operations > 1 else kind

@@ -1,0 +1,213 @@
+"""One forward pass with its autograd graph kept, and which module computed which tensor."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.utils.checkpoint
+from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_pre_hook,
+)
+from torch.utils._pytree import tree_leaves
+
+from isometry.nn.blocks.graph import Graph, Vertex, build_graph, vertex_of
+from isometry.nn.sandbox.ranks import Ranks
+from isometry.nn.sandbox.sandbox import (
+    Sandbox,
+    check_input,
+    check_output,
+    explain,
+    refuse_non_finite,
+)
+from isometry.nn.sandbox.swap import swapped
+
+_EVALUATIONS = 8
+"""Evaluations compared where the model draws random numbers."""
+_STRIDE = 997
+"""Random numbers drawn in front of such an evaluation, times its number."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its name and the tensors that went in and came out."""
+
+    module: nn.Module
+    name: str
+    inputs: tuple[Vertex, ...]
+    outputs: tuple[Vertex, ...]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The graph of f at x, the module calls in order of completion, the parameters' names."""
+
+    graph: Graph
+    calls: tuple[Call, ...]
+    names: dict[int, str]
+    parameters: tuple[Tensor, ...]
+    """The leaves that `names` refers to by their identity."""
+    ranks: Ranks
+
+
+class _Together(nn.Module):
+    """A function and the modules it calls, so that their parameters can be swapped at once."""
+
+    def __init__(self, f: Callable[..., object], roots: list[nn.Module]) -> None:
+        super().__init__()
+        self.f = (f,)  # in a tuple, so that a module is registered once, as a root
+        for place, root in enumerate(roots):
+            self.add_module(f"root{place}", root)
+
+    def forward(self, x: Tensor) -> object:
+        """Return f(x)."""
+        return self.f[0](x)
+
+
+def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recording:
+    """Run f twice at x, first to see what it is, then to keep its graph; f is left as it was.
+
+    Raises:
+        TypeError: If x or the output is not one floating-point tensor.
+        ValueError: If f is random, not finite, does not depend on x or, computed by several
+            processes, differs between them.
+        NotImplementedError: If the weights are offloaded.
+    """
+    f = getattr(f, "_orig_mod", f)
+    point = check_input(x)
+    sandbox = Sandbox(point, batch_norm)
+    roots = _discover(f, point, sandbox)
+    together = _Together(f, roots)
+    _refuse_offloaded(together)
+    bare = len(roots) == 1 or roots[:1] == [f]
+    names: dict[nn.Module, str] = {}
+    names |= {module: _name(key, bare) for key, module in together.named_modules()}
+    calls: list[Call] = []
+    with sandbox, _plain_checkpoints(), _watch(names, calls):
+        leaves = {
+            key: p.detach().requires_grad_()
+            for key, p in together.named_parameters()
+            if p.is_floating_point()
+        }
+        start = point.clone().requires_grad_().clone()
+        source = vertex_of(start)  # before the model, which may work on it in place
+        own = dict(together.named_parameters())
+        with swapped(together, {own[key]: leaf.view_as(leaf) for key, leaf in leaves.items()}):
+            output = check_output(together(start))
+    target = vertex_of(output)
+    graph = build_graph(source, target) if source and target else Graph([], {})
+    if not graph.order:
+        raise ValueError(
+            "`model(x)` does not depend on `x`; expected an output computed from the input with "
+            "gradients on. Remove `torch.no_grad` or `detach` inside the model."
+        )
+    known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
+    return Recording(graph, tuple(calls), known, tuple(leaves.values()), sandbox.ranks)
+
+
+def _refuse_offloaded(model: nn.Module) -> None:
+    """Refuse weights that hooks bring in for each call, where the recording puts its own.
+
+    Raises:
+        NotImplementedError: If a parameter is on the meta device.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise NotImplementedError(
+                f"`model` keeps {name.partition('.')[2]!r} offloaded (on the meta device); "
+                "expected weights in memory. Remove the hooks, as with "
+                "`accelerate.hooks.remove_hook_from_submodules`; "
+                "`JacobianOperator` needs no such change."
+            )
+
+
+def _name(key: str, bare: bool) -> str:
+    """Return the name inside its root; a number in front tells several roots apart."""
+    root, _, rest = key.removeprefix("root").partition(".")
+    return rest if bare and root in ("", "0") else f"{root}.{rest}".rstrip(".")
+
+
+def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
+    """Evaluate f for the first time and return the outermost modules it calls."""
+    roots = [m for m in (f, getattr(f, "__self__", None)) if isinstance(m, nn.Module)]
+    inside = {m for root in roots for m in root.modules()}
+
+    def meet(module: nn.Module, _: object) -> None:
+        if module not in inside:
+            roots.append(module)
+            inside.update(module.modules())
+
+    with sandbox, torch.no_grad():
+        handle = register_module_forward_pre_hook(meet)
+        try:
+            output = check_output(f(point.clone()))
+        except Exception as error:
+            explained = explain(error, sandbox, point)
+            if explained is error:
+                raise
+            raise explained from error
+        finally:
+            handle.remove()
+        if not torch.isfinite(output).all():
+            refuse_non_finite(sandbox)
+    sandbox.ranks.check_point(point, output)
+    if sandbox.draws:
+        _refuse_random(f, point, output, sandbox)
+    return roots
+
+
+def _refuse_random(
+    f: Callable[..., object], point: Tensor, output: Tensor, sandbox: Sandbox
+) -> None:
+    """Evaluate f with other random numbers; a mask may repeat by chance, but not often.
+
+    Raises:
+        ValueError: If an output differs.
+    """
+    for draws in range(1, _EVALUATIONS):
+        with sandbox, torch.no_grad():
+            torch.rand(_STRIDE * draws)
+            again = check_output(f(point.clone()))
+        if not torch.allclose(again, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())):
+            raise ValueError(
+                "`model` gives another output when it draws other random numbers; expected a "
+                "deterministic function. Call `model.eval()`."
+            )
+
+
+@contextlib.contextmanager
+def _plain_checkpoints() -> Iterator[None]:
+    """Let checkpoints keep what they compute: recomputed, it would not be the recorded pass."""
+    name, module = "_checkpoint_without_reentrant_generator", torch.utils.checkpoint
+    original = getattr(module, name)
+
+    def call_as_it_is(*_: object, **__: object) -> Iterator[None]:
+        yield
+
+    setattr(module, name, call_as_it_is)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+@contextlib.contextmanager
+def _watch(names: dict[nn.Module, str], calls: list[Call]) -> Iterator[None]:
+    """Append every call of a known module to ``calls``; the hooks are temporary.
+
+    A global hook would do, but torch does not clear its ``with_kwargs`` flag on removal.
+    """
+
+    def note(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        calls.append(Call(module, names[module], _vertices((args, kwargs)), _vertices(output)))
+
+    with contextlib.ExitStack() as stack:
+        for module in names:
+            stack.callback(module.register_forward_hook(note, with_kwargs=True).remove)
+        yield
+
+
+def _vertices(tree: object) -> tuple[Vertex, ...]:
+    tensors = [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    return tuple(v for v in map(vertex_of, tensors) if v is not None)

@@ -1,0 +1,106 @@
+"""Products with the Jacobian of one piece of a recorded forward pass, many probes at once."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from isometry.nn.blocks.graph import Vertex, shape_of
+from isometry.nn.sandbox.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The map from one tensor of the pass to a later one; it keeps the pass alive."""
+
+    source: Vertex
+    target: Vertex
+    ranks: Ranks
+
+    @cached_property
+    def source_shape(self) -> tuple[int, ...]:
+        """Shape of the tensor the segment starts from."""
+        return shape_of(self.source)
+
+    @cached_property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of the tensor the segment ends in."""
+        return shape_of(self.target)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Type and device of the tensor the segment ends in."""
+        metadata = self.target[0]._input_metadata[self.target[1]]
+        return {"dtype": metadata.dtype, "device": metadata.device}
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """Return Jᵀ u for every u of U, of shape (probes, *target_shape).
+
+        Raises:
+            ValueError: If several processes compute the model and U differs between them.
+        """
+        self.ranks.check_same_operand(U)
+        return _over_probes(self._pull, U, self.source_shape)
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """Return J v for every v of V, of shape (probes, *source_shape), by double backward.
+
+        Raises:
+            NotImplementedError: If several processes compute the model.
+        """
+        if self.ranks:
+            raise NotImplementedError(
+                "The model is computed by several processes, whose second backward is missing or "
+                "wrong; expected a product with J of the whole model. Use `JacobianOperator`, or "
+                "gather the weights into one ordinary model."
+            )
+        return _over_probes(self._push, V, self.target_shape)
+
+    def _pull(self, grads: Tensor, batched: bool, create_graph: bool = False) -> Tensor | None:
+        return torch.autograd.grad(
+            (GradientEdge(*self.target),),  # pyright: ignore[reportArgumentType]
+            (GradientEdge(*self.source),),
+            (grads,),
+            retain_graph=True,
+            create_graph=create_graph,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )[0]
+
+    def _push(self, grads: Tensor, batched: bool) -> Tensor | None:
+        pulled, seed = self._linear_pull
+        if pulled is None or not pulled.requires_grad:
+            return None
+        return torch.autograd.grad(
+            (pulled,),
+            (seed,),
+            (grads,),
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=batched,
+        )[0]
+
+    @cached_property
+    def _linear_pull(self) -> tuple[Tensor | None, Tensor]:
+        seed = torch.zeros(self.target_shape, requires_grad=True, **self.options)
+        return self._pull(seed, False, create_graph=True), seed
+
+
+def _over_probes(
+    product: Callable[[Tensor, bool], Tensor | None], probes: Tensor, shape: tuple[int, ...]
+) -> Tensor:
+    """Apply a product to all probes at once; one by one where an operation has no batching."""
+    zero = probes.new_zeros(shape)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # slow batching of single operations
+            result = product(probes, True)
+    except RuntimeError:
+        single = [product(probe, False) for probe in probes]
+        return torch.stack([zero if row is None else row for row in single]).detach()
+    return zero.expand(len(probes), *shape) if result is None else result.detach()

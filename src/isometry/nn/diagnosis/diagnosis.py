@@ -1,0 +1,315 @@
+"""How isometric is this model, which blocks decide it, and what is wrong with it?
+
+The squared singular values of the residual trunk's Jacobian are measured, and predicted from its
+blocks by the two-parameter law scale * UniversalLaw(c). A model without a residual stream is
+measured without a prediction. Nothing in the model changes.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isometry._result import Result
+from isometry._typing import Float
+from isometry.nn.blocks.blocks import Stage, Stream, residual_stream
+from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+from isometry.nn.diagnosis import findings
+from isometry.nn.diagnosis.audit import (
+    ParameterFinding,
+    audit_parameters,
+    named_parameters,
+    outermost,
+)
+from isometry.nn.diagnosis.text import text
+from isometry.nn.diagnosis.trunk import SegmentOperator, common_part, same_products, top_direction
+from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.spectrum.lanczos import Progress
+from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.theory.comparison import Comparison, Spectrum, compare
+from isometry.theory.laws.universal import UniversalLaw
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis(Result):
+    """What :func:`diagnose` found.
+
+    Attributes:
+        model: Name of the model's class, or of those that a function calls.
+        input_shape: Shape of the input.
+        dtype: Precision of the products.
+        measured: What ``spectrum`` is of: ``"model"`` or ``"trunk"`` (the residual stream from
+            the first block's input to the last block's output).
+        c: The effective cumulant of the trunk from its blocks' traces; None without a prediction.
+        c_standard_error: Its standard error over the probes.
+        scale: The scale of the law, in units of lam = s^2.
+        scale_standard_error: Its standard error over the probes.
+        law: ``scale * UniversalLaw(c)``.
+        reason: Why there is no prediction; empty where there is one.
+        spectrum: The measured lam.
+        comparison: How far the two are apart.
+        outliers: Singular values s (not lam) that left the bulk, ascending.
+        blocks: Traces of every block.
+        stage_c: c of every stage between operations on the stream that no block contains.
+        parameters: Parameters that look uninitialised, switched off or off scale.
+        findings: What the numbers mean, a sentence each.
+        warnings: What makes the numbers doubtful, with the remedy.
+        conditions: How batch normalisation was treated, and how products were computed.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    dtype: str
+    measured: str
+    c: float | None
+    c_standard_error: float | None
+    scale: float | None
+    scale_standard_error: float | None
+    law: UniversalLaw | None
+    reason: str
+    spectrum: Spectrum
+    comparison: Comparison | None
+    outliers: Float[np.ndarray, "k"]
+    blocks: tuple[BlockTraces, ...] = field(repr=False)
+    stage_c: tuple[float, ...]
+    parameters: tuple[ParameterFinding, ...]
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    conditions: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per block: name, size, traces with standard errors, share of c."""
+        total = sum(block.c for block in self.blocks)
+        return [
+            {**block.rows()[0], "share of c": block.c / total if total > 0 else 0.0}
+            for block in self.blocks
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types, the blocks as the rows of the table."""
+        return super().to_dict() | {"blocks": self.rows()}
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def __repr__(self) -> str:
+        c = "None" if self.c is None else f"{self.c:.4g}"
+        ks = "None" if self.comparison is None else f"{self.comparison.ks:.3g}"
+        return (
+            f"Diagnosis({self.model}, c={c}, ks={ks}, {len(self.blocks)} blocks, "
+            f"{len(self.outliers)} outliers)"
+        )
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """The laws of the stages, or the reason why there is none for the whole."""
+
+    traces: tuple[BlockTraces, ...]
+    laws: tuple[MeasuredCumulant, ...]
+    reason: str
+
+    @property
+    def one(self) -> MeasuredCumulant | None:
+        return None if self.reason else self.laws[0]
+
+
+def diagnose(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    blocks: Sequence[str | nn.Module] | None = None,
+    *,
+    batch_norm: str | None = None,
+    method: str | None = None,
+    num_probes: int = 8,
+    num_matvecs: int = 60,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Measure a model's Jacobian spectrum at ``x`` and compare it with its blocks' law.
+
+    Args:
+        model: Module or function from one floating-point tensor to one.
+        x: The input: one sample, or a batch of one. In a larger batch every sample counts.
+        blocks: Modules, or their names, to take as residual blocks; ``None`` finds them.
+        batch_norm: Statistics of batch normalisation, ``"eval"`` (running) or ``"batch"``
+            (those of ``x``, frozen); ``None`` refuses layers in train mode.
+        method: ``"dense"``, ``"lanczos"`` or ``None``, as for
+            :func:`~isometry.nn.singular_spectrum`.
+        num_probes: Random probes for the spectrum (Lanczos) and for every block's traces.
+        num_matvecs: Products each way per probe (Lanczos).
+        generator: Source of the probes, on the CPU; ``None`` draws a fresh seed.
+        progress: Called as ``progress(done, total)`` during the Lanczos products.
+
+    Returns:
+        The diagnosis; ``print`` it.
+
+    Raises:
+        TypeError: If ``x`` or the output is not one floating-point tensor, or ``blocks`` holds
+            something else than modules and names.
+        ValueError: If the model is random (dropout in train mode), has NaN weights, needs
+            ``batch_norm``, or a name in ``blocks`` cannot be used.
+        NotImplementedError: If no exact Jacobian products exist.
+
+    Notes:
+        What is measured is the trunk wherever there is one: embedding and head act on the
+        Jacobian, not on the blocks' law. Cost: the spectrum, and two backward passes per probe
+        for all blocks together. The model comes out bitwise as it went in.
+    """
+    generator = generator_or_fresh(generator)
+    with _collected() as notes:
+        J = JacobianOperator(model, x, batch_norm=batch_norm)
+        stream, reason = _stream(model, x, blocks, batch_norm)
+        prediction = _predict(stream, reason, max(num_probes, 3), generator)
+        operator, measured = _operator(J, stream, generator)
+        spectrum = singular_spectrum(
+            operator,
+            method,
+            num_probes=num_probes,
+            num_matvecs=num_matvecs,
+            generator=generator,
+            progress=progress,
+        )
+    if measured == "trunk" and _is_zero(J, generator):
+        notes.append(_ZERO)
+    law = prediction.one.law if prediction.one else None
+    comparison = compare(spectrum, law) if law and spectrum.values[-1] > 0 else None
+    roots = outermost(J._sandbox.names)
+    found = _sentences(operator, stream, prediction, comparison, spectrum, generator)
+    return Diagnosis(
+        model=_name(model, roots),
+        input_shape=tuple(x.shape),
+        dtype=str(J.dtype).removeprefix("torch."),
+        measured=measured,
+        **_numbers(prediction.one),
+        reason=prediction.reason,
+        spectrum=spectrum,
+        comparison=comparison,
+        outliers=np.zeros(0) if comparison is None else findings.left_bulk(comparison),
+        blocks=prediction.traces,
+        stage_c=tuple(law.c for law in prediction.laws),
+        parameters=tuple(audit_parameters(named_parameters(roots))),
+        findings=tuple(found),
+        warnings=tuple(dict.fromkeys(notes)),
+        conditions=f"batch norm: {J.batch_norm}; products: {J.route}",
+    )
+
+
+_ZERO = (
+    "The model's own Jacobian is 0 (a zero-initialised head, or an output that ignores the "
+    "input), so the trunk is measured: from the first block's input to the last block's output."
+)
+
+
+@contextmanager
+def _collected() -> Iterator[list[str]]:
+    """Collect what is warned about inside, in place of warning."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield notes
+    notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+
+
+def _stream(
+    model: Callable[[Tensor], Tensor],
+    x: Tensor,
+    blocks: Sequence[str | nn.Module] | None,
+    batch_norm: str | None,
+) -> tuple[Stream | None, str]:
+    """Return the residual stream, or why there is none.
+
+    Raises:
+        ValueError: If blocks that are named cannot be used.
+    """
+    try:
+        return residual_stream(model, x, blocks=blocks, batch_norm=batch_norm), ""
+    except ValueError as error:
+        if blocks is not None:
+            raise
+        return None, str(error)
+
+
+def _predict(
+    stream: Stream | None, reason: str, num_probes: int, generator: torch.Generator
+) -> _Prediction:
+    if stream is None:
+        return _Prediction((), (), reason)
+    traces, laws = [], []
+    for stage in stream.stages:
+        of_stage = block_traces(stage.blocks, num_probes=num_probes, generator=generator)
+        traces += of_stage
+        try:
+            laws.append(measured_law(of_stage))
+        except NotImplementedError as error:
+            reason = str(error)
+    return _Prediction(tuple(traces), tuple(laws), stream.remark or reason)
+
+
+def _operator(J: Any, stream: Stream | None, generator: torch.Generator) -> tuple[Any, str]:
+    """Return what to measure: the model where it is the trunk or has none, the trunk otherwise."""
+    if stream is None:
+        return J, "model"
+    trunk = SegmentOperator(stream.trunk)
+    return (J, "model") if same_products(J, trunk, generator) else (trunk, "trunk")
+
+
+def _is_zero(J: Any, generator: torch.Generator) -> bool:
+    u = torch.randn(J.shape[0], generator=generator, dtype=J.dtype).to(J.device)
+    return not bool((J.T @ u).any())
+
+
+def _name(model: object, roots: Sequence[nn.Module]) -> str:
+    """Return the class of the model, or those of the modules that a function calls."""
+    classes = list(dict.fromkeys(type(root).__name__ for root in roots))
+    if not classes:
+        return getattr(model, "__name__", type(model).__name__)
+    return " + ".join(classes[:3]) + (" + ..." if len(classes) > 3 else "")
+
+
+def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
+    names = ("c", "c_standard_error", "scale", "scale_standard_error", "law")
+    return {name: None if law is None else getattr(law, name) for name in names}
+
+
+def _sentences(
+    operator: Any,
+    stream: Stream | None,
+    prediction: _Prediction,
+    comparison: Comparison | None,
+    spectrum: Spectrum,
+    generator: torch.Generator,
+) -> list[str]:
+    """Return what the numbers mean, the most important first."""
+    shares = {t.name: max(t.c, 0.0) for t in prediction.traces}
+    total = math.fsum(shares.values())
+    shares = {name: part / total for name, part in shares.items()} if total else {}
+    zeros = float(np.asarray(spectrum.weights)[spectrum.values == 0].sum())
+    hidden = findings.vanishing(zeros, str(operator.dtype).removeprefix("torch."))
+    if comparison is None or prediction.one is None or stream is None:
+        return [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares), *hidden]
+    edges = comparison.measured_edges
+    direction = ""
+    if len(comparison.outliers) and comparison.outliers[-1] > comparison.edges[1]:
+        direction = _direction(operator, stream.stages[-1], generator)
+    return [
+        findings.level(prediction.one.c, float(np.sqrt(edges[1] / edges[0]))),
+        *findings.heavy_blocks(shares),
+        *findings.outliers(comparison, direction),
+        findings.agreement(comparison, spectrum),
+        *hidden,
+    ]
+
+
+def _direction(operator: Any, stage: Stage, generator: torch.Generator) -> str:
+    """Say what the largest outlier's output direction has in common."""
+    shape = stage.trunk.target_shape
+    whole, along = common_part(top_direction(operator, generator).reshape(shape))
+    return findings.direction(whole, along, shape)

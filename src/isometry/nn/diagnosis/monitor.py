@@ -1,0 +1,197 @@
+"""Follow a model's Jacobian during training: every so many steps, between steps.
+
+A monitor is a plain callable for any loop. It leaves nothing behind in the model: modes are put
+back, no hook stays, and the global random state does not move.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isometry._checks import check_integer
+from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
+from isometry.nn.sandbox.random import generator_or_fresh
+
+Log = Callable[[dict[str, float], int], Any]
+"""Takes the numbers and the step, as ``wandb.log`` does."""
+
+
+class JacobianMonitor:
+    """Diagnose a model every ``every`` steps and hand the numbers to loggers.
+
+    The same probes are used every time, so that what changes is the model. Layers that act
+    differently in training (dropout, batch norm) are measured in eval mode.
+
+    Args:
+        every: Steps between two measurements, at least 1; step 0 is measured.
+        log: Callables ``log(numbers, step)``, one or several.
+        prefix: Put in front of the names of the numbers.
+        blocks: As for :func:`~isometry.nn.diagnose`.
+        batch_norm: As for :func:`~isometry.nn.diagnose`.
+        method: As for :func:`~isometry.nn.diagnose`.
+        num_probes: As for :func:`~isometry.nn.diagnose`.
+        num_matvecs: As for :func:`~isometry.nn.diagnose`.
+        generator: Where the seed of the probes is drawn from, once; ``None`` draws a fresh one.
+
+    Attributes:
+        history: One ``(step, numbers)`` per measurement.
+        last: The last diagnosis, in full; None before the first.
+
+    Raises:
+        TypeError: If ``every`` is not an integer.
+        ValueError: If ``every`` is smaller than 1.
+
+    Examples:
+        >>> monitor = JacobianMonitor(every=100, generator=torch.Generator().manual_seed(0))
+        >>> model = nn.Linear(4, 4, bias=False)
+        >>> _ = nn.init.eye_(model.weight)
+        >>> [monitor(model, torch.ones(1, 4), step)["jacobian/s_max"] for step in (0, 100)]
+        [1.0, 1.0]
+        >>> monitor(model, torch.ones(1, 4), 150) is None
+        True
+    """
+
+    def __init__(
+        self,
+        every: int = 200,
+        *,
+        log: Log | Sequence[Log] = (),
+        prefix: str = "jacobian/",
+        blocks: Sequence[str | nn.Module] | None = None,
+        batch_norm: str | None = "eval",
+        method: str | None = None,
+        num_probes: int = 8,
+        num_matvecs: int = 60,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.every = check_integer("every", every, minimum=1)
+        self.history: list[tuple[int, dict[str, float]]] = []
+        self.last: Diagnosis | None = None
+        self._loggers: tuple[Log, ...] = (log,) if callable(log) else tuple(log)
+        self._prefix = prefix
+        self._options: dict[str, Any] = {
+            "blocks": blocks,
+            "batch_norm": batch_norm,
+            "method": method,
+            "num_probes": num_probes,
+            "num_matvecs": num_matvecs,
+        }
+        source = generator_or_fresh(generator)
+        self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+
+    def __call__(
+        self, model: Callable[[Tensor], Tensor], x: Tensor, step: int
+    ) -> dict[str, float] | None:
+        """Measure if ``step`` is a multiple of ``every``.
+
+        Args:
+            model: The model as it is after this step.
+            x: The input to measure at; the same one every time makes the numbers comparable.
+            step: Number of the step, at least 0.
+
+        Returns:
+            The numbers, also in ``history``; None where nothing is measured. ``c``, ``scale``,
+            ``ks`` and ``largest_share`` are there for residual models only.
+
+        Raises:
+            TypeError: As :func:`~isometry.nn.diagnose`.
+            ValueError: As :func:`~isometry.nn.diagnose`; a model that has become NaN.
+            NotImplementedError: As :func:`~isometry.nn.diagnose`.
+        """
+        if check_integer("step", step, minimum=0) % self.every:
+            return None
+        with _evaluating(model):
+            generator = torch.Generator().manual_seed(self._seed)
+            self.last = diagnose(model, x.detach(), generator=generator, **self._options)
+        found = {f"{self._prefix}{key}": value for key, value in numbers(self.last).items()}
+        self.history.append((step, found))
+        for log in self._loggers:
+            log(found, step)
+        return found
+
+
+def numbers(d: Diagnosis) -> dict[str, float]:
+    """Return what is worth a curve in a diagnosis.
+
+    Args:
+        d: The diagnosis.
+
+    Returns:
+        Singular values ``s_min`` (the smallest above 0), ``s_median`` and ``s_max``, the number
+        of ``outliers``, and where there is a prediction ``c``, ``scale``, ``ks`` and
+        ``largest_share`` (the part of c that one block carries).
+    """
+    positive = d.spectrum.values[d.spectrum.values > 0]
+    found = {
+        "s_min": float(np.sqrt(positive[0])) if len(positive) else 0.0,
+        "s_median": float(np.sqrt(d.spectrum.quantile([0.5])[0])),
+        "s_max": float(np.sqrt(d.spectrum.values[-1])),
+        "outliers": float(len(d.outliers)),
+    }
+    if d.c is not None and d.scale is not None and d.comparison is not None:
+        share = max(row["share of c"] for row in d.rows())
+        found |= {"c": d.c, "scale": d.scale, "ks": d.comparison.ks, "largest_share": share}
+    return found
+
+
+def tensorboard_log(writer: Any) -> Log:
+    """Return a logger for a TensorBoard ``SummaryWriter``.
+
+    Args:
+        writer: Anything with ``add_scalar(name, value, step)``.
+
+    Returns:
+        The logger.
+    """
+
+    def log(found: Mapping[str, float], step: int) -> None:
+        for name, value in found.items():
+            writer.add_scalar(name, value, step)
+
+    return log
+
+
+def lightning_callback(monitor: JacobianMonitor, x: Tensor) -> Any:
+    """Return a Lightning ``Callback`` that monitors and logs to the trainer's loggers.
+
+    Lightning is not imported: its class is used where the caller has imported it, under either
+    of its names.
+
+    Args:
+        monitor: The monitor.
+        x: The input to measure at.
+
+    Returns:
+        The callback, to be passed to the trainer.
+    """
+    modules = (sys.modules.get(name) for name in ("lightning.pytorch", "pytorch_lightning"))
+    base = next((module.Callback for module in modules if module is not None), object)
+
+    def on_train_batch_end(self: Any, trainer: Any, pl_module: Any, *batch: Any) -> None:
+        del self, batch
+        step = trainer.global_step
+        found = monitor(pl_module, x.to(pl_module.device), step)
+        for logger in trainer.loggers if found else ():
+            logger.log_metrics(found, step=step)
+
+    methods = {"on_train_batch_end": on_train_batch_end}
+    return type("JacobianCallback", (base,), methods)()
+
+
+@contextmanager
+def _evaluating(model: object) -> Iterator[None]:
+    """Put every module in eval mode, and back in the mode it was in."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    before = [module.training for module in modules]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training

@@ -1,0 +1,238 @@
+r"""Known initialisation rules as plans, so that they can be compared by one measurement.
+
+Every function draws all linear maps anew, sets their biases, applies its rule to the residual
+branches it finds and returns an :class:`~isometry.nn.InitPlan` with the c that results.
+Rules that also change the architecture are applied as far as the given architecture allows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import Tensor
+
+from isometry.nn.blocks.blocks import Block
+from isometry.nn.init.changes import Change, plain_name
+from isometry.nn.init.ground import Ground, Model, Options, drawn, measured, output_deviation
+from isometry.nn.init.plans import InitPlan
+
+__all__ = [
+    "deepnet",
+    "depth_mup",
+    "fixup",
+    "he",
+    "lsuv",
+    "rezero",
+    "skipinit",
+    "stable_resnet",
+    "torch_default",
+    "xavier",
+]
+
+_ATTENTION = ("q_proj", "k_proj", "query", "key", "c_attn", "in_proj", "qkv")
+
+
+def he(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw every linear map at variance 2 / fan_in, which keeps a ReLU signal.
+
+    Biases are 0. The residual sum is not accounted for: c grows in proportion to the depth.
+
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
+
+    References:
+        [he2015] arXiv:1502.01852.
+    """
+    ground = drawn(model, x, options, _he)
+    return measured(ground, "he", "He draw")
+
+
+def xavier(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw every linear map at variance 2 / (fan_in + fan_out).
+
+    Biases are 0.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [glorot2010] PMLR 9:249-256.
+    """
+    ground = drawn(model, x, options, _xavier)
+    return measured(ground, "xavier", "Xavier draw")
+
+
+def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw every linear map and bias as torch's own layers do.
+
+    Both are uniform within 1 / sqrt(fan_in), a variance of 1 / (3 fan_in).
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [he2015] arXiv:1502.01852, the uniform draw with a slope of sqrt(5).
+    """
+    ground = drawn(
+        model,
+        x,
+        options,
+        lambda n, _: 1 / (3 * n),
+        scheme="uniform",
+        bias=lambda n: 1 / math.sqrt(3 * n),
+    )
+    return measured(ground, "torch default", "uniform draw")
+
+
+def fixup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Scale the inside of every branch down by depth and set its last map to 0.
+
+    He draw; with L branches of m linear maps each the inner ones are multiplied by
+    L^(-1 / (2m - 2)). The scalar biases and multipliers of the rule are not added.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [zhang2019] arXiv:1901.09321.
+    """
+    ground = drawn(model, x, options, _he)
+    for block in ground.blocks:
+        inside = ground.branch(block)
+        for name in inside:
+            power = -1 / (2 * len(inside) - 2) if len(inside) > 1 else 0.0
+            ground.times(name, len(ground.blocks) ** power)
+        _switch_off(ground, [term[-1:] for term in ground.ends(block)])
+    return measured(ground, "fixup", "last map 0, inner maps scaled by depth")
+
+
+def skipinit(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw by He's rule and start every branch at 0 by its gain.
+
+    Where a branch has no gain its last linear map is 0 instead, which is the same function.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [de2020] arXiv:2002.10444.
+    """
+    return _gains_off(drawn(model, x, options, _he), "skipinit")
+
+
+def rezero(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw by Xavier's rule and start every branch at 0 by its gain.
+
+    Where a branch has no gain its last linear map is 0 instead, which is the same function.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [bachlechner2021] arXiv:2003.04887.
+    """
+    return _gains_off(drawn(model, x, options, _xavier), "rezero")
+
+
+def lsuv(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw orthogonal maps and scale each to a unit variance of its output at ``x``.
+
+    The maps are visited in the order in which the model holds them; biases are 0.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [mishkin2016] arXiv:1511.06422.
+    """
+    ground = drawn(
+        model,
+        x,
+        options,
+        lambda n, _: 1 / n,
+        scheme="orthogonal",
+    )
+    for prefix, module in ground.subject.root.named_modules():
+        name = plain_name(f"{prefix}.weight" if prefix else "weight")
+        if name in ground.changes:
+            deviation = output_deviation(ground, module)
+            ground.times(name, 1 / deviation if deviation > 0 else 1.0)
+    return measured(ground, "lsuv", "orthogonal draw, unit output variance")
+
+
+def deepnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw by Xavier's rule with the gain (8 N)^(-1/4) in the branches.
+
+    N is half the number of branches; maps named as queries and keys keep the gain 1. The rule's
+    larger skip, (2 N)^(1/4) before a layer norm, is not added.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [wang2022] arXiv:2203.00555.
+    """
+    ground = drawn(model, x, options, _xavier)
+    beta = (4 * len(ground.blocks)) ** -0.25
+    for block in ground.blocks:
+        for name in ground.branch(block):
+            if not any(word in name for word in _ATTENTION):
+                ground.times(name, beta)
+    return measured(ground, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
+
+
+def depth_mup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw by He's rule and scale the end of each of L branches by 1 / sqrt(L).
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [yang2023] arXiv:2310.02244.
+    """
+    ground = drawn(model, x, options, _he)
+    factor = len(ground.blocks) ** -0.5
+    for block in ground.blocks:
+        _scale_end(ground, block, factor)
+    return measured(ground, "depth-muP", "1 / sqrt(L)")
+
+
+def stable_resnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+    """Draw by He's rule and scale branch l by 1 / (sqrt(l) log(l + 1)).
+
+    The decreasing scaling, whose squares have a finite sum over any depth; l starts at 1.
+
+    Arguments, result and errors are those of :func:`he`.
+
+    References:
+        [hayou2021] arXiv:2010.12859.
+    """
+    ground = drawn(model, x, options, _he)
+    for place, block in enumerate(ground.blocks, start=1):
+        _scale_end(ground, block, 1 / (math.sqrt(place) * math.log(place + 1)))
+    return measured(ground, "stable resnet", "1 / (sqrt(l) log(l + 1))")
+
+
+def _he(fan_in: int, _fan_out: int) -> float:
+    return 2 / fan_in
+
+
+def _xavier(fan_in: int, fan_out: int) -> float:
+    return 2 / (fan_in + fan_out)
+
+
+def _scale_end(ground: Ground, block: Block, factor: float) -> None:
+    for name in dict.fromkeys(term[0] for term in ground.ends(block)):
+        ground.times(name, factor)
+
+
+def _gains_off(ground: Ground, name: str) -> InitPlan:
+    for block in ground.blocks:
+        _switch_off(ground, [term[:1] for term in ground.ends(block)])
+    return measured(ground, name, "gain 0")
+
+
+def _switch_off(ground: Ground, terms: Sequence[Sequence[str]]) -> None:
+    for name in (name for term in terms for name in term):
+        ground.changes[name] = Change(0.0)

@@ -1,0 +1,125 @@
+"""What the named baselines share: a draw of every linear map, the branches, and the measurement."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from isometry.nn.blocks.blocks import Block
+from isometry.nn.init.changes import (
+    Change,
+    Draw,
+    layout,
+    parameters_of,
+    plain_name,
+    seed_from,
+    tried,
+)
+from isometry.nn.init.plans import InitPlan, PlannedBlock
+from isometry.nn.init.subject import Subject, handles, root_of
+from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.sandbox import Sandbox
+
+Model = Callable[[Tensor], Tensor]
+Variance = Callable[[int, int], float]
+"""Variance of the entries from fan_in and fan_out."""
+
+
+class Options(TypedDict, total=False):
+    """What every baseline may be told besides the model and the input."""
+
+    blocks: Sequence[str | nn.Module] | None
+    batch_norm: str | None
+    generator: torch.Generator | None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A model whose linear maps are all drawn anew, and what its branches then look like."""
+
+    subject: Subject
+    changes: dict[str, Change]
+    blocks: tuple[Block, ...] = ()
+
+    def branch(self, block: Block) -> list[str]:
+        """Return the names of the branch's linear maps, from its output backwards."""
+        return [plain_name(name) for name, role in block.parameters.items() if role == "linear"]
+
+    def ends(self, block: Block) -> list[list[str]]:
+        """Return for each term of the branch the names of what scales it, the nearest first."""
+        return [list(names) for names in handles([block], self.subject.root)[0]]
+
+    def times(self, name: str, factor: float) -> None:
+        """Multiply what a parameter becomes."""
+        known = self.changes.get(name, Change(parameters_of(self.subject.root)[name].detach()))
+        self.changes[name] = known.times(factor)
+
+
+def drawn(
+    model: Model,
+    x: Tensor,
+    options: Options,
+    variance: Variance,
+    *,
+    scheme: str = "normal",
+    bias: Callable[[int], float] = lambda _: 0.0,
+) -> Ground:
+    """Return the ground of a baseline: weights by a variance, biases by a standard deviation."""
+    batch_norm = options.get("batch_norm")
+    root = root_of(model, x, batch_norm)
+    source = generator_or_fresh(options.get("generator"))
+    seed = seed_from(source)
+    table, changes = layout(root), {}
+    for name, (fan_in, fan_out, transposed) in table.items():
+        recipe = Draw(scheme, math.sqrt(variance(fan_in, fan_out)), seed, transposed)
+        changes[name] = Change(recipe)
+        beside = f"{name.removesuffix('weight')}bias"
+        if name.endswith("weight") and beside in parameters_of(root):
+            changes[beside] = Change(Draw("uniform", bias(fan_in), seed))
+    subject = Subject(model, x, root, options.get("blocks"), batch_norm, seed_from(source))
+    return Ground(subject, changes, tuple(subject.found(changes)))
+
+
+def measured(ground: Ground, name: str, why: str) -> InitPlan:
+    """Return the baseline as a plan, with the c that it gives."""
+    traces = [ground.subject.trace(b) for b in ground.subject.found(ground.changes)]
+    rows = [
+        PlannedBlock(
+            name=block.name,
+            c_before=None,
+            c_after=trace.c,
+            target=None,
+            tensors=tuple(dict.fromkeys(n for term in ground.ends(block) for n in term[:1])),
+            factor=_factor(ground, block),
+            why=why,
+        )
+        for block, trace in zip(ground.blocks, traces, strict=True)
+    ]
+    kept = {key: change.kept() for key, change in ground.changes.items()}
+    return InitPlan(None, name, tuple(rows), 1, kept)
+
+
+def _factor(ground: Ground, block: Block) -> float:
+    changes = [ground.changes.get(name) for term in ground.ends(block) for name in term[:1]]
+    return next((change.factor for change in changes if change is not None), 1.0)
+
+
+def output_deviation(ground: Ground, module: nn.Module) -> float:
+    """Return the standard deviation of a module's output under the changes; 0 if not called."""
+    seen: list[float] = []
+
+    def note(_module: nn.Module, _args: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            seen.append(float(output.detach().double().std(correction=0)))
+
+    subject = ground.subject
+    handle = module.register_forward_hook(note)
+    try:
+        with tried(subject.root, ground.changes), Sandbox(subject.x, subject.batch_norm):
+            subject.f(subject.x.clone())
+    finally:
+        handle.remove()
+    return seen[0] if seen else 0.0

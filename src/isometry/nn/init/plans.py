@@ -1,0 +1,110 @@
+"""The plan of an initialisation: what becomes of every block, and the new values behind it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from isometry._result import Result, format_table
+from isometry.nn.init.changes import Change
+from isometry.theory.propagation import ResNet as ResNetSpec
+
+
+@dataclass(frozen=True)
+class PlannedBlock(Result):
+    """One residual block's row of a plan.
+
+    Attributes:
+        name: The block's name.
+        c_before: Its part of c as the model is; None where it was not measured.
+        c_after: Its part of c under the plan, measured or predicted as ``InitPlan.method`` says.
+        target: What was asked for; None for a baseline.
+        tensors: Names of the parameters that set it.
+        factor: What the weights are multiplied by, after a redraw where there is one.
+        why: How the tensors were chosen.
+    """
+
+    name: str
+    c_before: float | None
+    c_after: float
+    target: float | None
+    tensors: tuple[str, ...]
+    factor: float
+    why: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the row of the plan's table."""
+        return [
+            {
+                "block": self.name,
+                "c now": self.c_before,
+                "c after": self.c_after,
+                "tensors": ", ".join(self.tensors),
+                "factor": self.factor,
+                "why": self.why,
+            }
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class InitPlan(Result):
+    """What an initialisation will write; ``print`` it, then :func:`isometry.nn.apply_` it.
+
+    Attributes:
+        c: The effective cumulant asked for; None for a baseline.
+        method: ``"theory"``, ``"data"`` or the name of a baseline.
+        blocks: One row per residual block, from the input on.
+        passes: How often all blocks were measured.
+        changes: {parameter: new values}; other parameters stay.
+        spec: The specification that the project's own networks have afterwards.
+    """
+
+    c: float | None
+    method: str
+    blocks: tuple[PlannedBlock, ...]
+    passes: int
+    changes: Mapping[str, Change] = field(repr=False)
+    spec: ResNetSpec | None = field(repr=False, default=None)
+
+    @property
+    def c_before(self) -> float | None:
+        """The model's c as it is; None where it was not measured."""
+        parts = [block.c_before for block in self.blocks]
+        known = [part for part in parts if part is not None]
+        return math.fsum(known) if len(known) == len(parts) else None
+
+    @property
+    def c_after(self) -> float:
+        """The model's c under the plan."""
+        return math.fsum(block.c_after for block in self.blocks)
+
+    @property
+    def residual(self) -> float:
+        """Largest relative distance of a block's c from what was asked; 0 for a baseline."""
+        return max(
+            (abs(b.c_after / b.target - 1) for b in self.blocks if b.target is not None),
+            default=0.0,
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per block: c now, c after, tensors, factor, why."""
+        return [row for block in self.blocks for row in block.rows()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON's types, the new values left out."""
+        totals = {"c_before": self.c_before, "c_after": self.c_after, "residual": self.residual}
+        return super().to_dict() | totals | {"parameters": sorted(self.changes)}
+
+    def __str__(self) -> str:
+        return f"{format_table(self.rows())}\n\n{self._summary()}"
+
+    def __repr__(self) -> str:
+        return f"InitPlan({self._summary()})"
+
+    def _summary(self) -> str:
+        before = "unknown" if self.c_before is None else f"{self.c_before:.4g}"
+        asked = "" if self.c is None else f" (asked: {self.c:g}, residual {self.residual:.2g})"
+        return (
+            f"{self.method}: c {before} -> {self.c_after:.4g}{asked}, {len(self.blocks)} blocks, "
+            f"{len(self.changes)} parameters to write, {self.passes} passes"
+        )

@@ -1,0 +1,237 @@
+"""Choose the route of the products, and test it: adjoint identity, agreement, determinism."""
+
+import math
+import textwrap
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from isometry.errors import AccuracyWarning
+from isometry.nn.jacobian.routes import AutogradRoute, ForwardRoute, Route, RowsRoute, TapeRoute
+from isometry.nn.sandbox.sandbox import Sandbox
+
+_ROUNDING = 1e3
+"""Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
+_SECANT = 1e-2
+"""Relative gap to a difference quotient, beyond what the quotient itself is unsure of."""
+_DRAWS = 24
+"""Evaluations compared where ``f`` draws random numbers: a mask may repeat by chance."""
+_STRIDE = 997
+"""Numbers drawn between such evaluations, so that their masks do not overlap."""
+
+
+_ROUTES: dict[str | None, tuple[Callable[..., Route], ...]] = {
+    None: (TapeRoute, AutogradRoute, ForwardRoute, RowsRoute),
+    "tape": (TapeRoute,),
+    "autograd": (AutogradRoute, ForwardRoute, RowsRoute),
+}
+
+
+class _AdjointError(RuntimeError):
+    """A route exists and is wrong."""
+
+
+def choose_route(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    output: Tensor,
+    sandbox: Sandbox,
+    forced: str | None,
+) -> tuple[Route, str]:
+    """Return the fastest route that passes the tests, and its description.
+
+    Raises:
+        ValueError: If ``f`` is random, does not depend on ``x``, or J is not finite.
+        NotImplementedError: If no route exists.
+        RuntimeError: If every route fails the adjoint test, or the test of several processes.
+    """
+    _check_differentiable(f, x, output, sandbox)
+    failures: list[RuntimeError] = []
+    for build in _ROUTES[forced]:
+        try:
+            route = build(f, x, sandbox)
+            _check_adjoint(route, x, output)
+            if sandbox.ranks:
+                _check_secant(route, f, x, sandbox)
+        except RuntimeError as error:
+            sandbox.ranks.agree(False, x.device)
+            failures.append(error)
+            continue
+        if sandbox.ranks.agree(True, x.device):
+            no_tape = forced is None and build is not TapeRoute
+            aside = f" (no tape: {_first_line(failures[0])})" if no_tape else ""
+            return route, route.description + aside
+        failures.append(_AdjointError("`f` fails the adjoint test on another process."))
+    for error in failures:
+        if isinstance(error, _AdjointError):
+            raise RuntimeError(str(error)) from error
+    reasons = "; ".join(dict.fromkeys(map(_first_line, failures)))
+    if forced == "tape":
+        raise NotImplementedError(
+            f"`route` is 'tape' but `f` cannot be recorded ({reasons}); expected a function of "
+            "differentiable operations. Use route=None, which falls back to autograd."
+        )
+    raise NotImplementedError(
+        f"`f` has no exact product J v ({reasons}); expected a second backward or a forward "
+        "derivative. Replace that operation, or give a custom autograd function a `jvp`."
+    )
+
+
+def _check_differentiable(
+    f: Callable[[Tensor], Tensor], x: Tensor, output: Tensor, sandbox: Sandbox
+) -> None:
+    try:
+        reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
+        connected = reference.depends_on_input
+    except RuntimeError as error:
+        raise NotImplementedError(
+            f"`f` has no backward at `x` ({_first_line(error)}); expected a function that "
+            "autograd can differentiate. Do not overwrite in place what the derivative needs."
+        ) from error
+    if not connected:
+        raise ValueError(
+            "`f(x)` does not depend on `x` as far as autograd sees, so J = 0; expected a "
+            "differentiable function. Look for .detach(), torch.no_grad() or an unused input."
+        )
+    _check_deterministic(f, x, output, sandbox, reference)
+
+
+def adjoint_gap(
+    route: Route, x: Tensor, output: Tensor, *, generator: torch.Generator | None = None
+) -> float:
+    """Return the largest relative gap of the adjoint identity over two probes on each side."""
+    V = _probes(x, 2, generator=generator, seed=0)
+    U = _probes(output, 2, generator=generator, seed=1)
+    V, U, JV, JTU = map(_flat, (V, U, route.jvp(V), route.vjp(U)))
+    difference = U @ JV.T - JTU @ V.T
+    size = (torch.outer(_norms(U), _norms(JV)) + torch.outer(_norms(JTU), _norms(V))) / 2
+    return float((difference.abs() / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
+
+
+def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
+    gap = adjoint_gap(route, x, output)
+    if not math.isfinite(gap):
+        raise ValueError(
+            "`f` has a derivative at `x` that is NaN or infinite; expected finite entries of J. "
+            "Move `x` off the singularity (a norm or square root at 0), or use float64."
+        )
+    tolerance = _tolerance(x.dtype)
+    if gap <= tolerance:
+        return
+    noise = _rounding_noise(route, x, output)
+    if not gap <= 10 * noise <= 0.1:
+        raise _AdjointError(
+            f"`f` fails the adjoint test: <u, J v> and <J^T u, v> differ by {gap:.1e} of "
+            f"|u| |J v|; expected at most {tolerance:.0e}. Likely causes: tensor-parallel layers "
+            "(their double backward is wrong), a custom backward that is not a derivative, an `f` "
+            "that changes from call to call, or rounding that swamps J (try float64)."
+        )
+    advice = "" if x.dtype == torch.float64 else "; a float64 model gives more digits"
+    warnings.warn(
+        f"Products with J carry a relative rounding error of about {noise:.0e} in {x.dtype}: "
+        f"cancellation, or a lower precision inside `f`{advice}.",
+        AccuracyWarning,
+        stacklevel=4,
+    )
+
+
+def _check_secant(route: Route, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+    """Compare J v with differences: both products are wrong where a collective has no backward.
+
+    Raises:
+        _AdjointError: If J v is further off than the one-sided differences are apart.
+    """
+    (v,) = _probes(x, 1, seed=4)
+    product = _flat(route.jvp(v[None]))
+    size = torch.linalg.vector_norm(x) / torch.linalg.vector_norm(v)
+    step = torch.finfo(x.dtype).eps ** (1 / 3) * (size if size > 0 else 1.0)
+    with sandbox, torch.no_grad():
+        below, here, above = (_flat(f(x + t * v)[None]) for t in (-step, 0.0, step))
+    gap = torch.linalg.vector_norm((above - below) / (2 * float(step)) - product)
+    unsure = torch.linalg.vector_norm((above - 2 * here + below) / float(step))
+    if not gap <= unsure + _SECANT * torch.linalg.vector_norm(product):
+        raise _AdjointError(
+            f"`f` changes along a direction v by something else than J v (they differ by "
+            f"{float(gap):.1e} of {float(product.norm()):.1e}); expected a backward that is the "
+            "derivative. Likely cause: a collective that autograd does not see, such as "
+            "`torch.distributed.all_reduce`; build the layer on DTensor instead."
+        )
+
+
+def _rounding_noise(route: Route, x: Tensor, output: Tensor) -> float:
+    """Measure by how much the products miss linearity: the rounding of this very model."""
+    noise = []
+    for product, like in ((route.jvp, x), (route.vjp, output)):
+        pair = _probes(like, 2, seed=2)
+        images = _flat(product(pair))
+        both = _flat(product(pair.sum(0, keepdim=True)))
+        scale = float(_norms(images).sum())
+        noise.append(float(_norms(both - images.sum(0)).sum()) / scale if scale > 0 else 0.0)
+    return max(noise)
+
+
+def _check_deterministic(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    output: Tensor,
+    sandbox: Sandbox,
+    reference: AutogradRoute,
+) -> None:
+    _compare(output, reference.output.detach())
+    if not sandbox.draws:
+        return
+    probe = _probes(output, 1, seed=3)
+    gradient = reference.vjp(probe)
+    for draws in range(2, _DRAWS):
+        other = AutogradRoute(_after_draws(f, draws), x, sandbox)
+        _compare(output, other.output.detach())
+        _compare(gradient, other.vjp(probe))
+
+
+def _compare(first: Tensor, second: Tensor) -> None:
+    size = float(first.abs().max())
+    if first.shape != second.shape or not (
+        float((first - second).abs().max()) <= _tolerance(first.dtype) * size
+    ):
+        raise ValueError(
+            "`f` gives different results when called twice at `x`; expected a deterministic "
+            "function. Switch off random layers (`model.eval()`, functional dropout, noise)."
+        )
+
+
+def _after_draws(f: Callable[[Tensor], Tensor], draws: int) -> Callable[[Tensor], Tensor]:
+    """Advance the (forked) global generators first, so that a random ``f`` shows."""
+    return partial(_draw_and_call, f, draws)
+
+
+def _draw_and_call(f: Callable[[Tensor], Tensor], draws: int, x: Tensor) -> Tensor:
+    torch.rand(_STRIDE * draws)
+    torch.rand(_STRIDE * draws, device=x.device)
+    return f(x)
+
+
+def _first_line(error: Exception) -> str:
+    return textwrap.shorten(str(error).strip().split("\n")[0], 120, placeholder=" ...")
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return min(_ROUNDING * torch.finfo(dtype).eps, 0.05)
+
+
+def _probes(
+    like: Tensor, count: int, *, seed: int, generator: torch.Generator | None = None
+) -> Tensor:
+    source = torch.Generator().manual_seed(seed) if generator is None else generator
+    probes = torch.randn(count, *like.shape, generator=source, device=source.device)
+    return probes.to(dtype=like.dtype, device=like.device)
+
+
+def _flat(block: Tensor) -> Tensor:
+    return block.detach().to(device="cpu", dtype=torch.float64).reshape(len(block), -1)
+
+
+def _norms(block: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(block, dim=1)
