@@ -11,8 +11,8 @@ from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from isometry.experiments.executors import open_executor
-from isometry.experiments.threads import one_thread
+from isometry.experiments.engine.executors import open_executor
+from isometry.experiments.engine.threads import one_thread
 
 Key = dict[str, Any]
 Row = dict[str, Any]

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from _common import alternate, machine, ratios, show
-from isometry.experiments.classifiers import Classifier
-from isometry.experiments.executors import open_executor
-from isometry.experiments.random_matrices import plan
-from isometry.experiments.runs import all_runs
-from isometry.experiments.sweeps import sweep
+from isometry.experiments.engine.executors import open_executor
+from isometry.experiments.engine.runs import all_runs
+from isometry.experiments.engine.sweeps import sweep
+from isometry.experiments.parts.classifiers import Classifier
+from isometry.experiments.parts.training import Training, train
+from isometry.experiments.studies.random_matrices import plan
 from isometry.experiments.tasks import run_task
-from isometry.experiments.training import Training, train
 from isometry.nn.resnet import ResNet
 from isometry.theory.propagation import ResNet as ResNetSpec
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from isometry.experiments.runs import Outcome, Run, RunConfig, find_run, perform
+from isometry.experiments.engine.runs import Outcome, Run, RunConfig, find_run, perform
 
 
 def configs(number, **settings):

@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src" / "isometry").rglob("*.py"))
 CODE = SOURCES + sorted((ROOT / "tests").rglob("*.py")) + sorted((ROOT / "benchmarks").glob("*.py"))
-THEORY = ["isometry", "isometry.cli._theory"]
+THEORY = ["isometry", "isometry.cli.theory"]
 
 
 def run_python(code):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from isometry.experiments.executors import open_executor
+from isometry.experiments.engine.executors import open_executor
 
 torch = pytest.importorskip("torch")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "benchmarks"))

@@ -6,7 +6,7 @@ spectral law``.  Models, measurements and initialisation live in ``isometry.nn``
 
 # Activations and their Gaussian moments
 from isometry.errors import AccuracyWarning, ConvergenceError, TheoryWarning
-from isometry.theory.activations import Activation, activation, activation_names
+from isometry.theory.activations.lookup import Activation, activation, activation_names
 
 # Distances between a measured spectrum and a law
 from isometry.theory.comparison import Comparison, Spectrum, compare

@@ -24,7 +24,7 @@ except ImportError as err:
 
 from isometry._typing import Float
 from isometry.theory.comparison import Spectrum
-from isometry.theory.laws._base import SpectralLaw
+from isometry.theory.laws.base import SpectralLaw
 
 __all__ = [
     "PALETTE",

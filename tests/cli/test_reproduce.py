@@ -6,16 +6,16 @@ import sys
 import pytest
 from cyclopts import App
 
-from isometry.cli import _reproduce
-from isometry.cli._output import guarded
+from isometry.cli import reproduce
+from isometry.cli.output import guarded
 
 WORDS = ["reproduce", "matrices", "--profile", "smoke", "--executor", "serial"]
 
 
 def run(words):
     app = App(name="isometry")
-    app.command(_reproduce.reproduce)
-    app.command(_reproduce.export)
+    app.command(reproduce.reproduce)
+    app.command(reproduce.export)
     return guarded(
         lambda: app(words, exit_on_error=False, print_error=False, result_action="return_value")
     )

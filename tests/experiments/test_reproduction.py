@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 
-from isometry.experiments.executors import open_executor
+from isometry.experiments.engine.executors import open_executor
 from isometry.experiments.profiles import studies
 from isometry.experiments.reproduction import gather, page, run_studies, write
 

@@ -1,7 +1,7 @@
 import pytest
 
+from isometry.experiments.engine.runs import RunConfig
 from isometry.experiments.profiles import studies
-from isometry.experiments.runs import RunConfig
 from isometry.experiments.tasks import TASKS, run_task
 
 

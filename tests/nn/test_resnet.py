@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.activations import activation_names
+from isometry.theory.activations.lookup import activation_names
 from isometry.theory.propagation import ResNet as Spec
 from isometry.theory.propagation import effective_cumulant
 

@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from isometry.theory.activations import activation
+from isometry.theory.activations.lookup import activation
 from isometry.theory.comparison import Spectrum, compare
 from isometry.theory.design import (
     _bracket,

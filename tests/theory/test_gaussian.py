@@ -7,7 +7,7 @@ from scipy import special
 
 from cases_activations import averages, sine_averages, table
 from isometry.errors import AccuracyWarning
-from isometry.theory.activations import Activation, activation, activation_names
+from isometry.theory.activations.lookup import Activation, activation, activation_names
 from isometry.theory.gaussian import gaussian_mean, gaussian_moments, gaussian_nodes
 
 TABLE = table()

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from isometry.theory.activations import activation
+from isometry.theory.activations.lookup import activation
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.outliers import predict_outliers
 from isometry.theory.propagation import ResNet, effective_cumulant

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from isometry.theory.activations import activation
+from isometry.theory.activations.lookup import activation
 from isometry.theory.propagation import (
     ResNet,
     Signal,

@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy import optimize
 
-from isometry.theory._roots import bracketed_root
+from isometry.theory.roots import bracketed_root
 
 CASES = {
     "cubic": (lambda x: x**3 - 2 * x - 5, 2.0, 3.0),

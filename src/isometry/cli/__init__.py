@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from isometry.cli._output import complain, guarded
+from isometry.cli.output import complain, guarded
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError:
         complain("error", "the command line needs cyclopts; run `pip install 'isometry[cli]'`.")
         sys.exit(2)
-    from isometry.cli._app import app
+    from isometry.cli.app import app
 
     words = list(sys.argv[1:] if arguments is None else arguments)
 

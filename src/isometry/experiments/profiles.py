@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from isometry._checks import suggest
-from isometry.experiments import (
+from isometry.experiments.engine.runs import Run, RunConfig
+from isometry.experiments.parts.claims import Findings
+from isometry.experiments.studies import (
     confounder,
     confounder_report,
     cumulants,
@@ -17,8 +19,6 @@ from isometry.experiments import (
     network_spectra,
     random_matrices,
 )
-from isometry.experiments.claims import Findings
-from isometry.experiments.runs import Run, RunConfig
 
 STUDIES = ("matrices", "cumulants", "spectra", "learning", "training", "convolution")
 ACTIVATIONS = (

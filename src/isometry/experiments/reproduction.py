@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from isometry._result import Result
-from isometry.experiments.claims import Findings, Hypothesis
+from isometry.experiments.engine.runs import Run, find_run
+from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
+from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.profiles import Study
-from isometry.experiments.runs import Run, find_run
-from isometry.experiments.sweeps import Open, Progress, SweepReport, sweep
 from isometry.experiments.tasks import run_task
 from isometry.report import Paragraph, Report, Section, Table, write_text
 
@@ -67,7 +67,7 @@ def run_studies(
     Args:
         studies: What :func:`isometry.experiments.profiles.studies` returned.
         out: Folder of the runs.
-        open_executor: As for :func:`isometry.experiments.sweeps.sweep`.
+        open_executor: As for :func:`isometry.experiments.engine.sweeps.sweep`.
         window: Runs submitted at any time.
         progress: Called after every run.
 

@@ -3,8 +3,14 @@
 from pathlib import Path
 
 from isometry._checks import suggest
-from isometry.experiments import confounder, cumulants, learning, network_spectra, random_matrices
-from isometry.experiments.runs import Outcome, RunConfig, Task
+from isometry.experiments.engine.runs import Outcome, RunConfig, Task
+from isometry.experiments.studies import (
+    confounder,
+    cumulants,
+    learning,
+    network_spectra,
+    random_matrices,
+)
 
 TASKS: dict[str, Task] = {
     random_matrices.TASK: random_matrices.draw,

@@ -14,11 +14,11 @@ import numpy as np
 
 from isometry._checks import check_real
 from isometry._typing import Float, Int, Real
-from isometry.theory._roots import bracketed_root
-from isometry.theory.activations import Activation, activation
+from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
 from isometry.theory.propagation import ResNet, Signal, check_moments, effective_cumulant, propagate
+from isometry.theory.roots import bracketed_root
 
 _STEP = 2.0  # of the scan in sigma_w
 _LARGEST = 1e12  # sigma_w at which the scan gives up

@@ -18,9 +18,9 @@ from isometry._checks import check_array, check_real
 from isometry._result import Result
 from isometry._typing import Float
 from isometry.errors import AccuracyWarning
-from isometry.theory import _quadrature
-from isometry.theory._activation import Activation
-from isometry.theory.activations import activation
+from isometry.theory import quadrature
+from isometry.theory.activations.definition import Activation
+from isometry.theory.activations.lookup import activation
 
 __all__ = ["GaussianMoments", "gaussian_mean", "gaussian_moments", "gaussian_nodes"]
 
@@ -116,7 +116,7 @@ def gaussian_mean(
         if value == 0:
             means[where] = rows(np.zeros(1))[0, 0]
             continue
-        average = _quadrature.adapt(rows, math.sqrt(value), points)
+        average = quadrature.adapt(rows, math.sqrt(value), points)
         _warn("f", value, ("E f",), average, average.error)
         means[where] = average.value[0]
     return float(means) if means.ndim == 0 else means
@@ -153,7 +153,7 @@ def gaussian_nodes(
     else:
         points = np.union1d(np.asarray(tuple(breakpoints), dtype=float), _LADDER)
     sigma = math.sqrt(q)
-    z, weights = _quadrature.rule(_quadrature.edges(points / sigma, _quadrature.NEAR))
+    z, weights = quadrature.rule(quadrature.edges(points / sigma, quadrature.NEAR))
     return sigma * z, weights / weights.sum()
 
 
@@ -181,8 +181,8 @@ def _moments(act: Activation, q: float) -> tuple[float, ...]:
         return tuple(float(value) for value in act.closed(q))
     if act.source is not None or act.recipe is None:
         return _verified(act, q)
-    sums, tail = _integrate(act, q, _quadrature.NEAR)
-    return _integrate(act, q, _quadrature.FAR)[0] if tail else sums
+    sums, tail = _integrate(act, q, quadrature.NEAR)
+    return _integrate(act, q, quadrature.FAR)[0] if tail else sums
 
 
 def _at_zero(act: Activation) -> tuple[float, ...]:
@@ -194,12 +194,12 @@ def _at_zero(act: Activation) -> tuple[float, ...]:
 def _integrate(act: Activation, q: float, grid: np.ndarray) -> tuple[tuple[float, ...], bool]:
     """Return the four averages on the given z panels, and whether the tails still matter."""
     sigma = math.sqrt(q)
-    z, weights = _quadrature.rule(_quadrature.edges(_points(act) / sigma, grid, half=act.odd))
+    z, weights = quadrature.rule(quadrature.edges(_points(act) / sigma, grid, half=act.odd))
     h = sigma * z
     phi, dphi = act.phi(h), act.dphi(h)
     weighted, slope = weights * phi, weights * dphi
     square, slope_square = float(weighted @ phi), float(slope @ dphi)
-    n = _quadrature.NODES
+    n = quadrature.NODES
     tail = float(weighted[-n:] @ phi[-n:] + slope[-n:] @ dphi[-n:])
     if act.odd:
         sums = (0.0, 2 * square, 2 * float(slope.sum()), 2 * slope_square)
@@ -224,10 +224,10 @@ def _verified(act: Activation, q: float) -> tuple[float, ...]:
 
     sigma, points = math.sqrt(q), _points(act)
     rows = _finite_rows(moments, act.name)
-    average = _quadrature.adapt(rows, sigma, points, half=act.odd)
+    average = quadrature.adapt(rows, sigma, points, half=act.odd)
     error = average.error.copy()
     if act.slope_error is not None:
-        z, weights = _quadrature.rule(_quadrature.edges(points / sigma, _quadrature.NEAR))
+        z, weights = quadrature.rule(quadrature.edges(points / sigma, quadrature.NEAR))
         inexact = weights * act.slope_error(sigma * z)
         inexact = inexact[weights > 1e-20]
         error[2] += inexact.sum()
@@ -269,7 +269,7 @@ def _warn(
     name: str,
     q: float,
     labels: tuple[str, ...],
-    average: _quadrature.Average,
+    average: quadrature.Average,
     error: np.ndarray,
 ) -> None:
     relative = error / np.maximum(np.abs(average.value), 1e-6 * average.size + _TINY)

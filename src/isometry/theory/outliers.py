@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from isometry._typing import Float, Real
-from isometry.theory.activations import Activation, activation
+from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.propagation import ResNet, check_moments, propagate

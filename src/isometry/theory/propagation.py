@@ -20,7 +20,7 @@ import numpy as np
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Float, Real
-from isometry.theory.activations import Activation, activation
+from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 
 

@@ -6,7 +6,7 @@ import torch
 
 from isometry.nn.init.init import residual_
 from isometry.nn.resnet import ResNet
-from isometry.theory.activations import activation_names
+from isometry.theory.activations.lookup import activation_names
 from isometry.theory.comparison import Spectrum, compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNet as Spec

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from isometry._checks import check_array, check_real
-from isometry.theory.laws._arguments import ComplexArray, Real
-from isometry.theory.laws._inversion import Layers, resolvent
-from isometry.theory.laws._product import tabulate
-from isometry.theory.laws._tabulated import Edges, Shape, TabulatedLaw
+from isometry.theory.laws.arguments import ComplexArray, Real
+from isometry.theory.laws.charts import tabulate
+from isometry.theory.laws.free_product import Layers, resolvent
+from isometry.theory.laws.tabulated_law import Edges, Shape, TabulatedLaw
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

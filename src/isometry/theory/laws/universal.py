@@ -17,10 +17,10 @@ from scipy import special
 
 from isometry._checks import check_real
 from isometry.errors import ConvergenceError
-from isometry.theory._roots import bracketed_root
-from isometry.theory.laws._arguments import ComplexArray, Real
-from isometry.theory.laws._table import Side, Vector, fit_nodes
-from isometry.theory.laws._tabulated import SOFT, Edges, Shape, TabulatedLaw
+from isometry.theory.laws.arguments import ComplexArray, Real
+from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
+from isometry.theory.laws.tabulated_law import SOFT, Edges, Shape, TabulatedLaw
+from isometry.theory.roots import bracketed_root
 
 _LARGEST_C = 1e5
 

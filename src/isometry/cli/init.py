@@ -1,0 +1,82 @@
+"""The command that initialises a user's own model at a chosen c and saves its weights."""
+
+from pathlib import Path
+
+from isometry.cli.output import complain, json_text
+
+
+def init(
+    model: str,
+    /,
+    *,
+    input: Path,
+    c: float | None = None,
+    condition_number: float | None = None,
+    save: Path | None = None,
+    blocks: list[str] | None = None,
+    batch_norm: str | None = None,
+    method: str | None = None,
+    redraw: bool = False,
+    scheme: str = "normal",
+    rtol: float = 0.02,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Initialise a model at an effective cumulant c; print the plan, save the weights.
+
+    Args:
+        model: module:callable; the callable takes no argument and returns the model.
+        input: A typical batch, as .pt, .npy or .safetensors.
+        c: Effective cumulant of all blocks together; 1 by default.
+        condition_number: Wanted condition number of the Jacobian in place of c.
+        save: Where to write the weights (.safetensors); without it the plan is only printed.
+        blocks: Names of the residual blocks; found by structure without.
+        batch_norm: Statistics of batch normalisation: eval or batch.
+        method: theory or data; chosen by the model without.
+        redraw: Set gains that are off to 1 and draw zero weights anew.
+        scheme: How weights are drawn: normal, orthogonal or delta_orthogonal.
+        rtol: Accepted relative distance of every block's c from its share.
+        seed: Seed of draws and probes.
+        json: Print JSON.
+    """
+    import torch
+
+    from isometry.cli import load
+    from isometry.nn.init.init import apply_, plan
+
+    _check_save(save)
+    net, x = load.load_model(model), load.load_input(input)
+    made = plan(
+        net,
+        x,
+        c=c,
+        condition_number=condition_number,
+        blocks=blocks,
+        batch_norm=batch_norm,
+        method=method,
+        redraw=redraw,
+        scheme=scheme,
+        rtol=rtol,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    print(json_text(made) if json else made)  # noqa: T201
+    if save is not None:
+        from safetensors.torch import save_model
+
+        save_model(apply_(net, made), str(save))
+        complain("written", save)
+
+
+def _check_save(save: Path | None) -> None:
+    """Refuse a place that cannot be written before the work is done.
+
+    Raises:
+        FileNotFoundError: If its directory does not exist.
+        ValueError: If it is no .safetensors file.
+    """
+    if save is None:
+        return
+    if save.suffix != ".safetensors":
+        raise ValueError(f"`save` is {save}; expected a file that ends in .safetensors.")
+    if not save.absolute().parent.is_dir():
+        raise FileNotFoundError(f"`save` is {save}; expected a file in an existing directory.")

@@ -1,0 +1,94 @@
+"""Commands about a user's own model, named as ``module:callable``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isometry.cli.output import complain, json_text
+
+if TYPE_CHECKING:
+    from isometry.nn.diagnosis.diagnosis import Diagnosis
+    from isometry.report import Report
+
+
+def diagnose(
+    model: str,
+    /,
+    *,
+    input: Path,
+    blocks: list[str] | None = None,
+    batch_norm: str | None = None,
+    method: str | None = None,
+    num_probes: int = 8,
+    num_matvecs: int = 60,
+    seed: int = 0,
+    html: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Measure a model's Jacobian spectrum and compare it with what its blocks predict.
+
+    Args:
+        model: module:callable; the callable takes no argument and returns the model.
+        input: One sample with its batch axis, as .pt, .npy or .safetensors.
+        blocks: Names of the residual blocks; found by structure without.
+        batch_norm: Statistics of batch normalisation: eval or batch.
+        method: dense or lanczos; chosen by size without.
+        num_probes: Random probes.
+        num_matvecs: Products each way per probe (lanczos).
+        seed: Seed of the probes.
+        html: Also write a self-contained page with the figure.
+        json: Print JSON.
+    """
+    import torch
+
+    from isometry.cli import load
+    from isometry.nn.diagnosis.diagnosis import diagnose as measure
+
+    net, x = load.load_model(model), load.load_input(input)
+    with _progress("spectrum") as show:
+        found = measure(
+            net,
+            x,
+            blocks,
+            batch_norm=batch_norm,
+            method=method,
+            num_probes=num_probes,
+            num_matvecs=num_matvecs,
+            generator=torch.Generator().manual_seed(seed),
+            progress=show,
+        )
+    print(json_text(found) if json else found)  # noqa: T201
+    if html is not None:
+        diagnosis_page(found).write_html(html)
+        complain("written", html)
+
+
+def diagnosis_page(found: "Diagnosis") -> "Report":
+    """Return a diagnosis as a page: what it means, the figure, the blocks, the audit."""
+    from isometry.plotting import figure_svg, plot_spectrum
+    from isometry.report import Code, Figure, Paragraph, Report, Section, Table
+
+    sentences = [Paragraph(text) for text in (*found.findings, *found.warnings)]
+    sections = [Section("What it means", [*sentences, Code(str(found))])]
+    if found.spectrum.values[-1] > 0:
+        svg = figure_svg(lambda f: plot_spectrum(f.add_subplot(), found.spectrum, found.law))
+        caption = "Measured singular values and, as a curve, the law that the blocks predict."
+        sections.append(Section("Spectrum", [Figure(svg, caption)]))
+    if found.blocks:
+        sections.append(Section("Blocks", [Table(found.rows())]))
+    if found.parameters:
+        audit = [row for finding in found.parameters for row in finding.rows()]
+        sections.append(Section("Parameters to look at", [Table(audit)]))
+    return Report(f"The Jacobian of {found.model}", sections)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error once the first of the calls (done, total) comes."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,150 @@
+"""The studies at one command, and their runs as one table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from csv import DictWriter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from isometry.cli.output import complain, emit
+
+
+def reproduce(
+    *studies: str,
+    profile: str = "quick",
+    out: Path = Path("runs"),
+    data: str | None = None,
+    executor: str = "process",
+    workers: int = 2,
+    scheduler: str | None = None,
+    publish: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Re-measure the paper's claims: run what is missing, then write the page.
+
+    Killed at any time, the same command goes on where it stopped; two of them on one folder share
+    the work.
+
+    Args:
+        studies: Any of matrices, cumulants, spectra, learning, training, convolution; all without.
+        profile: smoke, quick or full.
+        out: Folder of the runs, which all workers must see.
+        data: Image set to train on; digits for smoke and quick, the best found for full.
+        executor: serial, process, dask or ray.
+        workers: Processes of this machine.
+        scheduler: Address of a running dask or ray cluster, instead of processes of this machine.
+        publish: Folder for the page as well, such as docs/reproduction.
+        json: Print JSON.
+
+    Raises:
+        RuntimeError: If a run failed; what finished is kept and reported.
+    """
+    from isometry.experiments.engine.executors import open_executor
+    from isometry.experiments.profiles import studies as planned
+    from isometry.experiments.reproduction import gather, run_studies, write
+
+    images = _images(data, profile)
+    plan = planned(profile, images, only=studies)
+    opened = partial(open_executor, executor, workers, address=scheduler)
+    with _bar(sum(len(study.configs) for study in plan)) as progress:
+        report = run_studies(
+            plan, out, open_executor=opened, window=_window(executor, workers), progress=progress
+        )
+    for error in list(report.failed.values())[:3]:
+        complain("failed", error)
+    found = gather(plan, out, profile=profile)
+    target = write(found, out)
+    if publish is not None:
+        write(found, publish)
+    record = {"runs made": report.made, "runs found": report.found, "page": str(target)}
+    emit(record | {"claims": found.rows()}, as_json=json, tables=["claims"])
+    if report.failed:
+        raise RuntimeError(f"{len(report.failed)} runs failed; finished ones are kept.")
+
+
+def export(
+    *,
+    out: Path = Path("runs"),
+    csv: Path | None = None,
+    parquet: Path | None = None,
+) -> None:
+    """Write all finished runs as one table: settings and results, a line a run.
+
+    Args:
+        out: Folder of the runs.
+        csv: File to write.
+        parquet: File to write; needs pandas and pyarrow.
+
+    Raises:
+        ValueError: If neither file is given, or there is no run.
+        ImportError: If pandas or pyarrow is missing for parquet.
+    """
+    from isometry.experiments.engine.runs import all_runs
+
+    if csv is None and parquet is None:
+        raise ValueError("`--csv` and `--parquet` are both missing; give at least one of them.")
+    rows = [row for run in all_runs(out) for row in run.rows()]
+    if not rows:
+        raise ValueError(f"`--out` is {str(out)!r}, which holds no finished run.")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    if csv is not None:
+        _write_csv(csv, columns, rows)
+    if parquet is not None:
+        _write_parquet(parquet, columns, rows)
+    files = " and ".join(str(path) for path in (csv, parquet) if path is not None)
+    complain("written", f"{len(rows)} runs to {files}")
+
+
+def _images(data: str | None, profile: str) -> list[str]:
+    """Return the image sets of a profile, the one to train on first."""
+    from isometry.data import available, best_available, load_images
+
+    first = data or (best_available() if profile == "full" else "digits")
+    load_images(first, limit=1)  # what is missing is missed now, and not by every run
+    if profile == "smoke":
+        return [first]
+    others = [name for name in ("fashion_mnist", "digits") if name in available()]
+    return list(dict.fromkeys([first, *others]))
+
+
+def _window(executor: str, workers: int) -> int:
+    """Return how many runs to have submitted: two a worker, many where workers are not counted."""
+    return {"serial": 1, "process": 2 * workers}.get(executor, max(64, 2 * workers))
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[Any], None]]:
+    """Show the finished runs and the time left on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.fields[now]:<18}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task("runs", total=total, now="starting", left="")
+
+        def show(state: Any) -> None:
+            left = "" if state.seconds_left is None else f"{state.seconds_left / 60:.1f} min left"
+            bar.update(task, completed=state.done, total=state.total, now=state.task, left=left)
+
+        yield show
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = DictWriter(stream, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    try:
+        import pandas
+
+        frame = pandas.DataFrame(rows, columns=list(columns))
+        mixed = {name: str for name in columns if frame[name].dtype == object}
+        frame.astype(mixed).to_parquet(path)
+    except ImportError:
+        raise ImportError(
+            "`--parquet` needs pandas and pyarrow; run `pip install pandas pyarrow`."
+        ) from None

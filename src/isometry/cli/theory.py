@@ -1,0 +1,165 @@
+"""Commands that need only the mathematics: they answer in under a second, without torch."""
+
+import math
+import warnings
+from typing import Any
+
+from isometry.cli.output import complain, emit
+from isometry.errors import TheoryWarning
+from isometry.theory.activations.lookup import activation, activation_names
+from isometry.theory.design import (
+    cumulant_from_condition_number,
+    jacobian_law,
+    solve_sigma_w,
+)
+from isometry.theory.laws import UniversalLaw
+from isometry.theory.outliers import predict_outliers
+from isometry.theory.propagation import ResNet, effective_cumulant
+
+_LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+def law(
+    *,
+    c: float | None = None,
+    condition_number: float | None = None,
+    scale: float = 1.0,
+    json: bool = False,
+) -> None:
+    """Print the universal law: edges, moments and quantiles of the singular values.
+
+    Args:
+        c: The one parameter of the law, >= 0.
+        condition_number: Choose c so that s_max/s_min has this value instead, >= 1.
+        scale: Factor on lam = s^2, > 0.
+        json: Print JSON.
+
+    Raises:
+        ValueError: If neither or both of c and the condition number are given.
+    """
+    if (c is None) == (condition_number is None):
+        raise ValueError("Give exactly one of `--c` and `--condition-number`.")
+    if condition_number is not None:
+        c = cumulant_from_condition_number(condition_number)
+    spectrum = UniversalLaw(c=c if c is not None else 0.0, scale=scale)
+    quantiles = [float(spectrum.icdf(p)) for p in _LEVELS]
+    rows = [
+        {"quantile": p, "lam": lam, "s": math.sqrt(lam)}
+        for p, lam in zip(_LEVELS, quantiles, strict=True)
+    ]
+    record = {"c": spectrum.c, "scale": spectrum.scale, **_edges(spectrum), "quantiles": rows}
+    emit(record, as_json=json, tables=["quantiles"])
+
+
+def cumulant(
+    name: str,
+    /,
+    *,
+    depth: int,
+    sigma_w: float = 1.0,
+    sigma_b: float = 0.0,
+    skip: float = 1.0,
+    m1: float = 0.0,
+    m2: float = 1.0,
+    json: bool = False,
+) -> None:
+    """Print c of a residual network, from its activation and its initialisation.
+
+    Args:
+        name: Activation, such as gelu or leaky_relu(0.1).
+        depth: Number of layers L.
+        sigma_w: Standard deviation: Var W = sigma_w^2 / (N L).
+        sigma_b: Standard deviation: Var b = sigma_b^2.
+        skip: Factor a of the skip connection.
+        m1: Mean of the entries of the input.
+        m2: Mean square of the entries of the input.
+        json: Print JSON.
+    """
+    spec = ResNet(name, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
+    record: dict[str, Any] = {
+        "activation": repr(activation(name)),
+        "depth": depth,
+        "sigma_w": sigma_w,
+        "sigma_b": sigma_b,
+        "skip": skip,
+        "c": effective_cumulant(spec, m1=m1, m2=m2),
+    }
+    try:
+        record |= _edges(jacobian_law(spec, m1=m1, m2=m2))
+        record["outliers_s"] = [float(s) for s in predict_outliers(spec, m1=m1, m2=m2)]
+    except (ValueError, OverflowError, NotImplementedError) as error:
+        complain("warning", f"c is known but not its law: {error}")
+    emit(record, as_json=json)
+
+
+def sigma_w(
+    name: str,
+    /,
+    *,
+    depth: int,
+    c: float | None = None,
+    condition_number: float | None = None,
+    sigma_b: float = 0.0,
+    skip: float = 1.0,
+    m1: float = 0.0,
+    m2: float = 1.0,
+    json: bool = False,
+) -> None:
+    """Print the sigma_w that gives a chosen c (1 unless said) or condition number.
+
+    Args:
+        name: Activation, such as gelu or leaky_relu(0.1).
+        depth: Number of layers L.
+        c: Wanted c, >= 0.
+        condition_number: Wanted condition number of the bulk at unit skip, instead of c.
+        sigma_b: Standard deviation: Var b = sigma_b^2.
+        skip: Factor a of the skip connection.
+        m1: Mean of the entries of the input.
+        m2: Mean square of the entries of the input.
+        json: Print JSON.
+
+    Raises:
+        ValueError: If both c and the condition number are given.
+    """
+    if c is not None and condition_number is not None:
+        raise ValueError("Give at most one of `--c` and `--condition-number`.")
+    target = 1.0 if c is None else c
+    if condition_number is not None:
+        target = cumulant_from_condition_number(condition_number) * skip**2
+    solved = solve_sigma_w(
+        name, depth=depth, c=target, sigma_b=sigma_b, skip=skip, m1=m1, m2=m2
+    )  # fmt: skip
+    spec = ResNet(name, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
+    record = {
+        "activation": repr(activation(name)),
+        "depth": depth,
+        "sigma_w": solved,
+        "weight_std_times_sqrt_fan_in": solved / math.sqrt(depth),
+        "c": effective_cumulant(spec, m1=m1, m2=m2),
+        **_edges(jacobian_law(spec, m1=m1, m2=m2)),
+    }
+    emit(record, as_json=json)
+
+
+def activations(*, json: bool = False) -> None:
+    """List the named activations with their parameters and kinks."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TheoryWarning)  # nothing is computed here
+        listed = [activation(name) for name in activation_names()]
+    rows = [
+        {"activation": repr(act), "breakpoints": str(list(act.breakpoints)), "odd": act.odd}
+        for act in listed
+    ]
+    emit({"activations": rows}, as_json=json, tables=["activations"])
+
+
+def _edges(spectrum: UniversalLaw) -> dict[str, float]:
+    low, high = spectrum.support()
+    return {
+        "lam_min": float(low),
+        "lam_max": float(high),
+        "s_min": math.sqrt(low),
+        "s_max": math.sqrt(high),
+        "condition_number": float(spectrum.condition_number()),
+        "mean_lam": float(spectrum.mean()),
+    }

@@ -1,0 +1,151 @@
+"""A plain loop of stochastic gradient descent: the same seed gives the same bits, also resumed.
+
+The batch of step k is drawn from (seed, k) alone, and plain SGD has no memory, so a checkpoint is
+the weights and the number of the step. A loss that is no longer finite, or a hundred times the
+first one, ends the loop: it is a result of the initialisation and the step size, not a crash.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from isometry._checks import check_integer, check_real
+from isometry._result import Result
+from isometry.experiments.engine.runs import writing
+
+_DIVERGED = 100.0  # times the first loss
+
+
+@dataclass(frozen=True)
+class Training(Result):
+    """How to train.
+
+    Args:
+        steps: Number of gradient steps.
+        batch: Samples of a step.
+        learning_rate: Step size of plain SGD, > 0.
+        seed: Chooses the batches.
+        evaluate_every: Steps between two evaluations of the loss.
+        checkpoint_every: Steps between two checkpoints.
+
+    Raises:
+        TypeError: If a number is of the wrong type.
+        ValueError: If a number is out of range.
+    """
+
+    steps: int
+    batch: int = 128
+    learning_rate: float = 0.05
+    seed: int = 0
+    evaluate_every: int = 10
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "evaluate_every", "checkpoint_every"):
+            check_integer(name, getattr(self, name), minimum=1)
+        check_integer("seed", self.seed, minimum=0)
+        check_real("learning_rate", self.learning_rate, above=0.0)
+
+
+def train(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    training: Training,
+    *,
+    measure: Callable[[int], float],
+    observe: Callable[[int], None] | None = None,
+    folder: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``model`` in place with cross entropy.
+
+    Args:
+        model: From a batch to logits.
+        x: The samples.
+        y: Their classes, int64.
+        training: Steps, batch, learning rate, seed.
+        measure: Called with the number of steps made, for the loss to record.
+        observe: Called before every step with its number, and after the last; not called again
+            for steps made before a checkpoint.
+        folder: Where the checkpoint is written and looked for.
+
+    Returns:
+        The history, a record ``{"step", "loss"}`` per evaluation; the last one has ``loss`` None if
+        training diverged there.
+
+    Raises:
+        OSError: If the checkpoint cannot be written.
+    """
+    step, history = _resume(model, folder)
+    parameters = list(model.parameters())
+    while True:
+        due = step % training.evaluate_every == 0 or step == training.steps
+        if due and not (history and history[-1]["step"] == step):
+            history.append({"step": step, "loss": _bounded(measure(step), history)})
+        if observe is not None:
+            observe(step)
+        if step == training.steps or history[-1]["loss"] is None:
+            return history
+        if folder is not None and step and step % training.checkpoint_every == 0:
+            _save(model, step, history, folder)
+        pick = np.random.default_rng([training.seed, step]).integers(len(x), size=training.batch)
+        index = torch.from_numpy(pick)
+        loss = nn.functional.cross_entropy(model(x[index]), y[index])
+        gradients = torch.autograd.grad(loss, parameters)
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(gradient, alpha=training.learning_rate)
+        step += 1
+
+
+def steps_to(history: Sequence[dict[str, Any]], loss: float) -> float | None:
+    """Return the step at which the loss was first reached, interpolated; ``None`` if never.
+
+    Args:
+        history: What :func:`train` returned.
+        loss: The level.
+    """
+    last = None
+    for record in history:
+        if record["loss"] is not None and record["loss"] <= loss:
+            if last is None:
+                return float(record["step"])
+            part = (last["loss"] - loss) / (last["loss"] - record["loss"])
+            return last["step"] + part * (record["step"] - last["step"])
+        last = record
+    return None
+
+
+def _bounded(loss: float, history: Sequence[dict[str, Any]]) -> float | None:
+    """Return the loss, or ``None`` if training has diverged."""
+    most = _DIVERGED * history[0]["loss"] if history else math.inf
+    return loss if math.isfinite(loss) and loss <= most else None
+
+
+def _save(model: nn.Module, step: int, history: list[dict[str, Any]], folder: Path) -> None:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: value.contiguous() for name, value in model.state_dict().items()}
+        notes = {"step": str(step), "history": json.dumps(history)}
+        save_file(state, folder / ".checkpoint", metadata=notes)
+        os.replace(folder / ".checkpoint", folder / "checkpoint.safetensors")
+
+
+def _resume(model: nn.Module, folder: Path | None) -> tuple[int, list[dict[str, Any]]]:
+    path = None if folder is None else folder / "checkpoint.safetensors"
+    if path is None or not path.exists():
+        return 0, []
+    with safe_open(path, framework="pt") as file:
+        notes = file.metadata()
+    model.load_state_dict(load_file(path))
+    return int(notes["step"]), json.loads(notes["history"])

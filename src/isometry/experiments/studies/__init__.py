@@ -1,0 +1,1 @@
+"""One study a module: its runs, and what they found."""

@@ -1,0 +1,85 @@
+"""The value type of an activation: phi, its derivative, and where either is not smooth."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from isometry.theory.activations.catalogue import NAMED
+
+_GRADES = (1.0, 2.0, 4.0, 8.0, *(4.0**k for k in range(2, 42)))
+
+
+@dataclass(frozen=True)
+class Activation:
+    """Describe an elementwise activation for the theory.
+
+    Args:
+        name: Name under which it is printed.
+        phi: The function, from a float64 array to one of the same shape.
+        dphi: Its derivative almost everywhere, likewise.
+        breakpoints: Kinks and jumps of ``phi``, in ascending order.
+        jumps: Those breakpoints at which ``phi`` itself is discontinuous.
+        odd: Whether ``phi(-h) == -phi(h)``, so that odd averages are exactly zero.
+        parameters: Parameters by name, as in ``torch.nn.functional``.
+        closed: Closed forms: variances ``q > 0`` to the averages of phi, phi^2, phi', phi'^2.
+        panels: Further points between which ``phi`` is well approximated by a polynomial of
+            degree 19; they make the quadrature efficient and change nothing else.
+        slope_error: Estimated error of ``dphi`` where that is a numerical derivative.
+        source: The callable it was made from, or ``None`` for a named activation.
+        recipe: The function and arguments that make it again, for pickling.
+
+    Notes:
+        Two activations are equal if name, parameters, breakpoints and source are. One can be
+        pickled if its source can. Make one with :func:`isometry.activation`.
+
+    Examples:
+        >>> square = Activation("square", np.square, lambda h: 2 * h)
+        >>> square(np.array([-1.0, 3.0]))
+        array([1., 9.])
+    """
+
+    name: str
+    phi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
+    dphi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
+    breakpoints: tuple[float, ...] = ()
+    jumps: tuple[float, ...] = ()
+    odd: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    closed: Callable[[Any], tuple[Any, Any, Any, Any]] | None = field(default=None, compare=False)
+    panels: tuple[float, ...] = field(default=(), compare=False)
+    slope_error: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
+    source: Any = None
+    recipe: tuple[Callable[..., Any], tuple[Any, ...]] | None = field(default=None, compare=False)
+
+    def __call__(self, h: Any) -> np.ndarray:
+        """Return ``phi(h)`` for an array, list or number ``h``."""
+        return self.phi(np.asarray(h, dtype=np.float64))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Return the recipe for pickling and copying, where there is one."""
+        return self.recipe or super().__reduce_ex__(protocol)
+
+    def __repr__(self) -> str:
+        """Return ``Activation('leaky_relu', negative_slope=0.1)``."""
+        parameters = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
+        return f"Activation({self.name!r}{parameters})"
+
+
+def build(name: str, parameters: Mapping[str, Any]) -> Activation:
+    """Return a named activation whose panels grow geometrically from its feature scale."""
+    shape = NAMED[name](**parameters)
+    edges = [shape.length * grade for grade in _GRADES]
+    return Activation(
+        name,
+        shape.phi,
+        shape.dphi,
+        shape.breakpoints,
+        shape.jumps,
+        shape.odd,
+        parameters,
+        closed=shape.closed,
+        panels=tuple([-edge for edge in reversed(edges)] + [0.0] + edges),
+        recipe=(build, (name, parameters)),
+    )

@@ -1,0 +1,48 @@
+"""The types and the checks of a law's arguments."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isometry._typing import FloatArray
+from isometry.theory.laws.piecewise import Vector
+
+Numbers = FloatArray | Any
+"""A float64 array of the shape asked for; a NumPy float where a number was given."""
+
+Real = float | Any
+"""A real number of any type; it is checked and stored as a float."""
+
+ComplexArray = NDArray[np.complex128]
+
+
+def check_method(method: str, known: tuple[str, ...]) -> None:
+    """Refuse an unknown route.
+
+    Raises:
+        ValueError: If ``method`` is not among ``known``.
+    """
+    if method not in known:
+        choices = " or ".join(repr(name) for name in known)
+        raise ValueError(f"`method` is {method!r}; expected {choices}.")
+
+
+def as_complex(name: str, value: object) -> ComplexArray:
+    """Return ``value`` as a complex array without NaN.
+
+    Raises:
+        TypeError: If ``value`` is not numeric.
+        ValueError: If it contains NaN.
+    """
+    array = np.asarray(value)
+    if array.dtype.kind not in "iufc":
+        raise TypeError(f"`{name}` has dtype {array.dtype}; expected numbers.")
+    if np.isnan(array).any():
+        raise ValueError(f"`{name}` contains NaN; expected complex numbers.")
+    return array.astype(np.complex128)
+
+
+def positive(lam: Vector) -> Vector:
+    """Return ``lam`` with what is not positive replaced by the smallest normal number."""
+    return lam if lam.size and lam.min() > 0.0 else np.maximum(lam, np.finfo(np.float64).tiny)

@@ -1,0 +1,133 @@
+"""Tables of the law of a product of free layers, or an error: mass and mean are checked."""
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from isometry.errors import ConvergenceError
+from isometry.theory.laws.free_product import Layers, lower_edge, resolvent, upper_edge
+from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
+from isometry.theory.laws.tabulated_law import NODES, SOFT, Shape, quadrature
+
+PIECES = 1024
+SAMPLES = (48, 96, 192, 384)
+"""Points per side at which the resolvent is solved, until the series has converged."""
+
+SERIES, CHECK = 1e-10, 1e-7
+"""Accuracy asked of the series of the density, and of the mass and the mean."""
+
+CRITICAL = 1e-9
+"""Relative distance of ``<d>`` from ``skip^2`` below which a layer is exactly critical at 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """One side of the support: log lam as a function of ``v``, and how the density vanishes."""
+
+    edge: float
+    split: float
+    decay: float = 0.0
+    order: int = 1
+
+    @property
+    def soft(self) -> bool:
+        """Return whether the density vanishes like a square root at a positive edge."""
+        return self.decay == 0.0
+
+    def t(self, v: Vector) -> Vector:
+        """Return log lam at ``v``."""
+        if self.soft:
+            return self.edge + (self.split - self.edge) * v * v
+        return self.split + np.log(v) / self.decay
+
+    def nodes(self, count: int) -> Vector:
+        """Return the points where a series of ``count`` terms is sampled."""
+        y = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+        return np.sqrt((1 + y) / 2) if self.soft else (1 + y) / 2
+
+    def side(self, smooth: Vector) -> tuple[Side, float]:
+        """Return the tables and the relative size of the last terms of the series."""
+        count = smooth.size
+        angles = np.pi * (np.arange(count) + 0.5) / count
+        series = 2 / count * np.cos(np.outer(np.arange(count), angles)) @ smooth
+        series[0] /= 2
+        v = fit_nodes(PIECES)
+        values = chebyshev.chebval(2 * (v * v if self.soft else v) - 1, series)
+        jacobian = 2 * abs(self.split - self.edge) if self.soft else 1 / self.decay
+        side = Side.build(values, jacobian, SOFT if self.soft else self.order, order=self.order)
+        return side, float(np.abs(series[-count // 8 :]).max() / np.abs(series).max())
+
+
+def tabulate(layers: Layers) -> Shape:
+    """Return the tables of the product's law.
+
+    Raises:
+        ConvergenceError: If mass or mean is wrong by 1e-7, or a point is not reached.
+    """
+    floor = float(layers.atom.max())
+    left, right = _charts(layers, floor)
+    low, high, error = _sides(layers, floor, (left, right), SAMPLES[0])
+    for count in SAMPLES[1:]:
+        if error >= SERIES:
+            low, high, error = _sides(layers, floor, (left, right), count)
+    shape = Shape(left.edge, right.edge, left.split, low, high, left.decay)
+    _check(shape, layers, floor)
+    return shape
+
+
+def _sides(
+    layers: Layers, floor: float, charts: tuple[Chart, Chart], count: int
+) -> tuple[Side, Side, float]:
+    """Return both sides' tables from ``count`` points each, and their series' last terms."""
+    left, right = charts
+    v, w = left.nodes(count), right.nodes(count)
+    t = np.concatenate([left.t(v), right.t(w)])
+    density = -resolvent(layers, floor, t, np.zeros_like(t)).imag / np.pi
+    low, error = left.side(density[:count] / v**left.order)
+    high, other = right.side(density[count:] / w)
+    return low, high, max(error, other)
+
+
+def _charts(layers: Layers, floor: float) -> tuple[Chart, Chart]:
+    """Return the charts of both sides: edges, the point where they meet, the kind of lower edge."""
+    decay, order = _decay(layers)
+    upper = upper_edge(layers)
+    if not decay:
+        lower = lower_edge(layers, floor)
+        return Chart(lower, (lower + upper) / 2), Chart(upper, (lower + upper) / 2)
+    u = np.array([(1 + floor) / 2])
+    middle = float(layers.linearise(u, layers.solve_real(u))[0][0])
+    split = min(middle, upper - 1.0)
+    return Chart(-math.inf, split, decay, order), Chart(upper, split)
+
+
+def _decay(layers: Layers) -> tuple[float, int]:
+    """Return the power of lam that is ``v`` at a hard edge (0 if soft), and the density's order."""
+    atom, counts = layers.atom, layers.counts
+    if layers.skip2 == 0.0:
+        touching = counts[atom == atom.max()].sum() + (atom.max() == 0.0)
+        return (0.0 if touching == 1 else float(1 / touching)), 1
+    gap = layers.skip2 - layers.mean
+    critical = np.abs(gap) <= CRITICAL * layers.skip2
+    exponent = np.where(critical, 0.5, np.where(gap < 0, 1.0, 0.0)) @ counts
+    order = 2 if critical.any() else 1
+    return (float(1 / (order * (1 + exponent))) if exponent else 0.0), order
+
+
+def _check(shape: Shape, layers: Layers, floor: float) -> None:
+    """Refuse tables whose mass or mean is wrong.
+
+    Raises:
+        ConvergenceError: If either is off by 1e-7.
+    """
+    t, weights = quadrature(shape, NODES)
+    mass = weights.sum() + floor
+    mean = weights @ np.exp(t - layers.log_mean())
+    if not max(abs(mass - 1.0), abs(mean - 1.0)) < CHECK:
+        raise ConvergenceError(
+            f"The density has mass {mass:.9g} and {mean:.9g} of its mean; expected 1 to {CHECK:g}. "
+            "The support may be several intervals, or the density diverge inside (one layer with "
+            "dead units does); compare with simulated matrices instead."
+        )

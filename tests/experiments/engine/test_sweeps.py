@@ -1,0 +1,106 @@
+import threading
+from concurrent.futures import BrokenExecutor
+from functools import partial
+
+import pytest
+
+from cases_runs import (
+    configs,
+    contents,
+    deadly,
+    failing,
+    product,
+    product_in_bad_company,
+)
+from isometry.experiments.engine.executors import SerialExecutor, open_executor
+from isometry.experiments.engine.locks import claimed
+from isometry.experiments.engine.runs import find_run
+from isometry.experiments.engine.sweeps import sweep
+
+SERIAL = partial(open_executor, "serial")
+TWO = partial(open_executor, "process", 2)
+
+
+def test_a_sweep_does_what_is_missing_and_says_how_far_it_is(tmp_path):
+    seen = []
+    first = sweep(configs(2), tmp_path, product, open_executor=SERIAL)
+    second = sweep(
+        configs(5) + configs(3), tmp_path, product, open_executor=SERIAL, progress=seen.append
+    )
+    assert (first.made, first.found, first.failed) == (2, 0, {})
+    assert (second.made, second.found, second.failed) == (3, 2, {})
+    assert [(p.done, p.total, p.task) for p in seen] == [(n, 5, "product") for n in (3, 4, 5)]
+    assert seen[-1].seconds_left == 0
+    assert seen[0].seconds_left > 0
+
+
+def test_processes_compute_the_bits_of_the_serial_sweep_and_a_killed_worker_loses_nothing(tmp_path):
+    sweep(configs(6), tmp_path / "serial", product, open_executor=SERIAL)
+    report = sweep(configs(6), tmp_path / "process", product_in_bad_company, open_executor=TWO)
+    assert (tmp_path / "process" / "killed").exists()
+    assert report.made + report.found == 6
+    assert report.failed == {}
+    (tmp_path / "process" / "killed").unlink()
+    assert contents(tmp_path / "serial") == contents(tmp_path / "process")
+
+
+def test_different_seeds_differ(tmp_path):
+    sweep(configs(2), tmp_path, product, open_executor=SERIAL)
+    first, second = (find_run(tmp_path, config).results for config in configs(2))
+    assert first != second
+
+
+def test_a_failed_run_does_not_stop_the_others(tmp_path):
+    report = sweep(configs(3), tmp_path, failing, open_executor=SERIAL)
+    assert (report.made, report.found) == (2, 0)
+    assert report.failed == {
+        configs(2)[1].id: "product: ValueError: `x` is 1; expected another number."
+    }
+    again = sweep(configs(3), tmp_path, product, open_executor=SERIAL)
+    assert (again.made, again.found, again.failed) == (1, 2, {})
+
+
+@pytest.mark.slow
+def test_workers_that_always_die_end_the_sweep(tmp_path):
+    with pytest.raises(RuntimeError, match=r"workers died 3 times in a row .* fewer workers"):
+        sweep(configs(1), tmp_path, deadly, open_executor=TWO)
+
+
+def test_a_broken_executor_is_opened_anew_three_times(tmp_path):
+    opened = []
+
+    class Broken(SerialExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            raise BrokenExecutor
+
+    def open_broken():
+        opened.append(Broken())
+        return opened[-1]
+
+    with pytest.raises(RuntimeError, match=r"workers died 3 times in a row at run"):
+        sweep(configs(2), tmp_path, product, open_executor=open_broken)
+    assert len(opened) == 3
+
+
+def test_a_run_that_another_one_does_is_waited_for(tmp_path):
+    config = configs(1)[0]
+    (tmp_path / ".claims").mkdir()
+    with claimed(tmp_path / ".claims", config.id):
+        waiting = threading.Thread(
+            target=sweep, args=([config], tmp_path, product), kwargs={"open_executor": SERIAL}
+        )
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert find_run(tmp_path, config) is None
+    waiting.join(10)
+    assert find_run(tmp_path, config) is not None
+
+
+def test_a_folder_that_cannot_be_written_stops_the_sweep(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"`out` is .*cannot be written"):
+        sweep(configs(1), tmp_path / "file" / "runs", product, open_executor=SERIAL)
+    (tmp_path / ".claims").touch()
+    with pytest.raises(OSError, match=r"`out` is .*cannot be written"):
+        sweep(configs(1), tmp_path, product, open_executor=SERIAL)

@@ -1,0 +1,118 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from isometry.experiments.parts.training import Training, steps_to, train
+
+
+def problem():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=generator)
+    y = (x[:, 0] > 0).long()
+    model = nn.Linear(6, 2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(generator=generator)
+    return model, x, y
+
+
+def run(training, folder=None, observe=None):
+    model, x, y = problem()
+
+    def measure(step):
+        with torch.no_grad():
+            return float(nn.functional.cross_entropy(model(x), y))
+
+    history = train(model, x, y, training, measure=measure, observe=observe, folder=folder)
+    return history, {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_lowers_the_loss_and_records_it():
+    history, _ = run(Training(25, batch=32, learning_rate=0.5))
+    assert [record["step"] for record in history] == [0, 10, 20, 25]
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+
+
+def test_a_seed_gives_the_same_bits_and_another_one_does_not():
+    first, second, other = (run(Training(10, seed=seed)) for seed in (0, 0, 1))
+    assert first[0] == second[0]
+    assert same(first[1], second[1])
+    assert not same(first[1], other[1])
+
+
+def test_the_loop_is_plain_stochastic_gradient_descent():
+    training = Training(6, batch=16, learning_rate=0.2, seed=3)
+    model, x, y = problem()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.2)
+    import numpy as np
+
+    for step in range(6):
+        index = torch.from_numpy(np.random.default_rng([3, step]).integers(200, size=16))
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x[index]), y[index]).backward()
+        optimiser.step()
+    assert same(run(training)[1], model.state_dict())
+
+
+@pytest.mark.parametrize("stop", [4, 7, 11])
+def test_a_resumed_training_has_the_bits_of_an_uninterrupted_one(tmp_path, stop):
+    training = Training(12, evaluate_every=3, checkpoint_every=4)
+
+    def interrupt(step):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(training, tmp_path, interrupt)
+    steps = []
+    history, state = run(training, tmp_path, steps.append)
+    expected, expected_state = run(training)
+    assert steps[0] == (stop - 1) // 4 * 4  # the checkpoint follows the observation of its step
+    assert json.dumps(history) == json.dumps(expected)
+    assert same(state, expected_state)
+
+
+def test_divergence_is_a_result():
+    history, _ = run(Training(200, learning_rate=1e6, evaluate_every=1))
+    assert history[-1]["loss"] is None
+    assert history[-1]["step"] < 200
+    assert all(record["loss"] is not None for record in history[:-1])
+
+
+def test_a_start_that_is_not_finite_is_divergence():
+    model, x, y = problem()
+    history = train(model, x, y, Training(5), measure=lambda step: float("nan"))
+    assert history == [{"step": 0, "loss": None}]
+
+
+@pytest.mark.parametrize(
+    ("level", "step"), [(3.0, 0.0), (2.0, 0.0), (1.5, 5.0), (1.0, 10.0), (0.9, None)]
+)
+def test_the_time_to_a_loss_is_interpolated(level, step):
+    history = [{"step": 0, "loss": 2.0}, {"step": 10, "loss": 1.0}, {"step": 20, "loss": None}]
+    assert steps_to(history, level) == step
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"steps": 0}, ValueError, "`steps` is 0; expected an integer >= 1"),
+        ({"steps": 1, "learning_rate": 0.0}, ValueError, "`learning_rate` is 0.0; expected"),
+        ({"steps": 1, "seed": -1}, ValueError, "`seed` is -1; expected"),
+    ],
+)
+def test_wrong_settings_are_refused(arguments, error, text):
+    with pytest.raises(error, match=text):
+        Training(**arguments)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"`out` is .*cannot be written"):
+        run(Training(5, checkpoint_every=2), tmp_path / "file" / "below")

@@ -1,0 +1,80 @@
+import math
+
+import pytest
+
+from cases_runs import training_run, training_runs
+from isometry.experiments.parts.classifiers import SCHEMES
+from isometry.experiments.studies.confounder_report import summarise
+
+
+def verdict(folder, at_equal_c):
+    folder.mkdir()
+    speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES} | {"equal c": at_equal_c}
+    return summarise(training_runs(folder, speeds), levels=[1.0], c=1.0, name="training")
+
+
+def test_the_confounder_hypothesis_passes_and_fails_where_it_must(tmp_path):
+    small = verdict(tmp_path / "small", {"relu": 40.0, "tanh": 44.0})
+    large = verdict(tmp_path / "large", {"relu": 20.0, "tanh": 60.0})
+    assert small.hypotheses[0].holds
+    assert large.hypotheses[0].holds is False
+    assert "at He" in small.hypotheses[1].statement
+    assert "95 % interval" in small.hypotheses[0].remark
+    assert small.numbers["times"][0]["equal sigma_w"] == 20.0
+    assert small.numbers["sweep"] == []
+
+
+def test_what_is_not_reached_counts_as_the_last_step_and_is_told(tmp_path):
+    found = verdict(tmp_path / "runs", {"relu": 40.0, "tanh": 1000.0})
+    spread = next(row for row in found.numbers["spread"] if row["scheme"] == "equal c")
+    assert spread["not reached"] == 2
+    assert spread["max/min"] == 100 / 40
+    assert "not reached: 2 runs at equal c" in found.hypotheses[0].remark
+
+
+def test_a_spread_of_runs_that_miss_the_loss_is_no_measurement(tmp_path):
+    speeds = {scheme: {"relu": 20.0, "tanh": 80.0} for scheme in SCHEMES}
+    speeds["He"] = {"relu": 20.0, "tanh": 1000.0}
+    found = summarise(training_runs(tmp_path, speeds), levels=[1.0], c=1.0, name="training")
+    _, against_he, reach = found.hypotheses
+    assert against_he.verdict == "not measured"
+    assert "Too many are not reached at He" in against_he.remark
+    assert reach.number == 0.5
+    assert reach.holds
+
+
+def test_a_sweep_finds_the_best_c(tmp_path):
+    speeds = {scheme: {"relu": 30.0, "tanh": 40.0} for scheme in SCHEMES}
+    sweep = [
+        training_run(tmp_path, "equal c", phi, c, 0, speed)
+        for phi in ("relu", "tanh")
+        for c, speed in ((0.1, 50.0), (0.5, 20.0), (8.0, 90.0))
+    ]
+    found = summarise(
+        [*training_runs(tmp_path, speeds), *sweep], levels=[1.0], c=1.0, name="training"
+    )
+    rows = found.numbers["sweep"]
+    assert {(row["activation"], row["c"]) for row in rows} == {
+        (phi, c) for phi in ("relu", "tanh") for c in (0.1, 0.5, 1.0, 8.0)
+    }
+    same, inside, slow = found.hypotheses[3:]
+    assert same.number == 1.0
+    assert inside.number == 1.0
+    assert slow.number == 90.0 / 20.0
+
+
+def test_a_larger_shared_sigma_w_is_a_claim_of_its_own(tmp_path):
+    speeds = {scheme: {"relu": 30.0, "tanh": 40.0} for scheme in SCHEMES}
+    further = [
+        training_run(tmp_path, "equal sigma_w", phi, 2.0, seed, speed)
+        for phi, speed in (("relu", 10.0), ("tanh", 90.0))
+        for seed in (0, 1)
+    ]
+    found = summarise(
+        [*training_runs(tmp_path, speeds), *further], levels=[1.0], c=1.0, name="training"
+    )
+    first, _, second, _ = found.hypotheses
+    assert first.number == 1.0
+    assert "at equal sigma_w = 2 (" in second.statement
+    assert second.number == pytest.approx(math.log(4 / 3) / math.log(9))
+    assert [row["scheme"] for row in found.numbers["spread"]] == [*SCHEMES, "equal sigma_w = 2"]
