@@ -24,7 +24,7 @@ from isometry.experiments.parts.training import Training, train
 from isometry.experiments.studies.random_matrices import plan
 from isometry.experiments.tasks import run_task
 from isometry.nn.resnet import ResNet
-from isometry.theory.propagation import ResNet as ResNetSpec
+from isometry.theory.propagation import ResNetSpec
 
 RUNS = 24
 STEPS = 30

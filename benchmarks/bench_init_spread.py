@@ -27,7 +27,7 @@ from isometry import nn as inn
 from isometry._result import format_table
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.theory.gaussian import gaussian_moments
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 WIDTH, DEPTH, BATCH, SPECTRA = 200, 32, 16, 4
 FRESH = 1000  # seeds of samples that no rule has seen start here
@@ -52,7 +52,7 @@ Write = Callable[[nn.Module, Tensor, str, int], None]
 def build(network: str, activation: str) -> nn.Module:
     """Return the network, with weights that every rule replaces."""
     if network == POST:
-        return inn.ResNet(Spec(activation, depth=DEPTH), WIDTH, generator=seeded(0))
+        return inn.ResNet(ResNetSpec(activation, depth=DEPTH), WIDTH, generator=seeded(0))
     phi = ACTIVATIONS[activation]
     return nn.Sequential(
         *[Residual(nn.Sequential(phi(), nn.Linear(WIDTH, WIDTH))) for _ in range(DEPTH)]

@@ -14,12 +14,12 @@ import torch
 
 from _common import alternate, machine, ratios, show
 from isometry import nn as inn
-from isometry.theory.propagation import ResNet
+from isometry.theory.propagation import ResNetSpec
 
 
 def measure(width: int, depth: int, *, repeats: int) -> dict:
     generator = torch.Generator().manual_seed(0)
-    net = inn.ResNet(ResNet("tanh", depth=depth, sigma_w=1.0), width, generator=generator)
+    net = inn.ResNet(ResNetSpec("tanh", depth=depth, sigma_w=1.0), width, generator=generator)
     x = torch.randn(width, generator=generator)
     weights = [linear.weight.detach() for linear in net.linear_maps()]
     buffers = [torch.eye(width), torch.empty(width, width)]

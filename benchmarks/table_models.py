@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from isometry._result import format_cell, format_table
 from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 cases: Any = importlib.import_module("cases_models")
@@ -66,12 +66,12 @@ def matrices(symmetry: float, width: int = 300, depth: int = 60) -> nn.Module:
 
 def own(activation: str) -> nn.Module:
     seeded = torch.Generator().manual_seed(0)
-    return ResNet(Spec(activation=activation, depth=50), 300, generator=seeded)
+    return ResNet(ResNetSpec(activation=activation, depth=50), 300, generator=seeded)
 
 
 def conv() -> nn.Module:
     seeded = torch.Generator().manual_seed(0)
-    return ConvResNet(Spec(activation="tanh", depth=30), 16, generator=seeded)
+    return ConvResNet(ResNetSpec(activation="tanh", depth=30), 16, generator=seeded)
 
 
 def shared() -> nn.Module:

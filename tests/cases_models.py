@@ -27,7 +27,7 @@ from cases_modules import (
     stack,
 )
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def transformers_model(wrap, name, config, **options):
@@ -126,11 +126,11 @@ MODELS = {
         (1, 5, 8), 4, "1.channels", ends("1.channels.2.weight"),
     ),
     "own": ModelCase(
-        lambda: ResNet(Spec(activation="tanh", depth=4, skip=0.95), 16),
+        lambda: ResNet(ResNetSpec(activation="tanh", depth=4, skip=0.95), 16),
         (1, 16), 4, "layers.3", ends("layers.3.linear.weight"), skip=0.95,
     ),
     "own convolutional": ModelCase(
-        lambda: ConvResNet(Spec(activation="relu", depth=4), 4),
+        lambda: ConvResNet(ResNetSpec(activation="relu", depth=4), 4),
         (1, 4, 5, 5), 4, "layers.3", ends("layers.3.linear.weight"),
     ),
     "torch pre-norm": ModelCase(

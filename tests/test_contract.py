@@ -42,21 +42,21 @@ def test_the_theory_goes_from_an_activation_to_a_law():
     moments = [iso.gaussian_moments(act, 1.0) for act in acts]
     assert moments[1].slope_square == pytest.approx(0.5)
     assert all(m.mean < 1 and m.square > 0 and m.slope > 0 for m in moments)
-    spec = iso.ResNet(activation="tanh", depth=100, sigma_w=1.0, sigma_b=0.0, skip=1.0)
+    spec = iso.ResNetSpec(activation="tanh", depth=100, sigma_w=1.0, sigma_b=0.0, skip=1.0)
     signal = iso.propagate(spec, m1=0.0, m2=1.0)
     assert {len(getattr(signal, key)) for key in ("q", "m1", "m2", "chi")} == {100}
     assert iso.effective_cumulant(spec, m1=0.0, m2=1.0) == pytest.approx(np.mean(signal.chi))
     assert iso.jacobian_law(spec).c == pytest.approx(0.9684, abs=5e-5)
     assert iso.finite_depth_law(spec).cdf(1.0) == pytest.approx(0.5, abs=0.01)
     assert len(iso.predict_outliers(spec)) == 0
-    assert len(iso.predict_outliers(iso.ResNet("relu", depth=100))) == 1
+    assert len(iso.predict_outliers(iso.ResNetSpec("relu", depth=100))) == 1
     solved = iso.solve_sigma_w("gelu", depth=100, c=1.0, sigma_b=0.0, skip=1.0, m1=0.0, m2=1.0)
-    assert iso.effective_cumulant(iso.ResNet("gelu", sigma_w=solved)) == pytest.approx(1.0)
+    assert iso.effective_cumulant(iso.ResNetSpec("gelu", sigma_w=solved)) == pytest.approx(1.0)
     assert iso.cumulant_from_condition_number(21.094423247747) == pytest.approx(1.0)
 
 
 def test_a_model_is_measured_diagnosed_and_initialised():
-    spec = iso.ResNet("relu", depth=8, sigma_w=1.0)
+    spec = iso.ResNetSpec("relu", depth=8, sigma_w=1.0)
     net = inn.ResNet(spec, 32, generator=seeded())
     x = torch.randn(1, 32, generator=seeded())
     J = inn.JacobianOperator(net, x)
@@ -84,7 +84,7 @@ def test_a_model_is_measured_diagnosed_and_initialised():
 
 def test_results_print_and_become_dictionaries():
     found = iso.compare(iso.Spectrum(np.array([0.5, 1.0, 2.0]), None), iso.UniversalLaw(1.0))
-    for result in (found, iso.gaussian_moments("relu", 1.0), iso.propagate(iso.ResNet("relu"))):
+    for result in (found, iso.gaussian_moments("relu", 1.0), iso.propagate(iso.ResNetSpec("relu"))):
         assert repr(result)
         assert result.to_dict()
         assert result._repr_html_().startswith("<table>")

@@ -28,7 +28,7 @@ from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
 from isometry.theory.outliers import predict_outliers
 
 # Signal propagation
-from isometry.theory.propagation import ResNet, Signal, effective_cumulant, propagate
+from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, propagate
 
 __all__ = [
     "AccuracyWarning",
@@ -37,7 +37,7 @@ __all__ = [
     "ConvergenceError",
     "FiniteDepthLaw",
     "GaussianMoments",
-    "ResNet",
+    "ResNetSpec",
     "Signal",
     "Spectrum",
     "TheoryWarning",

@@ -6,8 +6,7 @@ import torch
 
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.activations.lookup import activation_names
-from isometry.theory.propagation import ResNet as Spec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 F64 = torch.float64
 
@@ -19,7 +18,7 @@ def seeded(seed=0):
 @pytest.mark.parametrize("name", activation_names())
 @pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
 def test_the_product_of_layer_matrices_is_the_autograd_jacobian(name):
-    spec = Spec(name, depth=5, sigma_w=1.7, sigma_b=0.3, skip=0.9)
+    spec = ResNetSpec(name, depth=5, sigma_w=1.7, sigma_b=0.3, skip=0.9)
     net = ResNet(spec, 12, generator=seeded(), dtype=F64)
     x = torch.randn(12, generator=seeded(1), dtype=F64)
     reference = torch.autograd.functional.jacobian(net, x)
@@ -28,7 +27,7 @@ def test_the_product_of_layer_matrices_is_the_autograd_jacobian(name):
 
 def test_a_vanishing_jacobian_keeps_its_accuracy_in_float32():
     # 0.05^40 is 1e-52: below float32, so the product must be rescaled on the way.
-    spec = Spec("tanh", depth=24, sigma_w=0.2, skip=0.05)
+    spec = ResNetSpec("tanh", depth=24, sigma_w=0.2, skip=0.05)
     net = ResNet(spec, 16, generator=seeded())
     x = torch.randn(16, generator=seeded(1))
     exact = net.double().jacobian(x.double())
@@ -37,7 +36,7 @@ def test_a_vanishing_jacobian_keeps_its_accuracy_in_float32():
 
 
 def test_weights_and_biases_have_the_variances_of_the_specification():
-    spec = Spec("relu", depth=4, sigma_w=1.5, sigma_b=0.3)
+    spec = ResNetSpec("relu", depth=4, sigma_w=1.5, sigma_b=0.3)
     net = ResNet(spec, 300, generator=seeded())
     weights = torch.cat([linear.weight.detach().flatten() for linear in net.linear_maps()])
     biases = torch.cat([linear.bias.detach() for linear in net.linear_maps()])
@@ -47,7 +46,7 @@ def test_weights_and_biases_have_the_variances_of_the_specification():
 
 
 def test_the_convolution_draws_the_same_variance_per_fan_in():
-    spec = Spec("relu", depth=4, sigma_w=1.5, sigma_b=0.0)
+    spec = ResNetSpec("relu", depth=4, sigma_w=1.5, sigma_b=0.0)
     net = ConvResNet(spec, 24, kernel_size=3, generator=seeded())
     weights = torch.cat([conv.weight.detach().flatten() for conv in net.linear_maps()])
     expected = 1.5**2 / (24 * 9 * 4)
@@ -55,7 +54,7 @@ def test_the_convolution_draws_the_same_variance_per_fan_in():
 
 
 def test_the_measured_cumulant_is_the_one_signal_propagation_predicts():
-    spec = Spec("gelu", depth=30, sigma_w=2.0, sigma_b=0.2)
+    spec = ResNetSpec("gelu", depth=30, sigma_w=2.0, sigma_b=0.2)
     predicted = effective_cumulant(spec)
     net = ResNet(spec, 400, generator=seeded(), dtype=F64)
     x = torch.randn(400, generator=seeded(1), dtype=F64)
@@ -65,7 +64,7 @@ def test_the_measured_cumulant_is_the_one_signal_propagation_predicts():
 
 
 def test_the_layer_cumulants_are_the_norms_of_the_branch_jacobians():
-    net = ResNet(Spec("tanh", depth=1, sigma_w=1.3), 20, generator=seeded(), dtype=F64)
+    net = ResNet(ResNetSpec("tanh", depth=1, sigma_w=1.3), 20, generator=seeded(), dtype=F64)
     x = torch.randn(20, generator=seeded(1), dtype=F64)
     branch = net.jacobian(x) - torch.eye(20, dtype=F64)
     assert float(net.layer_cumulants(x)[0]) == pytest.approx(float(branch.square().sum()) / 20)
@@ -73,7 +72,7 @@ def test_the_layer_cumulants_are_the_norms_of_the_branch_jacobians():
 
 @pytest.mark.parametrize("padding_mode", ["circular", "zeros"])
 def test_the_convolutional_network_keeps_the_shape(padding_mode):
-    net = ConvResNet(Spec("relu", depth=3), 5, padding_mode=padding_mode, generator=seeded())
+    net = ConvResNet(ResNetSpec("relu", depth=3), 5, padding_mode=padding_mode, generator=seeded())
     x = torch.randn(2, 5, 6, 7, generator=seeded(1))
     assert net(x).shape == x.shape
 
@@ -81,9 +80,9 @@ def test_the_convolutional_network_keeps_the_shape(padding_mode):
 def test_the_draw_is_reproducible_and_leaves_the_global_state_alone():
     state = torch.random.get_rng_state()
     first, second, other = (
-        ResNet(Spec("relu", depth=2), 8, generator=seeded(s)) for s in (3, 3, 4)
+        ResNet(ResNetSpec("relu", depth=2), 8, generator=seeded(s)) for s in (3, 3, 4)
     )
-    ResNet(Spec("relu", depth=2), 8)
+    ResNet(ResNetSpec("relu", depth=2), 8)
     assert torch.equal(torch.random.get_rng_state(), state)
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -92,17 +91,17 @@ def test_the_draw_is_reproducible_and_leaves_the_global_state_alone():
 
 def test_a_numpy_activation_is_refused():
     with pytest.raises(NotImplementedError, match="pass a torch callable"):
-        ResNet(Spec(np.arctan, depth=2), 8)
+        ResNet(ResNetSpec(np.arctan, depth=2), 8)
 
 
 def test_a_torch_module_is_an_activation():
-    net = ResNet(Spec(torch.nn.ELU(0.5), depth=2), 8, generator=seeded())
+    net = ResNet(ResNetSpec(torch.nn.ELU(0.5), depth=2), 8, generator=seeded())
     assert net(torch.zeros(1, 8)).shape == (1, 8)
 
 
 def test_an_activation_that_works_in_place_has_the_same_jacobian():
     nets = [
-        ResNet(Spec(phi, depth=4), 8, generator=seeded(), dtype=F64)
+        ResNet(ResNetSpec(phi, depth=4), 8, generator=seeded(), dtype=F64)
         for phi in (torch.nn.functional.relu_, torch.nn.functional.relu)
     ]
     x = torch.randn(8, generator=seeded(1), dtype=F64)
@@ -112,10 +111,13 @@ def test_an_activation_that_works_in_place_has_the_same_jacobian():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: ResNet(Spec("relu", depth=2), 0), "`width` is 0"),
-        (lambda: ConvResNet(Spec("relu", depth=2), 4, kernel_size=2), "`kernel_size` is 2"),
-        (lambda: ConvResNet(Spec("relu", depth=2), 4, padding_mode="same"), "`padding_mode`"),
-        (lambda: ResNet(Spec("relu", depth=2), 4).jacobian(torch.zeros(2, 4)), "`x` has shape"),
+        (lambda: ResNet(ResNetSpec("relu", depth=2), 0), "`width` is 0"),
+        (lambda: ConvResNet(ResNetSpec("relu", depth=2), 4, kernel_size=2), "`kernel_size` is 2"),
+        (lambda: ConvResNet(ResNetSpec("relu", depth=2), 4, padding_mode="same"), "`padding_mode`"),
+        (
+            lambda: ResNet(ResNetSpec("relu", depth=2), 4).jacobian(torch.zeros(2, 4)),
+            "`x` has shape",
+        ),
     ],
 )
 def test_bad_input_is_named(build, message):

@@ -16,7 +16,7 @@ from isometry.theory.design import (
 )
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.propagation import ResNet, effective_cumulant, propagate
+from isometry.theory.propagation import ResNetSpec, effective_cumulant, propagate
 
 SETTINGS = [
     ("linear", {}),
@@ -37,7 +37,7 @@ def test_sigma_w_gives_the_wanted_c(name, setting, c):
     moments = {key: value for key, value in setting.items() if key in {"m1", "m2"}}
     shape = {key: value for key, value in setting.items() if key not in moments}
     sigma_w = solve_sigma_w(name, depth=20, c=c, **setting)
-    spec = ResNet(name, depth=20, sigma_w=sigma_w, **shape)
+    spec = ResNetSpec(name, depth=20, sigma_w=sigma_w, **shape)
     assert effective_cumulant(spec, **moments) == pytest.approx(c, rel=1e-10)
 
 
@@ -61,7 +61,7 @@ def test_the_smallest_of_several_solutions_is_bracketed():
     def wavy(sigma_w):  # falls between 3 and 9
         return sigma_w * math.exp(1.2 * math.sin(math.log(sigma_w) + 1.4))
 
-    low, high = _bracket(wavy, 5.6, ResNet("linear", depth=1))
+    low, high = _bracket(wavy, 5.6, ResNetSpec("linear", depth=1))
     grid = np.geomspace(1e-3, 1e3, 20_000)
     first = grid[np.argmax(np.array([wavy(s) for s in grid]) >= 5.6)]
     assert low < first <= high
@@ -70,7 +70,7 @@ def test_the_smallest_of_several_solutions_is_bracketed():
 
 def test_saturation_limits_what_can_be_reached():
     with pytest.raises(ValueError, match=r"`c` is 2; expected a value in \[0, 1\].*no sigma_w up"):
-        _bracket(lambda sigma_w: 1 - math.exp(-sigma_w), 2.0, ResNet("linear", depth=1))
+        _bracket(lambda sigma_w: 1 - math.exp(-sigma_w), 2.0, ResNetSpec("linear", depth=1))
 
 
 @pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
@@ -183,9 +183,9 @@ def _jacobian(spec, *, width, seed):
 @pytest.mark.parametrize(
     "spec",
     [
-        ResNet("relu", depth=60, sigma_w=math.sqrt(2.0)),
-        ResNet("tanh", depth=60, sigma_w=1.5, sigma_b=0.5, skip=0.97),
-        ResNet("gelu", depth=60, sigma_w=1.5, sigma_b=0.3, skip=-1.0),
+        ResNetSpec("relu", depth=60, sigma_w=math.sqrt(2.0)),
+        ResNetSpec("tanh", depth=60, sigma_w=1.5, sigma_b=0.5, skip=0.97),
+        ResNetSpec("gelu", depth=60, sigma_w=1.5, sigma_b=0.3, skip=-1.0),
     ],
     ids=["relu", "tanh with skip 0.97", "gelu with skip -1"],
 )
@@ -199,25 +199,25 @@ def test_networks_follow_the_law_of_their_specification(spec):
 
 
 def test_law_of_a_specification_carries_the_skip():
-    law = jacobian_law(ResNet("relu", depth=10, skip=-0.5))
+    law = jacobian_law(ResNetSpec("relu", depth=10, skip=-0.5))
     assert law.c == pytest.approx(0.5 / 0.25)
     assert law.scale == pytest.approx(0.5**20)
 
 
 def test_law_needs_a_skip_and_a_scale_within_range():
     with pytest.raises(NotImplementedError, match="`spec` has skip = 0"):
-        jacobian_law(ResNet(skip=0.0))
+        jacobian_law(ResNetSpec(skip=0.0))
     with pytest.raises(OverflowError, match=r"Bring skip = 0\.5 closer to 1"):
-        jacobian_law(ResNet("tanh", depth=1000, skip=0.5))
+        jacobian_law(ResNetSpec("tanh", depth=1000, skip=0.5))
 
 
 @pytest.mark.parametrize(
     ("spec", "law_is_far"),
     [
-        (ResNet("relu", depth=10, sigma_w=2.0), True),
-        (ResNet("gelu", depth=4, sigma_w=2.0, sigma_b=0.3), True),
-        (ResNet("hardtanh", depth=4, sigma_w=1.2, sigma_b=0.3, skip=0.8), True),
-        (ResNet("tanh", depth=40, sigma_w=1.5, sigma_b=0.5), False),
+        (ResNetSpec("relu", depth=10, sigma_w=2.0), True),
+        (ResNetSpec("gelu", depth=4, sigma_w=2.0, sigma_b=0.3), True),
+        (ResNetSpec("hardtanh", depth=4, sigma_w=1.2, sigma_b=0.3, skip=0.8), True),
+        (ResNetSpec("tanh", depth=40, sigma_w=1.5, sigma_b=0.5), False),
     ],
     ids=["relu", "gelu", "hardtanh with skip 0.8", "tanh, deep"],
 )
@@ -232,8 +232,8 @@ def test_shallow_networks_follow_the_law_of_their_depth(spec, law_is_far):
 def test_law_at_finite_depth_has_the_exact_mean():
     # E lam = prod (a^2 + chi_l / L): free layers multiply their means, whatever is shared.
     for spec in (
-        ResNet("gelu", depth=5, sigma_w=2.0, sigma_b=0.5, skip=0.9),
-        ResNet("elu", depth=70, sigma_w=1.5),
+        ResNetSpec("gelu", depth=5, sigma_w=2.0, sigma_b=0.5, skip=0.9),
+        ResNetSpec("elu", depth=70, sigma_w=1.5),
     ):
         law = finite_depth_law(spec)
         expected = np.log(spec.skip**2 + propagate(spec).chi / spec.depth).sum()
@@ -242,7 +242,7 @@ def test_law_at_finite_depth_has_the_exact_mean():
 
 
 def test_piecewise_linear_layers_keep_their_exact_atoms():
-    law = finite_depth_law(ResNet("leaky_relu(0.1)", depth=50, sigma_w=2.0))
+    law = finite_depth_law(ResNetSpec("leaky_relu(0.1)", depth=50, sigma_w=2.0))
     np.testing.assert_allclose(law.d, 0.08 * np.tile([0.01, 1.0], (50, 1)), rtol=1e-14)
     np.testing.assert_allclose(law.weights, 0.5, rtol=1e-14)
     assert len(np.unique(law.weights)) == 1  # equal layers are recognised as equal
@@ -250,7 +250,7 @@ def test_piecewise_linear_layers_keep_their_exact_atoms():
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
 def test_slopes_in_few_atoms_have_the_moments_of_the_activation(depth):
-    spec = ResNet("gelu", depth=depth, sigma_w=1.0, sigma_b=1.0)
+    spec = ResNetSpec("gelu", depth=depth, sigma_w=1.0, sigma_b=1.0)
     law, q = finite_depth_law(spec), propagate(spec).q
     h, weights = gaussian_nodes(float(q[0]), activation("gelu").breakpoints)
     for power in range(1, 16):
@@ -260,6 +260,6 @@ def test_slopes_in_few_atoms_have_the_moments_of_the_activation(depth):
 
 def test_layers_with_different_numbers_of_atoms_are_padded():
     # q of order 1e-3 does not reach the kinks of hard tanh at first, that of later layers does.
-    law = finite_depth_law(ResNet("hardtanh", depth=6, sigma_w=4.0), 0.0, 1e-3)
+    law = finite_depth_law(ResNetSpec("hardtanh", depth=6, sigma_w=4.0), 0.0, 1e-3)
     assert law.d.shape == law.weights.shape == (6, 2)
     np.testing.assert_allclose(law.weights.sum(axis=1), 1.0)

@@ -6,14 +6,14 @@ import pytest
 from isometry.theory.activations.lookup import activation
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.outliers import predict_outliers
-from isometry.theory.propagation import ResNet, effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 # theory.md: the bound, and the largest singular value measured at N = 800 (ReLU at sqrt 2: 1500).
 KNOWN = [
-    (ResNet("relu", depth=50), "12.2", 13.0),
-    (ResNet("relu", depth=30, sigma_w=math.sqrt(2.0)), "16.1", 18.5),
-    (ResNet("gelu", depth=50, sigma_w=2.0, sigma_b=math.sqrt(0.05)), "89", 113),
-    (ResNet("softplus", depth=50), "8.6", 9.2),
+    (ResNetSpec("relu", depth=50), "12.2", 13.0),
+    (ResNetSpec("relu", depth=30, sigma_w=math.sqrt(2.0)), "16.1", 18.5),
+    (ResNetSpec("gelu", depth=50, sigma_w=2.0, sigma_b=math.sqrt(0.05)), "89", 113),
+    (ResNetSpec("softplus", depth=50), "8.6", 9.2),
 ]
 
 
@@ -40,7 +40,7 @@ def test_bounds_are_those_of_the_known_cases_and_below_what_was_measured(spec, b
 @pytest.mark.parametrize("name", ["linear", "tanh", "hardtanh", "erf", "sin", "softsign"])
 @pytest.mark.parametrize("sigma_b", [0.0, 0.5])
 def test_odd_activations_have_no_outlier(name, sigma_b):
-    assert predict_outliers(ResNet(name, depth=12, sigma_b=sigma_b), 0.3, 1.0).shape == (0,)
+    assert predict_outliers(ResNetSpec(name, depth=12, sigma_b=sigma_b), 0.3, 1.0).shape == (0,)
 
 
 def _input(m1, m2):
@@ -56,9 +56,9 @@ def _edge(spec, m1, m2):
 @pytest.mark.parametrize(
     ("spec", "m1", "m2"),
     [
-        (ResNet("relu", depth=40), 0.0, 1.0),
-        (ResNet("relu", depth=40, skip=0.9), 0.0, 1.0),
-        (ResNet("relu", depth=40), 1.0, 1.0),
+        (ResNetSpec("relu", depth=40), 0.0, 1.0),
+        (ResNetSpec("relu", depth=40, skip=0.9), 0.0, 1.0),
+        (ResNetSpec("relu", depth=40), 1.0, 1.0),
     ],
     ids=["plain", "skip 0.9", "constant input"],
 )
@@ -71,46 +71,46 @@ def test_bound_is_below_the_largest_of_a_network_whose_second_is_in_the_bulk(spe
 
 
 def test_alternating_skip_keeps_the_mean_from_growing():
-    spec = ResNet("softplus", depth=40, sigma_b=0.3, skip=-1.0)
+    spec = ResNetSpec("softplus", depth=40, sigma_b=0.3, skip=-1.0)
     assert not len(predict_outliers(spec, 1.0, 2.0))
     assert _largest(spec, _input(1.0, 2.0), seed=4)[0] < 1.05 * _edge(spec, 1.0, 2.0)
 
 
 def test_skip_rescales_layer_by_layer():
     # a x + phi(a W x) = a (x + phi(W x)) for ReLU: every layer is a times that at unit skip.
-    plain = predict_outliers(ResNet("relu", depth=40))
-    scaled = predict_outliers(ResNet("relu", depth=40, sigma_w=0.8, skip=0.8))
+    plain = predict_outliers(ResNetSpec("relu", depth=40))
+    scaled = predict_outliers(ResNetSpec("relu", depth=40, sigma_w=0.8, skip=0.8))
     np.testing.assert_allclose(scaled, 0.8**40 * plain, rtol=1e-12)
 
 
 def test_outlier_grows_with_depth_like_the_exponential_of_its_root():
     depths = np.array([100, 400])
-    s = [predict_outliers(ResNet("relu", depth=int(L)))[-1] for L in depths]
+    s = [predict_outliers(ResNetSpec("relu", depth=int(L)))[-1] for L in depths]
     # exp(sigma_w sqrt(L / 2 pi)) up to a power of L; theory.md saw 42 and 2239 at N = 300.
     growth = math.log(s[1] / s[0]) / (math.sqrt(400) - math.sqrt(100))
     assert growth == pytest.approx(1 / math.sqrt(2 * math.pi), rel=0.02)
 
 
 def test_vanishing_input_without_bias_has_no_direction_of_its_own():
-    assert predict_outliers(ResNet("relu", depth=50), 0.0, 0.0).shape == (0,)
+    assert predict_outliers(ResNetSpec("relu", depth=50), 0.0, 0.0).shape == (0,)
 
 
 def test_network_without_skip_is_not_covered():
     with pytest.raises(NotImplementedError, match="`spec` has skip = 0"):
-        predict_outliers(ResNet("relu", skip=0.0))
+        predict_outliers(ResNetSpec("relu", skip=0.0))
 
 
 @pytest.mark.parametrize(("m1", "m2", "message"), [(2.0, 1.0, "`m2`"), (math.nan, 1.0, "`m1`")])
 def test_impossible_moments_are_refused(m1, m2, message):
     with pytest.raises(ValueError, match=message):
-        predict_outliers(ResNet("relu"), m1, m2)
+        predict_outliers(ResNetSpec("relu"), m1, m2)
 
 
 def test_moment_that_is_no_number_is_refused():
     with pytest.raises(TypeError, match="`m1` is 'x'"):
-        predict_outliers(ResNet("relu"), "x")
+        predict_outliers(ResNetSpec("relu"), "x")
 
 
 def test_overflow_of_the_tangent_vector_is_reported():
     with pytest.raises(OverflowError, match="overflows"):
-        predict_outliers(ResNet("relu", depth=1000, sigma_w=1e3))
+        predict_outliers(ResNetSpec("relu", depth=1000, sigma_w=1e3))

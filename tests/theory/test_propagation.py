@@ -6,7 +6,7 @@ import pytest
 
 from isometry.theory.activations.lookup import activation
 from isometry.theory.propagation import (
-    ResNet,
+    ResNetSpec,
     Signal,
     check_moments,
     effective_cumulant,
@@ -49,15 +49,15 @@ def _simulate(spec, *, width, seed):
 @pytest.mark.parametrize(("name", "without_bias", "with_bias"), REFERENCE)
 def test_reference_table_is_reproduced_to_its_last_digit(name, without_bias, with_bias):
     bias = math.sqrt(0.05)
-    assert f"{effective_cumulant(ResNet(name)):.4f}" == f"{without_bias:.4f}"
-    assert f"{effective_cumulant(ResNet(name, sigma_b=bias)):.4f}" == f"{with_bias:.4f}"
+    assert f"{effective_cumulant(ResNetSpec(name)):.4f}" == f"{without_bias:.4f}"
+    assert f"{effective_cumulant(ResNetSpec(name, sigma_b=bias)):.4f}" == f"{with_bias:.4f}"
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        ResNet("sigmoid", depth=20, sigma_w=4.0, sigma_b=0.5),
-        ResNet("gelu", depth=20, sigma_w=1.5, sigma_b=0.5, skip=0.9),
+        ResNetSpec("sigmoid", depth=20, sigma_w=4.0, sigma_b=0.5),
+        ResNetSpec("gelu", depth=20, sigma_w=1.5, sigma_b=0.5, skip=0.9),
     ],
     ids=["sigmoid", "gelu with skip 0.9"],
 )
@@ -76,7 +76,7 @@ def test_networks_drawn_at_random_follow_the_recursion(spec):
 
 
 def test_the_mean_term_of_the_recursion_is_needed():
-    spec = ResNet("sigmoid")
+    spec = ResNetSpec("sigmoid")
     act, m2, chi = activation("sigmoid"), 1.0, 0.0
     z, weights = np.polynomial.hermite_e.hermegauss(80)
     weights = weights / weights.sum()
@@ -91,7 +91,7 @@ def test_the_mean_term_of_the_recursion_is_needed():
 
 
 def test_linear_network_has_geometric_second_moment():
-    signal = propagate(ResNet("linear", depth=50, sigma_w=2.0, skip=0.5), 0.3, 2.0)
+    signal = propagate(ResNetSpec("linear", depth=50, sigma_w=2.0, skip=0.5), 0.3, 2.0)
     layers = np.arange(1, 51)
     np.testing.assert_allclose(signal.m2, 2.0 * (0.25 + 4 / 50) ** layers, rtol=1e-12)
     np.testing.assert_allclose(signal.m1, 0.3 * 0.5**layers, rtol=1e-12)
@@ -99,7 +99,7 @@ def test_linear_network_has_geometric_second_moment():
 
 
 def test_depth_one_is_one_gaussian_average():
-    signal = propagate(ResNet("relu", depth=1, sigma_w=2.0, sigma_b=1.0), 0.5, 2.0)
+    signal = propagate(ResNetSpec("relu", depth=1, sigma_w=2.0, sigma_b=1.0), 0.5, 2.0)
     mean = math.sqrt(9.0 / (2 * math.pi))
     np.testing.assert_allclose(signal.q, [9.0])
     np.testing.assert_allclose(signal.m1, [0.5 + mean])
@@ -109,37 +109,37 @@ def test_depth_one_is_one_gaussian_average():
 
 def test_smooth_activations_become_linear_with_depth():
     # q = O(1/L) without biases, so c = 1 - O(1/L) for tanh.
-    shallow, deep = (1 - effective_cumulant(ResNet("tanh", depth=L)) for L in (40, 400))
+    shallow, deep = (1 - effective_cumulant(ResNetSpec("tanh", depth=L)) for L in (40, 400))
     assert shallow / deep == pytest.approx(10, rel=0.2)  # and O(1/L^2)
 
 
 def test_ten_thousand_layers_are_followed():
-    signal = propagate(ResNet("relu", depth=10_000))
+    signal = propagate(ResNetSpec("relu", depth=10_000))
     assert len(signal.q) == 10_000
     assert signal.c == pytest.approx(0.5, rel=1e-13)
 
 
 def test_skip_zero_is_a_plain_network():
-    signal = propagate(ResNet("relu", depth=4, sigma_w=math.sqrt(8.0), skip=0.0), 0.0, 3.0)
+    signal = propagate(ResNetSpec("relu", depth=4, sigma_w=math.sqrt(8.0), skip=0.0), 0.0, 3.0)
     np.testing.assert_allclose(signal.m2, 3.0, rtol=1e-12)  # He's initialisation keeps m2
 
 
 def test_zero_sigma_w_has_no_cumulant():
-    signal = propagate(ResNet("tanh", depth=3, sigma_w=0.0))
+    signal = propagate(ResNetSpec("tanh", depth=3, sigma_w=0.0))
     assert signal.c == 0.0
     np.testing.assert_array_equal(signal.m2, 1.0)
 
 
 def test_moments_of_an_image_are_accepted():
     image = np.linspace(0.0, 1.0, 64)
-    spec = ResNet("gelu", depth=10)
+    spec = ResNetSpec("gelu", depth=10)
     assert effective_cumulant(spec, image.mean(), np.mean(image**2)) > 0
     constant = np.full(10, 0.1)  # rounding puts the mean square below the squared mean
     assert effective_cumulant(spec, constant.mean(), constant.mean() ** 2 * (1 - 1e-15)) > 0
 
 
 def test_signal_shows_itself_and_becomes_a_table():
-    signal = propagate(ResNet("relu", depth=3))
+    signal = propagate(ResNetSpec("relu", depth=3))
     assert repr(signal).startswith("Signal(depth=3, c=0.5, q=")
     assert [row["layer"] for row in signal.rows()] == [1, 2, 3]
     assert signal.to_dict()["chi"] == [0.5, 0.5, 0.5]
@@ -147,13 +147,13 @@ def test_signal_shows_itself_and_becomes_a_table():
 
 
 def test_specification_prints_as_it_is_written_and_compares():
-    spec = ResNet("gelu", depth=7, sigma_w=0.5, skip=0.9)
+    spec = ResNetSpec("gelu", depth=7, sigma_w=0.5, skip=0.9)
     assert eval(repr(spec)) == spec
     assert hash(spec) == hash(dataclasses.replace(spec))
 
 
 def test_a_callable_is_examined_once_and_kept():
-    spec = ResNet(activation("leaky_relu", negative_slope=0.1), depth=100)
+    spec = ResNetSpec(activation("leaky_relu", negative_slope=0.1), depth=100)
     assert f"{effective_cumulant(spec):.4f}" == "0.5050"
 
 
@@ -171,7 +171,7 @@ def test_a_callable_is_examined_once_and_kept():
 )
 def test_bad_specification_is_refused_at_birth(arguments, error, message):
     with pytest.raises(error, match=message):
-        ResNet(**arguments)
+        ResNetSpec(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +188,16 @@ def test_impossible_moments_are_refused(m1, m2, error, message):
     with pytest.raises(error, match=message):
         check_moments(m1, m2)
     with pytest.raises(error, match=message):
-        propagate(ResNet(), m1, m2)
+        propagate(ResNetSpec(), m1, m2)
 
 
 @pytest.mark.parametrize(
     ("spec", "layer"),
     [
-        (ResNet("linear", depth=1000, skip=2.0), 512),
-        (ResNet("relu", depth=100, sigma_w=1e200), 1),
-        (ResNet(np.exp, depth=100, sigma_w=1.0, sigma_b=50.0), 1),
-        (ResNet("relu", depth=100, sigma_w=1e5), 40),
+        (ResNetSpec("linear", depth=1000, skip=2.0), 512),
+        (ResNetSpec("relu", depth=100, sigma_w=1e200), 1),
+        (ResNetSpec(np.exp, depth=100, sigma_w=1.0, sigma_b=50.0), 1),
+        (ResNetSpec("relu", depth=100, sigma_w=1e5), 40),
     ],
 )
 def test_overflow_names_the_layer(spec, layer):

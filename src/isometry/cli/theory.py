@@ -14,7 +14,7 @@ from isometry.theory.design import (
 )
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.outliers import predict_outliers
-from isometry.theory.propagation import ResNet, effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 _LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -75,7 +75,7 @@ def cumulant(
         m2: Mean square of the entries of the input.
         json: Print JSON.
     """
-    spec = ResNet(name, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
+    spec = ResNetSpec(name, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
     record: dict[str, Any] = {
         "activation": repr(activation(name)),
         "depth": depth,
@@ -129,7 +129,7 @@ def sigma_w(
     solved = solve_sigma_w(
         name, depth=depth, c=target, sigma_b=sigma_b, skip=skip, m1=m1, m2=m2
     )  # fmt: skip
-    spec = ResNet(name, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
+    spec = ResNetSpec(name, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
     record = {
         "activation": repr(activation(name)),
         "depth": depth,

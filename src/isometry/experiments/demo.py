@@ -22,8 +22,7 @@ from isometry.report import Figure, Paragraph, Report, Section, Table
 from isometry.theory.comparison import Comparison, Spectrum, compare
 from isometry.theory.design import jacobian_law, solve_sigma_w
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 ACTIVATIONS = (
     "linear",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from isometry._checks import check_integer
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.activations.lookup import Activation, activation
-from isometry.theory.propagation import ResNet as ResNetSpec
+from isometry.theory.propagation import ResNetSpec
 
 _RESCALE_EVERY = 8
 _RESCALE_BELOW = 1e-12

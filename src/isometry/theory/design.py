@@ -17,7 +17,13 @@ from isometry._typing import Float, Int, Real
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
-from isometry.theory.propagation import ResNet, Signal, check_moments, effective_cumulant, propagate
+from isometry.theory.propagation import (
+    ResNetSpec,
+    Signal,
+    check_moments,
+    effective_cumulant,
+    propagate,
+)
 from isometry.theory.roots import bracketed_root
 
 _STEP = 2.0  # of the scan in sigma_w
@@ -66,7 +72,7 @@ def solve_sigma_w(
         >>> round(solve_sigma_w("relu", depth=100, c=1.0), 12)
         1.414213562373
     """
-    spec = ResNet(activation, depth=depth, sigma_w=0.0, sigma_b=sigma_b, skip=skip)
+    spec = ResNetSpec(activation, depth=depth, sigma_w=0.0, sigma_b=sigma_b, skip=skip)
     target = check_real("c", c, minimum=0.0)
     check_moments(m1, m2)
     if target == 0.0:
@@ -150,7 +156,7 @@ def gain(activation: Any, *, q: Real = 1.0) -> float:
     return 1.0 / math.sqrt(square)
 
 
-def jacobian_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
+def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
     """Return the law of the squared singular values of the network's Jacobian.
 
     With a skip a it is the universal law at ``c / a^2``, scaled by ``a^(2 L)``.
@@ -176,7 +182,7 @@ def jacobian_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
         [tarnowski2019] arXiv:1809.08848; the skip: derived here.
 
     Examples:
-        >>> jacobian_law(ResNet("relu", depth=100)).c
+        >>> jacobian_law(ResNetSpec("relu", depth=100)).c
         0.5
     """
     if spec.skip == 0:
@@ -194,7 +200,7 @@ def jacobian_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
     return UniversalLaw(c=c, scale=math.exp(log_scale))
 
 
-def finite_depth_law(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
+def finite_depth_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
     """Return the law of the squared singular values at this depth, in the wide limit.
 
     Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
@@ -240,7 +246,7 @@ _resolve = activation  # the public functions have an argument of that name
 
 
 def _bracket(
-    cumulant: Callable[[float], float], target: float, spec: ResNet
+    cumulant: Callable[[float], float], target: float, spec: ResNetSpec
 ) -> tuple[float, float]:
     low = _below(target, spec)
     while cumulant(low) >= target and low > 1e-300:
@@ -258,7 +264,7 @@ def _bracket(
     raise ValueError(_out_of_reach(target, *best, f"no sigma_w up to {_LARGEST:g} gives more"))
 
 
-def _below(target: float, spec: ResNet) -> float:
+def _below(target: float, spec: ResNetSpec) -> float:
     # c <= sigma_w^2 sup phi'^2: looked at within 4 (1 + sigma_b) and on every piece of phi.
     act = _resolve(spec.activation)
     kinks, reach = np.array(act.breakpoints), (1 + spec.sigma_b) * _PROBES

@@ -15,10 +15,10 @@ from isometry._typing import Float, Real
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.propagation import ResNet, check_moments, propagate
+from isometry.theory.propagation import ResNetSpec, check_moments, propagate
 
 
-def predict_outliers(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.ndarray, "k"]:
+def predict_outliers(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.ndarray, "k"]:
     """Return lower bounds of the singular values beyond the bulk, ascending.
 
     Args:
@@ -46,9 +46,9 @@ def predict_outliers(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.n
         Derived here.
 
     Examples:
-        >>> predict_outliers(ResNet("relu", depth=50)).round(1)
+        >>> predict_outliers(ResNetSpec("relu", depth=50)).round(1)
         array([12.2])
-        >>> predict_outliers(ResNet("tanh", depth=50))
+        >>> predict_outliers(ResNetSpec("tanh", depth=50))
         array([], dtype=float64)
     """
     if spec.skip == 0:
@@ -72,7 +72,7 @@ def predict_outliers(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.n
 
 
 def _stretch(
-    spec: ResNet,
+    spec: ResNetSpec,
     q: Float[np.ndarray, "depth"],
     m1_before: Float[np.ndarray, "depth"],
     m1: float,

@@ -25,7 +25,7 @@ from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 
 
 @dataclass(frozen=True)
-class ResNet:
+class ResNetSpec:
     """Specify a fully connected residual network of constant, large width.
 
     ``x_l = phi(W_l x_{l-1} + b_l) + skip * x_{l-1}`` for l = 1..depth.
@@ -45,8 +45,8 @@ class ResNet:
         He's initialisation, Var W = 2 / N, is ``sigma_w = sqrt(2 * depth)`` here.
 
     Examples:
-        >>> ResNet("relu", depth=10)
-        ResNet(activation='relu', depth=10, sigma_w=1.0, sigma_b=0.0, skip=1.0)
+        >>> ResNetSpec("relu", depth=10)
+        ResNetSpec(activation='relu', depth=10, sigma_w=1.0, sigma_b=0.0, skip=1.0)
 
     References:
         [tarnowski2019] arXiv:1809.08848, the model.
@@ -113,7 +113,7 @@ class Signal(Result):
         return f"Signal(depth={len(self.q)}, c={self.c:.6g}, {ends})"
 
 
-def propagate(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
+def propagate(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     """Follow the first two moments of the signal through every layer.
 
     Args:
@@ -137,7 +137,7 @@ def propagate(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
         Derived here; the approach is that of [tarnowski2019] arXiv:1809.08848.
 
     Examples:
-        >>> propagate(ResNet("relu", depth=2, sigma_w=1.0)).q
+        >>> propagate(ResNetSpec("relu", depth=2, sigma_w=1.0)).q
         array([0.5  , 0.625])
     """
     m1, m2 = check_moments(m1, m2)
@@ -153,7 +153,7 @@ def propagate(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     return Signal(*table)
 
 
-def effective_cumulant(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> float:
+def effective_cumulant(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> float:
     """Return c, the one number through which the spectrum knows the network.
 
     ``c = sigma_w^2 * mean over layers of E phi'(h_l)^2``; the skip enters through the signal
@@ -176,7 +176,7 @@ def effective_cumulant(spec: ResNet, m1: Real = 0.0, m2: Real = 1.0) -> float:
         [tarnowski2019] arXiv:1809.08848, whose words "effective cumulant" are.
 
     Examples:
-        >>> effective_cumulant(ResNet("relu", depth=100, sigma_w=1.0))
+        >>> effective_cumulant(ResNetSpec("relu", depth=100, sigma_w=1.0))
         0.5
     """
     return propagate(spec, m1, m2).c
@@ -206,7 +206,7 @@ def check_moments(m1: Real, m2: Real) -> tuple[float, float]:
 
 
 def _step(
-    spec: ResNet, m1: float, m2: float, moments: GaussianMoments
+    spec: ResNetSpec, m1: float, m2: float, moments: GaussianMoments
 ) -> tuple[float, float, float]:
     mean, square = float(moments.mean), float(moments.square)
     new_m1 = spec.skip * m1 + mean
@@ -215,7 +215,7 @@ def _step(
     return new_m1, max(new_m2, new_m1 * new_m1), chi
 
 
-def _moments(act: Activation, q: float, layer: int, spec: ResNet) -> GaussianMoments:
+def _moments(act: Activation, q: float, layer: int, spec: ResNetSpec) -> GaussianMoments:
     try:
         return gaussian_moments(act, q)
     except ValueError as error:  # q is valid, so phi itself has left the range of float64
@@ -224,7 +224,7 @@ def _moments(act: Activation, q: float, layer: int, spec: ResNet) -> GaussianMom
         ) from error
 
 
-def _refuse_overflow(value: float, layer: int, spec: ResNet) -> None:
+def _refuse_overflow(value: float, layer: int, spec: ResNetSpec) -> None:
     if not math.isfinite(value):
         raise OverflowError(
             f"the signal overflows in layer {layer + 1} of {spec.depth}: its mean square is "

@@ -5,8 +5,7 @@ import torch
 
 from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs, scheme_sigma_w
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 DENSE = {
     "images": "digits", "limit": 12, "activation": "gelu", "depth": 3, "sigma_w": 1.0,

@@ -15,7 +15,7 @@ from isometry.experiments.studies.learning import (
 )
 from isometry.nn.resnet import ResNet
 from isometry.theory.comparison import Spectrum, compare
-from isometry.theory.propagation import ResNet as ResNetSpec
+from isometry.theory.propagation import ResNetSpec
 
 SIZE = {
     "images": "digits",

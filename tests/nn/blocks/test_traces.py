@@ -12,7 +12,7 @@ from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.traces import BlockTraces, block_traces, measured_law
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.laws.universal import UniversalLaw
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def generator(seed=0):
@@ -173,9 +173,12 @@ def test_a_negative_estimate_is_replaced_with_a_warning():
 
 
 NETS = {
-    "tanh": lambda: (ResNet(Spec("tanh", 30, 1.0, sigma_b=0.2), 300, generator=generator()), 300),
+    "tanh": lambda: (
+        ResNet(ResNetSpec("tanh", 30, 1.0, sigma_b=0.2), 300, generator=generator()),
+        300,
+    ),
     "two layers": lambda: two_layers(300, 30),
-    "scaled": lambda: (ResNet(Spec("tanh", 30, skip=0.97), 300, generator=generator()), 300),
+    "scaled": lambda: (ResNet(ResNetSpec("tanh", 30, skip=0.97), 300, generator=generator()), 300),
 }
 
 
@@ -298,7 +301,7 @@ def test_bad_arguments_are_refused(case):
 @pytest.mark.parametrize("padding_mode", ["circular", "zeros"])
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 def test_convolutional_networks_follow_the_measured_law(name, padding_mode):
-    spec = Spec(name, 30, 1.0)
+    spec = ResNetSpec(name, 30, 1.0)
     net = ConvResNet(spec, 48, padding_mode=padding_mode, generator=generator())
     x = torch.randn(1, 48, 6, 6, generator=generator(4))
     measured = measured_law(block_traces(residual_blocks(net, x), generator=generator()))

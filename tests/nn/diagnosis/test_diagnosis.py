@@ -14,7 +14,7 @@ from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.resnet import ResNet
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def seeded(seed=0):
@@ -22,7 +22,7 @@ def seeded(seed=0):
 
 
 def net(activation="tanh", width=150, depth=20, sigma_w=1.0, seed=0):
-    spec = Spec(activation=activation, depth=depth, sigma_w=sigma_w)
+    spec = ResNetSpec(activation=activation, depth=depth, sigma_w=sigma_w)
     return ResNet(spec, width, generator=seeded(seed))
 
 

@@ -11,7 +11,7 @@ from isometry.nn.blocks.traces import block_traces
 from isometry.nn.init.init import apply_, plan, residual_
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.activations.lookup import activation_names
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def seeded(seed=0):
@@ -34,7 +34,7 @@ def perceptron(width=256, depth=6, seed=0):
 
 
 def own(act="gelu", width=256, depth=10, **options):
-    return ResNet(Spec(act, depth=depth, sigma_b=0.2, **options), width, generator=seeded())
+    return ResNet(ResNetSpec(act, depth=depth, sigma_b=0.2, **options), width, generator=seeded())
 
 
 def snapshot(model):
@@ -51,12 +51,12 @@ NETS = {
     "relu with a skip": (lambda: own("relu", skip=0.9), (16, 256)),
     "gelu": (lambda: own("gelu"), (16, 256)),
     "circular": (
-        lambda: ConvResNet(Spec("gelu", depth=8, sigma_b=0.2), 32, generator=seeded()),
+        lambda: ConvResNet(ResNetSpec("gelu", depth=8, sigma_b=0.2), 32, generator=seeded()),
         (4, 32, 6, 6),
     ),
     "zero padding": (
         lambda: ConvResNet(
-            Spec("tanh", depth=8, sigma_b=0.2), 32, generator=seeded(), padding_mode="zeros"
+            ResNetSpec("tanh", depth=8, sigma_b=0.2), 32, generator=seeded(), padding_mode="zeros"
         ),
         (4, 32, 6, 6),
     ),
@@ -194,7 +194,7 @@ def test_a_function_initialises_the_module_that_it_calls():
 
 
 def test_a_network_without_values_is_drawn():
-    net = ResNet(Spec("gelu", depth=4, sigma_b=0.2), 64, device="meta").to_empty(device="cpu")
+    net = ResNet(ResNetSpec("gelu", depth=4, sigma_b=0.2), 64, device="meta").to_empty(device="cpu")
     for parameter in net.parameters():
         parameter.detach().fill_(float("nan"))
     made = plan(net, points(16, 64), generator=seeded())

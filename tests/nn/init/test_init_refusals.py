@@ -7,7 +7,7 @@ from cases_modules import Gate, LayerScale, Residual, mlp, stack
 from isometry.errors import ConvergenceError
 from isometry.nn.init.init import apply_, plan, residual_
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def seeded(seed=0):
@@ -114,7 +114,7 @@ BAD = {
         {}, ValueError, "dropout in train mode",
     ),
     "sign": (
-        lambda: ResNet(Spec("sign", depth=2), 8, generator=seeded()), {}, ValueError,
+        lambda: ResNet(ResNetSpec("sign", depth=2), 8, generator=seeded()), {}, ValueError,
         r"expected a value in \[0, 0\]",
     ),
 }  # fmt: skip
@@ -142,7 +142,7 @@ def test_batch_statistics_must_be_stated():
 
 
 def test_zero_padding_is_not_covered_by_the_theory():
-    net = ConvResNet(Spec("tanh", depth=2), 4, generator=seeded(), padding_mode="zeros")
+    net = ConvResNet(ResNetSpec("tanh", depth=2), 4, generator=seeded(), padding_mode="zeros")
     with pytest.raises(NotImplementedError, match="circular padding"):
         plan(net, points(1, 4, 5, 5), method="theory", generator=seeded())
 

@@ -10,7 +10,7 @@ from torch import nn
 from isometry.nn.init.init import apply_, plan
 from isometry.nn.init.schemes import normal_
 from isometry.nn.resnet import ResNet
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,7 @@ def seeded(seed=0):
 
 
 def network():
-    return ResNet(Spec("tanh", depth=3, sigma_b=0.1), 32, generator=seeded(7))
+    return ResNet(ResNetSpec("tanh", depth=3, sigma_b=0.1), 32, generator=seeded(7))
 
 
 def perceptron():

@@ -9,7 +9,7 @@ from isometry.nn.blocks.blocks import Block
 from isometry.nn.init.init import apply_, plan
 from isometry.nn.init.subject import Subject, handles
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 
 def seeded(seed=0):
@@ -148,7 +148,7 @@ def perceptron(depth):
 
 
 def own(kind, size, depth):
-    return lambda: kind(Spec("tanh", depth=depth, sigma_b=0.2), size, generator=seeded())
+    return lambda: kind(ResNetSpec("tanh", depth=depth, sigma_b=0.2), size, generator=seeded())
 
 
 def families(depth):

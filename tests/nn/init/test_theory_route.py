@@ -9,7 +9,7 @@ from isometry.nn.resnet import ResNet
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.comparison import Spectrum, compare
 from isometry.theory.laws.universal import UniversalLaw
-from isometry.theory.propagation import ResNet as Spec
+from isometry.theory.propagation import ResNetSpec
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def measured_c(net):
 
 @cache
 def measured(name, c=1.0):
-    net = ResNet(Spec(name, depth=DEPTH, sigma_b=SIGMA_B), WIDTH, generator=seeded(0))
+    net = ResNet(ResNetSpec(name, depth=DEPTH, sigma_b=SIGMA_B), WIDTH, generator=seeded(0))
     residual_(net, points(4, 100), c=c, generator=seeded(NAMES.index(name)))
     J = net.jacobian(points(8, 200)[0]).double()
     found = compare(Spectrum(torch.linalg.svdvals(J).numpy() ** 2), UniversalLaw(1.0))
@@ -63,7 +63,7 @@ def test_a_c_that_is_off_by_a_tenth_is_seen():
 def test_torchs_default_draw_gives_every_activation_another_c():
     found = {}
     for name in ("tanh", "relu", "gelu", "sigmoid"):
-        net = ResNet(Spec(name, depth=DEPTH), WIDTH, generator=seeded(0))
+        net = ResNet(ResNetSpec(name, depth=DEPTH), WIDTH, generator=seeded(0))
         for linear in net.linear_maps():
             bound = WIDTH**-0.5
             linear.weight.detach().uniform_(-bound, bound, generator=seeded(1))

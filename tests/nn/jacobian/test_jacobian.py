@@ -17,7 +17,7 @@ from cases_operators import (
 from isometry.errors import AccuracyWarning
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
-from isometry.theory.propagation import ResNet as Specification
+from isometry.theory.propagation import ResNetSpec
 
 # Central differences are good to about 1e-10 of the size of f and its third derivative, which
 # are of order one to a hundred here; a wrong product is off by order one.
@@ -132,7 +132,7 @@ def test_zero_jacobian_is_a_zero_operator():
 
 
 def test_own_exact_jacobian_is_used_and_agrees():
-    spec = Specification(activation="tanh", depth=5, sigma_w=1.0, sigma_b=0.2, skip=1.0)
+    spec = ResNetSpec(activation="tanh", depth=5, sigma_w=1.0, sigma_b=0.2, skip=1.0)
     net = ResNet(spec, 8, generator=torch.Generator().manual_seed(0)).double()
     x = random_block(1, 8)
     exact = JacobianOperator(net, x).to_dense()

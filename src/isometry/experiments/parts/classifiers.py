@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from isometry.experiments.parts.samples import planes, vectors
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.design import solve_sigma_w
-from isometry.theory.propagation import ResNet as ResNetSpec
+from isometry.theory.propagation import ResNetSpec
 
 CLASSES = 10
 SCHEMES = ("equal sigma_w", "He", "equal c")

@@ -23,8 +23,7 @@ from isometry.experiments.parts.classifiers import (
     scheme_sigma_w,
 )
 from isometry.experiments.parts.training import Training, steps_to, train
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 TASK = "training"
 _EVALUATED = 512  # training images whose loss is the measure

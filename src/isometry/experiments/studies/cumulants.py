@@ -16,8 +16,7 @@ from isometry.experiments.parts.tables import grouped, line_figure, slope
 from isometry.nn.resnet import ResNet
 from isometry.report import Paragraph, Table
 from isometry.theory.activations.lookup import activation_names
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 TASK = "cumulant"
 NAME = "cumulants"

@@ -24,8 +24,7 @@ from isometry.report import Figure, Paragraph, Table
 from isometry.theory.comparison import Spectrum, compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.outliers import predict_outliers
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 TASK = "network-spectrum"
 NAME = "network spectra"

@@ -7,7 +7,7 @@ from typing import Any
 
 from isometry._result import Result, format_table
 from isometry.nn.init.changes import Change
-from isometry.theory.propagation import ResNet as ResNetSpec
+from isometry.theory.propagation import ResNetSpec
 
 
 @dataclass(frozen=True)

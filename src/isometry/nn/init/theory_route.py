@@ -13,8 +13,7 @@ from isometry.nn.init.subject import Subject
 from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
 from isometry.nn.sandbox.sandbox import check_input
 from isometry.theory.design import solve_sigma_w
-from isometry.theory.propagation import ResNet as ResNetSpec
-from isometry.theory.propagation import propagate
+from isometry.theory.propagation import ResNetSpec, propagate
 
 
 def follows_theory(root: nn.Module) -> bool:
