@@ -12,13 +12,7 @@ from isometry.theory.activations.lookup import Activation, activation, activatio
 from isometry.theory.comparison import Comparison, Spectrum, compare
 
 # From a network to its law, and back from a wish to sigma_w
-from isometry.theory.design import (
-    cumulant_from_condition_number,
-    finite_depth_law,
-    gain,
-    jacobian_law,
-    solve_sigma_w,
-)
+from isometry.theory.design import cumulant_from_condition_number, gain, solve_sigma_w
 from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
 
 # Laws of lam = s^2
@@ -26,6 +20,7 @@ from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
 
 # Singular values that leave the bulk
 from isometry.theory.outliers import predict_outliers
+from isometry.theory.prediction import finite_depth_law, jacobian_law
 
 # Signal propagation
 from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, propagate

@@ -20,8 +20,9 @@ from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Report, Section, Table
 from isometry.theory.comparison import Comparison, Spectrum, compare
-from isometry.theory.design import jacobian_law, solve_sigma_w
+from isometry.theory.design import solve_sigma_w
 from isometry.theory.laws import UniversalLaw
+from isometry.theory.prediction import jacobian_law
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 ACTIVATIONS = (

@@ -1,37 +1,30 @@
-"""Inverse problems and the laws of a specification: which sigma_w gives this c?
+"""Inverse problems: which sigma_w gives this c?
 
 c is propagated through the network, so ``c(sigma_w) = target`` is solved numerically; the condition
-number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through r. This is also
-where a specification meets the laws, which know nothing of networks.
+number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through r.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from isometry._checks import check_real
-from isometry._typing import Float, Int, Real
-from isometry.theory.activations.lookup import Activation, activation
-from isometry.theory.gaussian import gaussian_moments, gaussian_nodes
-from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
+from isometry._typing import Real
+from isometry.theory.activations.lookup import activation
+from isometry.theory.gaussian import gaussian_moments
 from isometry.theory.propagation import (
     ResNetSpec,
-    Signal,
     check_moments,
     effective_cumulant,
-    propagate,
 )
 from isometry.theory.roots import bracketed_root
 
 _STEP = 2.0  # of the scan in sigma_w
 _LARGEST = 1e12  # sigma_w at which the scan gives up
 _PROBES = np.geomspace(1e-6, 4.0, 200)
-_GROUPS = 32  # distinct layers that a finite-depth law is given
-
-Rule: TypeAlias = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]
 
 
 def solve_sigma_w(
@@ -156,95 +149,6 @@ def gain(activation: Any, *, q: Real = 1.0) -> float:
     return 1.0 / math.sqrt(square)
 
 
-def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
-    """Return the law of the squared singular values of the network's Jacobian.
-
-    With a skip a it is the universal law at ``c / a^2``, scaled by ``a^(2 L)``.
-
-    Args:
-        spec: The network.
-        m1: Mean of the entries of the input.
-        m2: Mean square of the entries of the input, at least ``m1**2``.
-
-    Returns:
-        The law of the bulk in the limit of large width and depth.
-
-    Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
-        ValueError: If ``m2 < m1**2`` or a moment is not finite.
-        NotImplementedError: If the skip is 0, since the network is then not residual.
-        OverflowError: If the signal or ``a^(2 L)`` leaves the range of float64.
-
-    Notes:
-        Distance to the law at finite depth: of order 1/L, see :func:`finite_depth_law`.
-
-    References:
-        [tarnowski2019] arXiv:1809.08848; the skip: derived here.
-
-    Examples:
-        >>> jacobian_law(ResNetSpec("relu", depth=100)).c
-        0.5
-    """
-    if spec.skip == 0:
-        raise NotImplementedError(
-            "`spec` has skip = 0; expected a residual network: the universal law describes "
-            "small steps from the identity. Use finite_depth_law, or a skip."
-        )
-    c = effective_cumulant(spec, m1, m2) / spec.skip**2
-    log_scale = 2 * spec.depth * math.log(abs(spec.skip))
-    if not (abs(log_scale) < 700 and math.isfinite(c)):
-        raise OverflowError(
-            f"the law's scale skip^(2 depth) = exp({log_scale:.6g}) is outside float64; expected "
-            f"an exponent within 700. Bring skip = {spec.skip:g} closer to 1 or reduce the depth."
-        )
-    return UniversalLaw(c=c, scale=math.exp(log_scale))
-
-
-def finite_depth_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
-    """Return the law of the squared singular values at this depth, in the wide limit.
-
-    Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
-    where it takes few values, otherwise by a Gauss rule that matches its first moments. Beyond
-    32 layers those with about the same chi share the mixture of theirs, which keeps c exactly.
-
-    Args:
-        spec: The network; the skip may be 0.
-        m1: Mean of the entries of the input.
-        m2: Mean square of the entries of the input, at least ``m1**2``.
-
-    Returns:
-        The law of the bulk in the limit of large width.
-
-    Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
-        ValueError: If ``m2 < m1**2`` or a moment is not finite.
-        OverflowError: If the signal leaves the range of float64.
-
-    Notes:
-        Error of the quantiles in log lam from the Gauss rules: 2e-11; from sharing: 1e-14
-        (ReLU, depth 100), 2e-9 (ELU, 100), 5e-5 (sigmoid, 60, whose chi varies sixfold).
-        Cost: up to 2 s for the first question to the law, whatever the depth.
-
-    References:
-        Derived here.
-    """
-    act = _resolve(spec.activation)
-    signal = propagate(spec, m1, m2)
-    size = max(8, 32 // spec.depth)
-    rules: list[Rule] = [(np.empty(0), np.empty(0))] * spec.depth
-    for group in _similar_layers(signal):
-        mixture = _mix([_slope_rule(act, float(signal.q[layer]), size) for layer in group], size)
-        for layer in group:
-            rules[layer] = mixture
-    most = max(len(d) for d, _ in rules)
-    rows = [_pad(*rule, most) for rule in rules]
-    d = spec.sigma_w**2 / spec.depth * np.array([row[0] for row in rows])
-    return FiniteDepthLaw(d=d, weights=np.array([row[1] for row in rows]), skip=spec.skip)
-
-
-_resolve = activation  # the public functions have an argument of that name
-
-
 def _bracket(
     cumulant: Callable[[float], float], target: float, spec: ResNetSpec
 ) -> tuple[float, float]:
@@ -300,55 +204,4 @@ def _out_of_reach(target: float, most: float, sigma_w: float, reason: str) -> st
     )
 
 
-def _similar_layers(signal: Signal) -> list[Int[np.ndarray, "k"]]:
-    """Return groups of layers: cuts of the layers sorted by q into equal variations of chi."""
-    order = np.argsort(signal.q, kind="stable")
-    if len(order) <= _GROUPS:
-        return list(order[:, None])
-    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(signal.chi[order])))])
-    label = np.floor(way / max(way[-1], 1e-300) * _GROUPS * (1 - 1e-12))
-    return np.split(order, np.flatnonzero(np.diff(label)) + 1)
-
-
-def _slope_rule(act: Activation, q: float, size: int) -> Rule:
-    """Return atoms and weights that stand for the distribution of phi'(h)^2, h ~ N(0, q)."""
-    h, weights = gaussian_nodes(q, act.breakpoints)
-    return _gauss_rule(act.dphi(h) ** 2, weights, size)
-
-
-def _mix(rules: list[Rule], size: int) -> Rule:
-    """Return the equal mixture of the rules."""
-    d = np.concatenate([rule[0] for rule in rules])
-    weights = np.concatenate([rule[1] for rule in rules]) / len(rules)
-    return _gauss_rule(d, weights, size)
-
-
-def _gauss_rule(d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size: int) -> Rule:
-    """Return the Gauss rule of a discrete measure, by Lanczos with reorthogonalisation."""
-    d, where = np.unique(d, return_inverse=True)
-    weights = np.bincount(where, weights)
-    if len(d) <= size:
-        return d, weights.round(15)  # so that equal layers are equal to the last digit
-    basis = [np.sqrt(weights / weights.sum())]
-    diagonal, off = [], []
-    for _ in range(size):
-        known = np.array(basis)
-        u = d * basis[-1]
-        diagonal.append(float(u @ basis[-1]))
-        u = u - known.T @ (known @ u)
-        u = u - known.T @ (known @ u)
-        norm = float(np.linalg.norm(u))
-        if norm <= 1e-13 * d[-1]:
-            break
-        off.append(norm)
-        basis.append(u / norm)
-    beside = np.diag(off[: len(diagonal) - 1], 1)
-    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + beside + beside.T)
-    return np.clip(nodes, d[0], d[-1]), vectors[0] ** 2
-
-
-def _pad(d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size: int) -> Rule:
-    """Split the last atom into equal ones until there are ``size``."""
-    parts = size - len(d) + 1
-    split = np.full(parts, weights[-1] / parts)
-    return np.concatenate([d[:-1], np.full(parts, d[-1])]), np.concatenate([weights[:-1], split])
+_resolve = activation  # the public functions have an argument of that name
