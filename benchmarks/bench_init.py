@@ -56,7 +56,7 @@ def spectrum(model: nn.Module, x: Tensor) -> Row:
     traces = inn.block_traces(stream.blocks, rtol=RTOL, generator=seeded(FRESH))
     law = inn.measured_law(traces).law
     found = inn.singular_spectrum(SegmentOperator(stream.trunk), "dense")
-    low, high = np.sqrt(found.quantile([0.01, 0.99]))
+    low, high = np.sqrt(found.icdf([0.01, 0.99]))
     return {
         "condition": float(high / low) if low > 0 else math.inf,
         "outlier": float(np.sqrt(found.values[-1] / law.support()[1])),

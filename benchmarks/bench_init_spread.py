@@ -157,7 +157,7 @@ def measure(key: Key) -> Row:
 
 def condition(model: nn.Module, x: Tensor) -> float:
     found = inn.singular_spectrum(JacobianOperator(model, x), "dense")
-    low, high = np.sqrt(found.quantile([0.01, 0.99]))
+    low, high = np.sqrt(found.icdf([0.01, 0.99]))
     return float(high / low) if low > 0 else math.inf
 
 

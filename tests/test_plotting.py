@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from isometry import plotting
-from isometry.theory.comparison import Spectrum
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 LAW = UniversalLaw(1.0)
 P = (np.arange(400) + 0.5) / 400

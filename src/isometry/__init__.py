@@ -9,7 +9,7 @@ from isometry.errors import AccuracyWarning, ConvergenceError, TheoryWarning
 from isometry.theory.activations.lookup import Activation, activation, activation_names
 
 # Distances between a measured spectrum and a law
-from isometry.theory.comparison import Comparison, Spectrum, compare
+from isometry.theory.comparison import Comparison, compare
 
 # From a network to its law, and back from a wish to sigma_w
 from isometry.theory.design import cumulant_from_condition_number, gain, solve_sigma_w
@@ -18,12 +18,14 @@ from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_mo
 # Laws of lam = s^2
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
 
-# Singular values that leave the bulk
-from isometry.theory.outliers import predict_outliers
-from isometry.theory.prediction import finite_depth_law, jacobian_law
+# What the spectrum will be, and which singular values leave the bulk
+from isometry.theory.prediction import finite_depth_law, jacobian_law, predict_outliers
 
 # Signal propagation
 from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, propagate
+
+# Measured spectra
+from isometry.theory.spectrum import Spectrum
 
 __all__ = [
     "AccuracyWarning",

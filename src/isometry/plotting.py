@@ -23,8 +23,8 @@ except ImportError as err:
     ) from err
 
 from isometry._typing import Float
-from isometry.theory.comparison import Spectrum
 from isometry.theory.laws.base import SpectralLaw
+from isometry.theory.spectrum import Spectrum
 
 __all__ = [
     "PALETTE",

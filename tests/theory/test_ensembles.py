@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from isometry.theory.comparison import Spectrum, compare, ks_tolerance
+from isometry.theory.comparison import compare, ks_tolerance
 from isometry.theory.ensembles import residual_product, squared_singular_values
 from isometry.theory.laws import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 ENTRIES = ("gaussian", "rademacher", "uniform", "student", "orthogonal")
 

@@ -5,7 +5,7 @@ import pytest
 
 from isometry.theory.activations.lookup import activation
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.outliers import predict_outliers
+from isometry.theory.prediction import predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 # theory.md: the bound, and the largest singular value measured at N = 800 (ReLU at sqrt 2: 1500).
@@ -93,24 +93,3 @@ def test_outlier_grows_with_depth_like_the_exponential_of_its_root():
 
 def test_vanishing_input_without_bias_has_no_direction_of_its_own():
     assert predict_outliers(ResNetSpec("relu", depth=50), 0.0, 0.0).shape == (0,)
-
-
-def test_network_without_skip_is_not_covered():
-    with pytest.raises(NotImplementedError, match="`spec` has skip = 0"):
-        predict_outliers(ResNetSpec("relu", skip=0.0))
-
-
-@pytest.mark.parametrize(("m1", "m2", "message"), [(2.0, 1.0, "`m2`"), (math.nan, 1.0, "`m1`")])
-def test_impossible_moments_are_refused(m1, m2, message):
-    with pytest.raises(ValueError, match=message):
-        predict_outliers(ResNetSpec("relu"), m1, m2)
-
-
-def test_moment_that_is_no_number_is_refused():
-    with pytest.raises(TypeError, match="`m1` is 'x'"):
-        predict_outliers(ResNetSpec("relu"), "x")
-
-
-def test_overflow_of_the_tangent_vector_is_reported():
-    with pytest.raises(OverflowError, match="overflows"):
-        predict_outliers(ResNetSpec("relu", depth=1000, sigma_w=1e3))

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from isometry.theory.activations.lookup import activation
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.prediction import finite_depth_law, jacobian_law
+from isometry.theory.prediction import finite_depth_law, jacobian_law, predict_outliers
 from isometry.theory.propagation import ResNetSpec, propagate
+from isometry.theory.spectrum import Spectrum
 
 
 def _jacobian(spec, *, width, seed):
@@ -108,3 +109,24 @@ def test_layers_with_different_numbers_of_atoms_are_padded():
     law = finite_depth_law(ResNetSpec("hardtanh", depth=6, sigma_w=4.0), 0.0, 1e-3)
     assert law.d.shape == law.weights.shape == (6, 2)
     np.testing.assert_allclose(law.weights.sum(axis=1), 1.0)
+
+
+def test_outliers_of_a_network_without_skip_are_not_covered():
+    with pytest.raises(NotImplementedError, match="`spec` has skip = 0"):
+        predict_outliers(ResNetSpec("relu", skip=0.0))
+
+
+@pytest.mark.parametrize(("m1", "m2", "message"), [(2.0, 1.0, "`m2`"), (math.nan, 1.0, "`m1`")])
+def test_outliers_for_impossible_moments_are_refused(m1, m2, message):
+    with pytest.raises(ValueError, match=message):
+        predict_outliers(ResNetSpec("relu"), m1, m2)
+
+
+def test_outliers_for_a_moment_that_is_no_number_are_refused():
+    with pytest.raises(TypeError, match="`m1` is 'x'"):
+        predict_outliers(ResNetSpec("relu"), "x")
+
+
+def test_overflow_of_the_tangent_vector_is_reported():
+    with pytest.raises(OverflowError, match="overflows"):
+        predict_outliers(ResNetSpec("relu", depth=1000, sigma_w=1e3))

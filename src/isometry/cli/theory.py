@@ -9,8 +9,7 @@ from isometry.errors import TheoryWarning
 from isometry.theory.activations.lookup import activation, activation_names
 from isometry.theory.design import cumulant_from_condition_number, solve_sigma_w
 from isometry.theory.laws import UniversalLaw
-from isometry.theory.outliers import predict_outliers
-from isometry.theory.prediction import jacobian_law
+from isometry.theory.prediction import jacobian_law, predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 _LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)

@@ -19,11 +19,12 @@ from isometry.nn.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Report, Section, Table
-from isometry.theory.comparison import Comparison, Spectrum, compare
+from isometry.theory.comparison import Comparison, compare
 from isometry.theory.design import solve_sigma_w
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.prediction import jacobian_law
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
+from isometry.theory.spectrum import Spectrum
 
 ACTIVATIONS = (
     "linear",

@@ -11,67 +11,13 @@ import math
 
 import numpy as np
 
-from isometry._typing import Float, Real
+from isometry._typing import Float
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_nodes
-from isometry.theory.laws import UniversalLaw
-from isometry.theory.propagation import ResNetSpec, check_moments, propagate
+from isometry.theory.propagation import ResNetSpec
 
 
-def predict_outliers(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.ndarray, "k"]:
-    """Return lower bounds of the singular values beyond the bulk, ascending.
-
-    Args:
-        spec: The network; its skip must not be 0.
-        m1: Mean of the entries of the input x_0.
-        m2: Mean square of the entries of x_0, at least ``m1**2``.
-
-    Returns:
-        None, one or two singular values s (not squared) beyond the upper edge of the law.
-        Empty does not prove that there is no outlier: a direction outside the span of the
-        constant vector and x_0 is not seen.
-
-    Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
-        ValueError: If ``m2 < m1**2`` or a moment is not finite.
-        NotImplementedError: If the skip is 0, since the law has then no bulk to leave.
-        OverflowError: If the signal or the tangent vector leaves the range of float64.
-
-    Notes:
-        Measured largest singular values and this bound: ReLU (N = 800, L = 50, sigma_w = 1)
-        13.0 and 12.2; ReLU (1500, 30, sqrt 2) 18.5 and 16.1; GELU (800, 50, 2, with
-        sigma_b^2 = 0.05) 113 and 89; softplus (800, 50, 1) 9.2 and 8.6. Odd: none.
-
-    References:
-        Derived here.
-
-    Examples:
-        >>> predict_outliers(ResNetSpec("relu", depth=50)).round(1)
-        array([12.2])
-        >>> predict_outliers(ResNetSpec("tanh", depth=50))
-        array([], dtype=float64)
-    """
-    if spec.skip == 0:
-        raise NotImplementedError(
-            "`spec` has skip = 0; expected a residual network: without a skip the universal "
-            "law has no bulk that a value could leave. Use a skip."
-        )
-    m1, m2 = check_moments(m1, m2)
-    signal = propagate(spec, m1, m2)
-    bulk = UniversalLaw(c=signal.c / spec.skip**2)
-    with np.errstate(over="ignore", invalid="ignore"):
-        grown = _stretch(spec, signal.q, np.concatenate([[m1], signal.m1[:-1]]), m1, m2)
-    scale = spec.depth * math.log(abs(spec.skip))
-    if not np.isfinite(grown).all() or scale + math.log(max(1.0, grown.max())) / 2 > 709:
-        raise OverflowError(
-            f"the tangent vector overflows within {spec.depth} layers; expected a finite signal. "
-            f"Reduce sigma_w = {spec.sigma_w:g}, |skip| = {abs(spec.skip):g} or the depth."
-        )
-    lam = np.linalg.eigvalsh(grown)
-    return np.exp(scale) * np.sqrt(lam[lam > bulk.support()[1] * (1 + 1e-9)])
-
-
-def _stretch(
+def tangent_growth(
     spec: ResNetSpec,
     q: Float[np.ndarray, "depth"],
     m1_before: Float[np.ndarray, "depth"],

@@ -14,8 +14,9 @@ from isometry.experiments.studies.learning import (
     two_parameter_law,
 )
 from isometry.nn.resnet import ResNet
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.propagation import ResNetSpec
+from isometry.theory.spectrum import Spectrum
 
 SIZE = {
     "images": "digits",

@@ -7,9 +7,10 @@ import torch
 from isometry.nn.init.init import residual_
 from isometry.nn.resnet import ResNet
 from isometry.theory.activations.lookup import activation_names
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNetSpec
+from isometry.theory.spectrum import Spectrum
 
 pytestmark = [
     pytest.mark.slow,

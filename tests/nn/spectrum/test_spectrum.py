@@ -10,8 +10,9 @@ import torch
 from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 from isometry.errors import AccuracyWarning
 from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 
 def lanczos(J, seed=0, **options):

@@ -25,8 +25,9 @@ from isometry.experiments.parts.training import train
 from isometry.experiments.studies.confounder import loss_meter, training_of
 from isometry.nn.resnet import ResNet
 from isometry.report import Paragraph, Table
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 TASK = "learning-spectrum"
 NAME = "during learning"
@@ -184,7 +185,7 @@ def _observations(X: FloatArray, step: int, rng: np.random.Generator) -> list[di
                 "outliers_s": found.outliers_s.tolist(),
                 "condition_number": math.sqrt(bulk_high / bulk_low),
                 "condition_number_law": law.condition_number(),
-                "median_log_lam": float(np.log(spectrum.quantile([0.5])[0])),
+                "median_log_lam": float(np.log(spectrum.icdf([0.5])[0])),
             }
         )
     return rows

@@ -21,10 +21,11 @@ from isometry.nn.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table
-from isometry.theory.comparison import Spectrum, compare
+from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
-from isometry.theory.outliers import predict_outliers
+from isometry.theory.prediction import predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
+from isometry.theory.spectrum import Spectrum
 
 TASK = "network-spectrum"
 NAME = "network spectra"

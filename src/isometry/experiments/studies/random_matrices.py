@@ -15,10 +15,11 @@ from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.parts.tables import grouped, line_figure, slope
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table
-from isometry.theory.comparison import Spectrum, compare, ks_tolerance
+from isometry.theory.comparison import compare, ks_tolerance
 from isometry.theory.ensembles import residual_product
 from isometry.theory.laws.finite import FiniteDepthLaw
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 TASK = "random-matrix"
 NAME = "random matrices"

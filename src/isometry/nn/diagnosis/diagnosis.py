@@ -33,8 +33,9 @@ from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum.lanczos import Progress
 from isometry.nn.spectrum.spectrum import singular_spectrum
-from isometry.theory.comparison import Comparison, Spectrum, compare
+from isometry.theory.comparison import Comparison, compare
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 
 @dataclass(frozen=True, eq=False)

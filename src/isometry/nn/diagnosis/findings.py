@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from isometry._typing import Float
-from isometry.theory.comparison import Comparison, Spectrum, ks_tolerance
+from isometry.theory.comparison import Comparison, ks_tolerance
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
 
 TRIVIAL, NEAR, FAR = 1e-3, 1.5, 3.0
 """The c below which blocks hardly act, up to which isometry is near, and from which it is far."""
@@ -110,7 +111,7 @@ def unpredicted(spectrum: Spectrum, total: float) -> list[str]:
     """Describe a spectrum that no law is compared with."""
     if spectrum.values[-1] <= 0:
         return ["The Jacobian is 0: the output does not change with the input at this point."]
-    s = np.sqrt(spectrum.quantile(np.array([0.01, 0.5, 0.99])))
+    s = np.sqrt(spectrum.icdf(np.array([0.01, 0.5, 0.99])))
     said = f"Singular values: 1 % below {s[0]:.3g}, median {s[1]:.3g}, 1 % above {s[2]:.3g}."
     summed = f"The blocks' c add up to {total:.3g}, stages and all." if total > 0 else ""
     return [said, summed] if summed else [said]

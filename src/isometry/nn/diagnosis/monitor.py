@@ -129,7 +129,7 @@ def numbers(d: Diagnosis) -> dict[str, float]:
     positive = d.spectrum.values[d.spectrum.values > 0]
     found = {
         "s_min": float(np.sqrt(positive[0])) if len(positive) else 0.0,
-        "s_median": float(np.sqrt(d.spectrum.quantile([0.5])[0])),
+        "s_median": float(np.sqrt(d.spectrum.icdf([0.5])[0])),
         "s_max": float(np.sqrt(d.spectrum.values[-1])),
         "outliers": float(len(d.outliers)),
     }

@@ -46,7 +46,7 @@ def _comparison_rows(d: Any) -> list[dict[str, Any]]:
         return [{f"s of the {d.measured}": n, "measured": math.sqrt(v)} for n, v in edges]
     rows = [
         ("lower edge of the bulk", c.edges[0], c.measured_edges[0]),
-        ("median", d.law.icdf(0.5), float(d.spectrum.quantile([0.5])[0])),
+        ("median", d.law.icdf(0.5), float(d.spectrum.icdf([0.5])[0])),
         ("upper edge of the bulk", c.edges[1], c.measured_edges[1]),
     ]
     table = [

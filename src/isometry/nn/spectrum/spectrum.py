@@ -18,7 +18,7 @@ from isometry.errors import AccuracyWarning
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.quadrature import combine
-from isometry.theory.comparison import Spectrum
+from isometry.theory.spectrum import Spectrum
 
 DENSE_LIMIT = 1024
 """Up to this many singular values the dense route takes no more products than Lanczos."""
