@@ -14,7 +14,7 @@ import numpy as np
 
 from isometry._checks import check_integer
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Float, Integer
 from isometry.theory.laws import SingularValueLaw, SpectralLaw
 from isometry.theory.spectrum import Spectrum
 
@@ -125,7 +125,7 @@ def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
     )
 
 
-def ks_tolerance(dimension: int | Any) -> float:
+def ks_tolerance(dimension: Integer) -> float:
     """Return the KS distance that a random matrix of the law itself stays below.
 
     Args:

@@ -7,13 +7,12 @@ number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through 
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from isometry._checks import check_real
-from isometry._typing import Real
-from isometry.theory.activations.lookup import activation
+from isometry._typing import Integer, Real
+from isometry.theory.activations.lookup import ActivationLike, activation
 from isometry.theory.gaussian import gaussian_moments
 from isometry.theory.propagation import (
     ResNetSpec,
@@ -28,9 +27,9 @@ _PROBES = np.geomspace(1e-6, 4.0, 200)
 
 
 def solve_sigma_w(
-    activation: Any,
+    activation: ActivationLike,
     *,
-    depth: int | Any,
+    depth: Integer,
     c: Real = 1.0,
     sigma_b: Real = 0.0,
     skip: Real = 1.0,
@@ -121,7 +120,7 @@ def cumulant_from_condition_number(kappa: Real) -> float:
     return r * r / (1 + math.sqrt(1 + r * r))
 
 
-def gain(activation: Any, *, q: Real = 1.0) -> float:
+def gain(activation: ActivationLike, *, q: Real = 1.0) -> float:
     """Return ``1 / sqrt(E phi(h)^2)`` for h ~ N(0, q), torch's meaning of a gain.
 
     Args:

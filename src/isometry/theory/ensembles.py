@@ -6,22 +6,24 @@ follow the universal law whatever the distribution of the entries. No network is
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from isometry._checks import check_array, check_integer, check_real, suggest
-from isometry._typing import Float, FloatArray, Real
+from isometry._typing import Checked, Float, FloatArray, Integer, Real, Reals
+
+Entries = Literal["gaussian", "rademacher", "uniform", "student", "orthogonal"]
 
 
 def residual_product(
-    width: int | Any,
-    depth: int | Any,
+    width: Integer,
+    depth: Integer,
     *,
     c: Real,
-    entries: str = "gaussian",
+    entries: Checked[Entries] = "gaussian",
     skip: Real = 1.0,
-    slopes: FloatArray | Any = None,
+    slopes: Reals | None = None,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "width width"]:
     """Draw the Jacobian-like product of ``depth`` factors ``skip + D_l X_l``.
@@ -68,7 +70,7 @@ def residual_product(
     return J
 
 
-def squared_singular_values(J: FloatArray | Any) -> Float[np.ndarray, "n"]:
+def squared_singular_values(J: Reals) -> Float[np.ndarray, "n"]:
     """Return lam = s^2 for the singular values s of a matrix, ascending.
 
     Args:
@@ -116,7 +118,7 @@ def _orthogonal(width: int, rng: np.random.Generator) -> Float[np.ndarray, "n n"
     return Q * np.sign(np.diag(R))
 
 
-_DRAW: dict[str, Callable[[int, np.random.Generator], FloatArray]] = {
+_DRAW: dict[Entries, Callable[[int, np.random.Generator], FloatArray]] = {
     "gaussian": _gaussian,
     "rademacher": _rademacher,
     "uniform": _uniform,

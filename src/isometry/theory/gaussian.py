@@ -10,17 +10,17 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from isometry._checks import check_array, check_real
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Float, FloatArray, Function, Numbers, Real, Reals
 from isometry.errors import AccuracyWarning
 from isometry.theory import quadrature
 from isometry.theory.activations.definition import Activation
-from isometry.theory.activations.lookup import activation
+from isometry.theory.activations.lookup import ActivationLike, activation
 
 __all__ = ["GaussianMoments", "gaussian_mean", "gaussian_moments", "gaussian_nodes"]
 
@@ -31,8 +31,11 @@ _NAMES = ("E phi", "E phi^2", "E phi'", "E phi'^2")
 _LADDER = np.array(activation("linear").panels)
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
-class GaussianMoments(Result):
+class GaussianMoments(Result, Generic[T]):
     """Hold the averages of an activation and its derivative over h ~ N(0, q).
 
     Args:
@@ -42,13 +45,19 @@ class GaussianMoments(Result):
         slope_square: E phi'(h)^2; times sigma_w^2 it is chi.
     """
 
-    mean: Any
-    square: Any
-    slope: Any
-    slope_square: Any
+    mean: T
+    square: T
+    slope: T
+    slope_square: T
 
 
-def gaussian_moments(act: Any, q: Any) -> GaussianMoments:
+@overload
+def gaussian_moments(  # pyright: ignore[reportOverlappingOverload]
+    act: ActivationLike, q: Real
+) -> GaussianMoments[float]: ...
+@overload
+def gaussian_moments(act: ActivationLike, q: Reals) -> GaussianMoments[FloatArray]: ...
+def gaussian_moments(act: ActivationLike, q: Reals) -> GaussianMoments[Any]:
     r"""Average phi, phi^2, phi' and phi'^2 over a Gaussian pre-activation.
 
     Args:
@@ -82,9 +91,7 @@ def gaussian_moments(act: Any, q: Any) -> GaussianMoments:
     return GaussianMoments(*_batch(act, variances))
 
 
-def gaussian_mean(
-    f: Callable[[np.ndarray], np.ndarray], q: Any, *, breakpoints: Iterable[float] = ()
-) -> Any:
+def gaussian_mean(f: Function, q: Reals, *, breakpoints: Iterable[float] = ()) -> Numbers:
     """Average ``f`` over a centred Gaussian of variance ``q``.
 
     Args:

@@ -13,14 +13,14 @@ The middle term of m2 is what makes sigmoid's c depend on depth. Nothing here kn
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
-from isometry._typing import Float, Real
-from isometry.theory.activations.lookup import Activation, activation
+from isometry._typing import Checked, Float, Integer, Real
+from isometry.theory.activations.lookup import Activation, ActivationLike, activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 
 
@@ -52,11 +52,22 @@ class ResNetSpec:
         [tarnowski2019] arXiv:1809.08848, the model.
     """
 
-    activation: Any = "tanh"
-    depth: int | Any = 100
-    sigma_w: Real = 1.0
-    sigma_b: Real = 0.0
-    skip: Real = 1.0
+    activation: Checked[str | Activation] = "tanh"
+    depth: Checked[int] = 100
+    sigma_w: Checked[float] = 1.0
+    sigma_b: Checked[float] = 0.0
+    skip: Checked[float] = 1.0
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            activation: ActivationLike = "tanh",
+            depth: Integer = 100,
+            sigma_w: Real = 1.0,
+            sigma_b: Real = 0.0,
+            skip: Real = 1.0,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         act = activation(self.activation)

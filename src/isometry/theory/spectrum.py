@@ -7,13 +7,13 @@ decomposition, a few nodes of a quadrature, a file) is not this module's busines
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isometry._checks import check_array, check_integer
 from isometry._result import Result
-from isometry._typing import Float, FloatArray
+from isometry._typing import Checked, Float, FloatArray, Integer, Reals
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,22 @@ class Spectrum(Result):
         4.0
     """
 
-    values: FloatArray | Any
-    weights: FloatArray | Any = None
-    standard_error: FloatArray | Any = None
+    values: Checked[FloatArray]
+    weights: Checked[FloatArray] = None  # pyright: ignore[reportAssignmentType]
+    standard_error: Checked[FloatArray | None] = None
     provenance: str = "given"
-    dimension: int | Any = 0
+    dimension: Checked[int] = 0
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            values: Reals,
+            weights: Reals | None = None,
+            standard_error: Reals | None = None,
+            provenance: str = "given",
+            dimension: Integer = 0,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         values = _vector("values", self.values, None)
@@ -60,7 +71,7 @@ class Spectrum(Result):
         object.__setattr__(self, "dimension", size or round(1.0 / float(np.sum(weights**2))))
 
     @classmethod
-    def from_matrix(cls, J: Any, *, provenance: str = "dense") -> "Spectrum":
+    def from_matrix(cls, J: Reals, *, provenance: str = "dense") -> "Spectrum":
         """Return the spectrum of ``J J^T`` for a real matrix, by singular values.
 
         Args:
@@ -79,12 +90,12 @@ class Spectrum(Result):
             raise ValueError(f"`J` has shape {matrix.shape}; expected a finite, non-empty matrix.")
         return cls(np.linalg.svd(matrix, compute_uv=False) ** 2, provenance=provenance)
 
-    def cdf(self, lam: Any) -> FloatArray:
+    def cdf(self, lam: Reals) -> FloatArray:
         """Return the weight of the values up to and including ``lam``."""
         total = np.concatenate([[0.0], np.cumsum(self.weights)])
         return total[np.searchsorted(self.values, check_array("lam", lam), side="right")]
 
-    def icdf(self, p: Any) -> FloatArray:
+    def icdf(self, p: Reals) -> FloatArray:
         """Return the smallest value whose cumulative weight reaches ``p`` in [0, 1].
 
         Raises:

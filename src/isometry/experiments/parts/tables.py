@@ -40,7 +40,7 @@ def slope(x: Sequence[Real], y: Sequence[Real]) -> float | None:
     """
     if len(x) < 2:
         return None
-    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+    return float(np.polyfit(np.log(np.asarray(x)), np.log(np.asarray(y)), 1)[0])
 
 
 def line_figure(

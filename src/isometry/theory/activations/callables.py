@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from isometry._typing import Function
 from isometry.theory.activations import torch_bridge
 from isometry.theory.activations.chebyshev import CORE, Panels, resolve
 from isometry.theory.activations.definition import Activation
-
-Function = Callable[[np.ndarray], np.ndarray]
 
 _PROBE = np.array([-2.9, -1.7, -0.6, -0.1, 0.3, 0.8, 1.9, 2.7])
 _STEP = 1e-20

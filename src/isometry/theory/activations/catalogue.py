@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
+from isometry._typing import Function
 from isometry.theory.activations import closed_forms
-
-Function = Callable[[np.ndarray], np.ndarray]
 
 
 class Shape(NamedTuple):

@@ -6,13 +6,13 @@ or jumps, and what is left is merged into as few panels as fit. Features narrowe
 between those points, or beyond |h| = 40, can go unseen: they must be given as breakpoints.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
-Function = Callable[[np.ndarray], np.ndarray]
+from isometry._typing import Function
 
 CORE = 40.0
 _DEGREE = 19

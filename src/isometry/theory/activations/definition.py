@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 
+from isometry._typing import Checked, Function, Reals
 from isometry.theory.activations.catalogue import NAMED
 
 _GRADES = (1.0, 2.0, 4.0, 8.0, *(4.0**k for k in range(2, 42)))
@@ -41,19 +42,19 @@ class Activation:
     """
 
     name: str
-    phi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
-    dphi: Callable[[np.ndarray], np.ndarray] = field(compare=False)
+    phi: Function = field(compare=False)
+    dphi: Function = field(compare=False)
     breakpoints: tuple[float, ...] = ()
     jumps: tuple[float, ...] = ()
     odd: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     closed: Callable[[Any], tuple[Any, Any, Any, Any]] | None = field(default=None, compare=False)
     panels: tuple[float, ...] = field(default=(), compare=False)
-    slope_error: Callable[[np.ndarray], np.ndarray] | None = field(default=None, compare=False)
+    slope_error: Function | None = field(default=None, compare=False)
     source: Any = None
     recipe: tuple[Callable[..., Any], tuple[Any, ...]] | None = field(default=None, compare=False)
 
-    def __call__(self, h: Any) -> np.ndarray:
+    def __call__(self, h: Reals) -> np.ndarray:
         """Return ``phi(h)`` for an array, list or number ``h``."""
         return self.phi(np.asarray(h, dtype=np.float64))
 
@@ -65,6 +66,10 @@ class Activation:
         """Return ``Activation('leaky_relu', negative_slope=0.1)``."""
         parameters = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
         return f"Activation({self.name!r}{parameters})"
+
+
+ActivationLike: TypeAlias = Checked[Union[str, Activation, Callable[..., Any]]]  # noqa: UP007
+"""A name, an :class:`Activation`, a callable of arrays or tensors, or a torch module."""
 
 
 def build(name: str, parameters: Mapping[str, Any]) -> Activation:

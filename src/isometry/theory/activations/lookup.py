@@ -16,13 +16,14 @@ import numpy as np
 from scipy import special
 
 from isometry._checks import check_array, check_real, suggest
+from isometry._typing import Real, Reals
 from isometry.errors import TheoryWarning
 from isometry.theory.activations import torch_bridge
 from isometry.theory.activations.callables import wrap
 from isometry.theory.activations.catalogue import ALIASES, NAMED
-from isometry.theory.activations.definition import Activation, build
+from isometry.theory.activations.definition import Activation, ActivationLike, build
 
-__all__ = ["Activation", "activation", "activation_names"]
+__all__ = ["Activation", "ActivationLike", "activation", "activation_names"]
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(\(.*\))?\s*", re.DOTALL)
 _UFUNCS = {
@@ -40,7 +41,9 @@ def activation_names() -> tuple[str, ...]:
     return tuple(NAMED)
 
 
-def activation(spec: Any, *, breakpoints: Any = None, **parameters: Any) -> Activation:
+def activation(
+    spec: ActivationLike, *, breakpoints: Reals | None = None, **parameters: Real | str
+) -> Activation:
     """Describe an activation given by name, as a callable or as a torch module.
 
     Args:

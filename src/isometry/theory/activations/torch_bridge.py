@@ -3,14 +3,12 @@
 import copy
 import functools
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from isometry._typing import Function
 from isometry.theory.activations.catalogue import ALIASES, NAMED
-
-Function = Callable[[np.ndarray], np.ndarray]
 
 _MODULES: dict[str, tuple[str, ...]] = {
     "CELU": ("alpha",),

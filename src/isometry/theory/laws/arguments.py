@@ -1,18 +1,15 @@
 """The types and the checks of a law's arguments."""
 
-from typing import Any
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isometry._typing import FloatArray
+from isometry._typing import Checked
 from isometry.theory.laws.piecewise import Vector
 
-Numbers = FloatArray | Any
-"""A float64 array of the shape asked for; a NumPy float where a number was given."""
-
-Real = float | Any
-"""A real number of any type; it is checked and stored as a float."""
+Evaluation: TypeAlias = Checked[Literal["formula", "quadrature"]]
+"""How a law computes a number: by its own formula, or by integration of its density."""
 
 ComplexArray = NDArray[np.complex128]
 

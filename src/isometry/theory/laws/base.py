@@ -7,17 +7,15 @@ possibly an atom. The public methods check and chunk; a law implements the priva
 import abc
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 from scipy import special
 
 from isometry._checks import check_array, check_real
-from isometry._typing import Float
+from isometry._typing import ComplexNumbers, Float, Integer, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     ComplexArray,
-    Numbers,
-    Real,
+    Evaluation,
     as_complex,
     check_method,
     positive,
@@ -70,7 +68,7 @@ class SpectralLaw(abc.ABC):
         places, _ = self.atoms()
         return float(min([lower, *places])), float(max([upper, *places]))
 
-    def pdf(self, lam: object) -> Numbers:
+    def pdf(self, lam: Reals) -> Numbers:
         """Return the density of the continuous part at ``lam``; atoms are in :meth:`atoms`.
 
         Raises:
@@ -79,7 +77,7 @@ class SpectralLaw(abc.ABC):
         """
         return in_chunks(self._pdf, check_array("lam", lam))[()]
 
-    def logpdf(self, lam: object) -> Numbers:
+    def logpdf(self, lam: Reals) -> Numbers:
         """Return the logarithm of :meth:`pdf`: minus infinity outside the support.
 
         Raises:
@@ -88,7 +86,7 @@ class SpectralLaw(abc.ABC):
         """
         return in_chunks(self._logpdf, check_array("lam", lam))[()]
 
-    def cdf(self, lam: object) -> Numbers:
+    def cdf(self, lam: Reals) -> Numbers:
         """Return the probability of values ``<= lam``; small values keep their relative accuracy.
 
         Raises:
@@ -97,7 +95,7 @@ class SpectralLaw(abc.ABC):
         """
         return in_chunks(self._cdf, check_array("lam", lam))[()]
 
-    def ccdf(self, lam: object) -> Numbers:
+    def ccdf(self, lam: Reals) -> Numbers:
         """Return the probability of values ``> lam``; small values keep their relative accuracy.
 
         Raises:
@@ -106,7 +104,7 @@ class SpectralLaw(abc.ABC):
         """
         return in_chunks(self._ccdf, check_array("lam", lam))[()]
 
-    def icdf(self, p: object) -> Numbers:
+    def icdf(self, p: Reals) -> Numbers:
         """Return the quantile at ``p``: the smallest ``lam`` with ``cdf(lam) >= p``.
 
         Args:
@@ -121,7 +119,9 @@ class SpectralLaw(abc.ABC):
             raise ValueError(f"`p` contains {p.max():g}; expected probabilities in [0, 1].")
         return in_chunks(self._icdf, p)[()]
 
-    def sample(self, shape: int | tuple[int, ...] = (), *, rng: np.random.Generator) -> Numbers:
+    def sample(
+        self, shape: Integer | tuple[Integer, ...] = (), *, rng: np.random.Generator
+    ) -> Numbers:
         """Return independent draws, by inversion of uniform numbers.
 
         Args:
@@ -138,7 +138,7 @@ class SpectralLaw(abc.ABC):
             )
         return self.icdf(rng.random(shape))
 
-    def moment(self, n: Real, *, method: str = "formula") -> float:
+    def moment(self, n: Real, *, method: Evaluation = "formula") -> float:
         """Return ``E lam**n``.
 
         Args:
@@ -193,7 +193,7 @@ class SpectralLaw(abc.ABC):
             return math.inf
         return math.exp((upper - lower) / 2) if upper - lower < 1419 else math.inf
 
-    def cauchy_transform(self, z: object, *, method: str = "quadrature") -> Any:
+    def cauchy_transform(self, z: ComplexNumbers, *, method: Evaluation = "quadrature") -> Numbers:
         """Return ``G(z) = E 1/(z - lam)``: physics' Green's function, minus Stieltjes'.
 
         Args:
@@ -212,7 +212,7 @@ class SpectralLaw(abc.ABC):
         t, weights = self._nodes()
         return ((1 / (z[..., None] - np.exp(t))) @ weights)[()]
 
-    def s_transform(self, w: object, *, method: str = "quadrature") -> Any:
+    def s_transform(self, w: ComplexNumbers, *, method: Evaluation = "quadrature") -> Numbers:
         """Return Voiculescu's S-transform ``S(w)``, where ``psi(w S(w) / (1 + w)) = w``.
 
         Here ``psi(x) = E x lam / (1 - x lam)``; free products of laws multiply their S.

@@ -7,12 +7,13 @@ theirs (derived here, theory.md section 5). No limit in depth is taken.
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isometry._checks import check_array, check_real
-from isometry.theory.laws.arguments import ComplexArray, Real
+from isometry._typing import Checked, FloatArray, Real, Reals
+from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.charts import tabulate
 from isometry.theory.laws.free_product import Layers, resolvent
 from isometry.theory.laws.tabulated_law import Edges, Shape, TabulatedLaw
@@ -46,9 +47,13 @@ class FiniteDepthLaw(TabulatedLaw):
         [0.03, 14.906, 2.488]
     """
 
-    d: Any
-    weights: Any
-    skip: Real = 1.0
+    d: Checked[FloatArray]
+    weights: Checked[FloatArray]
+    skip: Checked[float] = 1.0
+
+    if TYPE_CHECKING:
+
+        def __init__(self, d: Reals, weights: Reals, skip: Real = 1.0) -> None: ...
 
     def __post_init__(self) -> None:
         d = check_array("d", self.d, minimum=0.0)
@@ -78,7 +83,7 @@ class FiniteDepthLaw(TabulatedLaw):
         object.__setattr__(self, "skip", skip)
 
     @classmethod
-    def ginibre(cls, s: object, *, skip: float | int = 1.0) -> "FiniteDepthLaw":
+    def ginibre(cls, s: Reals, *, skip: Real = 1.0) -> "FiniteDepthLaw":
         """Return the law of layers ``X + skip`` with X Gaussian and free.
 
         Args:

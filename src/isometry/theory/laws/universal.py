@@ -11,13 +11,15 @@ import dataclasses
 import decimal
 import functools
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from isometry._checks import check_real
+from isometry._typing import Checked, Real
 from isometry.errors import ConvergenceError
-from isometry.theory.laws.arguments import ComplexArray, Real
+from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
 from isometry.theory.laws.tabulated_law import SOFT, Edges, Shape, TabulatedLaw
 from isometry.theory.roots import bracketed_root
@@ -50,8 +52,12 @@ class UniversalLaw(TabulatedLaw):
         [21.094423, 2.718282, 0.5]
     """
 
-    c: Real = 1.0
-    scale: Real = 1.0
+    c: Checked[float] = 1.0
+    scale: Checked[float] = 1.0
+
+    if TYPE_CHECKING:
+
+        def __init__(self, c: Real = 1.0, scale: Real = 1.0) -> None: ...
 
     def __post_init__(self) -> None:
         c = check_real("c", self.c, minimum=0.0, advice="A network's c is a variance.")
