@@ -13,7 +13,7 @@ from torch import Tensor
 
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.init.changes import Change, plain_name
-from isometry.nn.init.ground import Ground, Model, Options, drawn, measured, output_deviation
+from isometry.nn.init.drawn import DrawnModel, Model, Options, drawn, measured, output_deviation
 from isometry.nn.init.plans import InitPlan
 
 __all__ = [
@@ -52,8 +52,8 @@ def he(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [he2015] arXiv:1502.01852.
     """
-    ground = drawn(model, x, options, _he)
-    return measured(ground, "he", "He draw")
+    base = drawn(model, x, options, _he)
+    return measured(base, "he", "He draw")
 
 
 def xavier(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -66,8 +66,8 @@ def xavier(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [glorot2010] PMLR 9:249-256.
     """
-    ground = drawn(model, x, options, _xavier)
-    return measured(ground, "xavier", "Xavier draw")
+    base = drawn(model, x, options, _xavier)
+    return measured(base, "xavier", "Xavier draw")
 
 
 def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -80,7 +80,7 @@ def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPl
     References:
         [he2015] arXiv:1502.01852, the uniform draw with a slope of sqrt(5).
     """
-    ground = drawn(
+    base = drawn(
         model,
         x,
         options,
@@ -88,7 +88,7 @@ def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPl
         scheme="uniform",
         bias=lambda n: 1 / math.sqrt(3 * n),
     )
-    return measured(ground, "torch default", "uniform draw")
+    return measured(base, "torch default", "uniform draw")
 
 
 def fixup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -102,14 +102,14 @@ def fixup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [zhang2019] arXiv:1901.09321.
     """
-    ground = drawn(model, x, options, _he)
-    for block in ground.blocks:
-        inside = ground.branch(block)
+    base = drawn(model, x, options, _he)
+    for block in base.blocks:
+        inside = base.branch(block)
         for name in inside:
             power = -1 / (2 * len(inside) - 2) if len(inside) > 1 else 0.0
-            ground.times(name, len(ground.blocks) ** power)
-        _switch_off(ground, [term[-1:] for term in ground.ends(block)])
-    return measured(ground, "fixup", "last map 0, inner maps scaled by depth")
+            base.times(name, len(base.blocks) ** power)
+        _switch_off(base, [term[-1:] for term in base.ends(block)])
+    return measured(base, "fixup", "last map 0, inner maps scaled by depth")
 
 
 def skipinit(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -148,19 +148,19 @@ def lsuv(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [mishkin2016] arXiv:1511.06422.
     """
-    ground = drawn(
+    base = drawn(
         model,
         x,
         options,
         lambda n, _: 1 / n,
         scheme="orthogonal",
     )
-    for prefix, module in ground.subject.root.named_modules():
+    for prefix, module in base.model.root.named_modules():
         name = plain_name(f"{prefix}.weight" if prefix else "weight")
-        if name in ground.changes:
-            deviation = output_deviation(ground, module)
-            ground.times(name, 1 / deviation if deviation > 0 else 1.0)
-    return measured(ground, "lsuv", "orthogonal draw, unit output variance")
+        if name in base.changes:
+            deviation = output_deviation(base, module)
+            base.times(name, 1 / deviation if deviation > 0 else 1.0)
+    return measured(base, "lsuv", "orthogonal draw, unit output variance")
 
 
 def deepnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -174,13 +174,13 @@ def deepnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [wang2022] arXiv:2203.00555.
     """
-    ground = drawn(model, x, options, _xavier)
-    beta = (4 * len(ground.blocks)) ** -0.25
-    for block in ground.blocks:
-        for name in ground.branch(block):
+    base = drawn(model, x, options, _xavier)
+    beta = (4 * len(base.blocks)) ** -0.25
+    for block in base.blocks:
+        for name in base.branch(block):
             if not any(word in name for word in _ATTENTION):
-                ground.times(name, beta)
-    return measured(ground, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
+                base.times(name, beta)
+    return measured(base, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
 
 
 def depth_mup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -191,11 +191,11 @@ def depth_mup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     References:
         [yang2023] arXiv:2310.02244.
     """
-    ground = drawn(model, x, options, _he)
-    factor = len(ground.blocks) ** -0.5
-    for block in ground.blocks:
-        _scale_end(ground, block, factor)
-    return measured(ground, "depth-muP", "1 / sqrt(L)")
+    base = drawn(model, x, options, _he)
+    factor = len(base.blocks) ** -0.5
+    for block in base.blocks:
+        _scale_end(base, block, factor)
+    return measured(base, "depth-muP", "1 / sqrt(L)")
 
 
 def stable_resnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
@@ -208,10 +208,10 @@ def stable_resnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPl
     References:
         [hayou2021] arXiv:2010.12859.
     """
-    ground = drawn(model, x, options, _he)
-    for place, block in enumerate(ground.blocks, start=1):
-        _scale_end(ground, block, 1 / (math.sqrt(place) * math.log(place + 1)))
-    return measured(ground, "stable resnet", "1 / (sqrt(l) log(l + 1))")
+    base = drawn(model, x, options, _he)
+    for place, block in enumerate(base.blocks, start=1):
+        _scale_end(base, block, 1 / (math.sqrt(place) * math.log(place + 1)))
+    return measured(base, "stable resnet", "1 / (sqrt(l) log(l + 1))")
 
 
 def _he(fan_in: int, _fan_out: int) -> float:
@@ -222,17 +222,17 @@ def _xavier(fan_in: int, fan_out: int) -> float:
     return 2 / (fan_in + fan_out)
 
 
-def _scale_end(ground: Ground, block: Block, factor: float) -> None:
-    for name in dict.fromkeys(term[0] for term in ground.ends(block)):
-        ground.times(name, factor)
+def _scale_end(base: DrawnModel, block: Block, factor: float) -> None:
+    for name in dict.fromkeys(term[0] for term in base.ends(block)):
+        base.times(name, factor)
 
 
-def _gains_off(ground: Ground, name: str) -> InitPlan:
-    for block in ground.blocks:
-        _switch_off(ground, [term[:1] for term in ground.ends(block)])
-    return measured(ground, name, "gain 0")
+def _gains_off(base: DrawnModel, name: str) -> InitPlan:
+    for block in base.blocks:
+        _switch_off(base, [term[:1] for term in base.ends(block)])
+    return measured(base, name, "gain 0")
 
 
-def _switch_off(ground: Ground, terms: Sequence[Sequence[str]]) -> None:
+def _switch_off(base: DrawnModel, terms: Sequence[Sequence[str]]) -> None:
     for name in (name for term in terms for name in term):
-        ground.changes[name] = Change(0.0)
+        base.changes[name] = Change(0.0)

@@ -79,14 +79,14 @@ def plain_name(name: str) -> str:
     return name.replace(_COMPILED, "")
 
 
-def parameters_of(root: nn.Module) -> dict[str, nn.Parameter]:
-    """Return every parameter once, tied ones under their first name."""
+def parameters_of(root: nn.Module) -> dict[str, Tensor]:
+    """Return what the model holds as parameters, each once, tied ones under their first name."""
     return {plain_name(name): p for name, p in root.named_parameters()}
 
 
 def tried(root: nn.Module, changes: Changes) -> AbstractContextManager[None]:
     """Return a context in which the model holds changed parameters; its own stay as they are."""
-    known = parameters_of(root)
+    known = {plain_name(name): p for name, p in root.named_parameters()}
     new = {
         known[name]: nn.Parameter(change.values(name, known[name].detach()))
         for name, change in changes.items()
@@ -120,7 +120,7 @@ def _local(value: Any) -> Tensor:
     return value.to_local() if hasattr(value, "to_local") else value
 
 
-def _check_target(name: str, change: Change, known: Mapping[str, nn.Parameter]) -> None:
+def _check_target(name: str, change: Change, known: Mapping[str, Tensor]) -> None:
     parameter = known.get(name)
     wanted = change.source.shape if isinstance(change.source, Tensor) else None
     if parameter is None or (wanted is not None and parameter.shape != wanted):

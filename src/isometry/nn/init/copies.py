@@ -50,6 +50,6 @@ def warn_of_copies(blocks: Sequence[Block], root: nn.Module) -> None:
             f"{blocks[other].name!r}), so its blocks are not free and the law does not hold at "
             "any c; pass `redraw=True` to draw the last linear map of every copy anew.",
             TheoryWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
         return

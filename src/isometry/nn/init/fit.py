@@ -8,46 +8,92 @@ the same probes, at the input that the corrected blocks before it give.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-
-from torch import Tensor, nn
+from dataclasses import dataclass, replace
 
 from isometry.errors import ConvergenceError
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.graph import Vertex
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.traces import BlockTraces
-from isometry.nn.init.changes import Change, Draw, layout, parameters_of, vanishing
+from isometry.nn.init.changes import Change, parameters_of
 from isometry.nn.init.copies import copies, linear_maps
+from isometry.nn.init.history import History, Seen
+from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
-from isometry.nn.init.search import Search
-from isometry.nn.init.steering import DivergedError
-from isometry.nn.init.subject import Charted, Subject, handles
+from isometry.nn.init.replay import LostError, Met, RecordedPass
+from isometry.nn.init.scaling import (
+    Redraw,
+    Scaling,
+    candidates,
+    groups_of,
+    redrawn,
+    scaling_of,
+)
 
 _PASSES = 5
 """Passes over all blocks at most, the first to see what is there and the last to confirm."""
-_SMALL_GAIN = 1e-4
-"""A gain up to this is as good as off: rounding of the skip hides the branch."""
 
 
 @dataclass(frozen=True)
-class Lever:
-    """The parameters that set one block's c, and why these."""
+class Task:
+    """What is to be reached, and by which parameters."""
 
-    names: tuple[str, ...]
-    why: str
+    model: MeasuredModel
+    targets: Sequence[float]
+    rtol: float
+    scalings: Sequence[Scaling]
+    groups: Sequence[Sequence[int]]
+    fresh: Mapping[str, Change]
+    """What is set or drawn anew before anything is scaled."""
+
+    def changes(self, history: History) -> dict[str, Change]:
+        """Return what the parameters become, as the history stands."""
+        changes, known = dict(self.fresh), parameters_of(self.model.root)
+        for q, group in enumerate(self.groups):
+            if history.factor(q) != 1.0:
+                for name in dict.fromkeys(n for i in group for n in self.scalings[i].names):
+                    own = changes.get(name) or Change(known[name].detach())
+                    changes[name] = own.times(history.factor(q))
+        return changes
+
+    def group_of(self, index: int) -> int:
+        """Return the place of the group that a block is in."""
+        return next(q for q, group in enumerate(self.groups) if index in group)
+
+    def met(
+        self, history: History, sweep: int, q: int, traces: Mapping[int, BlockTraces], size: float
+    ) -> Seen:
+        """Return what a group has in a pass, not yet corrected."""
+        c = math.fsum(traces[i].c for i in self.groups[q])
+        target = math.fsum(self.targets[i] for i in self.groups[q])
+        return Seen(sweep, q, c, target, size, history.factor(q))
+
+    def corrected(self, history: History, seen: Seen, traces: Mapping[int, BlockTraces]) -> History:
+        """Return the history with a measurement and the correction that follows from all.
+
+        Raises:
+            ValueError: If no factor gives the target.
+        """
+        group = self.groups[seen.group]
+        bare = factor_for([traces[i] for i in group], [self.targets[i] for i in group])
+        step = history.and_then(seen).correction(seen.group, bare)
+        return history.and_then(replace(seen, step=step))
 
 
 @dataclass(frozen=True)
-class Redraw:
-    """What replaces weights that cannot be scaled; ``scheme`` None refuses them."""
+class Pass:
+    """What one pass over the blocks leaves: the history, and the traces it is made of."""
 
-    scheme: str | None
-    seed: int
+    history: History
+    traces: Mapping[int, BlockTraces]
+    sweep: int
 
 
 def fit(
-    subject: Subject, charted: Charted, targets: Sequence[float], redraw: Redraw, rtol: float
+    model: MeasuredModel,
+    recorded: tuple[list[Block], RecordedPass],
+    targets: Sequence[float],
+    redraw: Redraw,
+    rtol: float,
 ) -> InitPlan:
     """Return the plan under which every block has its target.
 
@@ -55,196 +101,120 @@ def fit(
         ConvergenceError: If a block is not within ``rtol`` in the last pass.
         ValueError: If a block cannot be scaled to its target.
     """
-    state = _State(subject, charted, targets, redraw, rtol)
-    before = [state.traces[i].c for i in range(len(targets))]
-    while not state.settled and state.passes < _PASSES:
-        state.sweep()
-    if not state.settled:
-        raise ConvergenceError(_not_converged(state, rtol))
+    blocks, calls = recorded
+    task = _task(model, blocks, targets, redraw, rtol)
+    state = first = _first(task, blocks)
+    while not state.history.settled(state.sweep, rtol):
+        if state.sweep == _PASSES:
+            raise ConvergenceError(_not_converged(task, state))
+        after = _replayed(task, state, blocks, calls) if calls.followed else None
+        calls = replace(calls, complete=after is not None)
+        state = after or _measured(task, state)
     rows = [
-        PlannedBlock(state.traces[i].name, c, state.traces[i].c, target, names, factor, why)
-        for i, (c, target, (names, why), factor) in enumerate(
-            zip(before, targets, map(astuple, state.levers), state.factors, strict=True)
+        PlannedBlock(
+            block.name,
+            first.traces[i].c,
+            state.traces[i].c,
+            targets[i],
+            task.scalings[i].names,
+            state.history.factor(task.group_of(i)),
+            task.scalings[i].why,
         )
+        for i, block in enumerate(blocks)
     ]
-    kept = {name: change.kept() for name, change in state.changes.items()}
-    return InitPlan(math.fsum(targets), "data", tuple(rows), state.passes, kept)
+    kept = {name: change.kept() for name, change in task.changes(state.history).items()}
+    return InitPlan(math.fsum(targets), "data", tuple(rows), state.sweep, kept)
 
 
-class _State:
-    """Where the fit stands: the changes made so far, and what the blocks have under them."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        charted: Charted,
-        targets: Sequence[float],
-        redraw: Redraw,
-        rtol: float,
-    ) -> None:
-        self.subject, self.targets, self.rtol = subject, targets, rtol
-        self.changes: dict[str, Change] = {}
-        self.blocks, self.chart = charted
-        if redraw.scheme is not None:
-            for index in copies(self.blocks, subject.root):
-                name = linear_maps(self.blocks[index])[0]
-                self.changes[name] = _fresh(name, "linear", subject.root, redraw)
-        terms = handles(self.blocks, subject.root)
-        self.levers = [
-            _lever(block, names, subject.root, redraw, self.changes)
-            for block, names in zip(self.blocks, terms, strict=True)
-        ]
-        self.groups = _groups(self.levers)
-        self.search = Search()
-        self.factors = [1.0] * len(self.blocks)
-        self.traces = {block.index: subject.trace(block) for block in self.blocks}
-        self.passes = 1
-        self.settled = not self.changes and all(d <= rtol for d in map(self.distance, self.groups))
-        if not self.changes and not self.settled:  # what is drawn anew is not measured yet
-            for q in range(len(self.groups)):
-                self._see(q, math.nan)
-                self._correct(q)
-
-    def distance(self, group: Sequence[int]) -> float:
-        """Return how far the blocks of a group are together from their target, relative to it."""
-        found = math.fsum(self.traces[i].c for i in group)
-        return abs(found / math.fsum(self.targets[i] for i in group) - 1)
-
-    def sweep(self) -> None:
-        """Measure all blocks in order and, from the first one that is off, correct them.
-
-        Every block is measured under the corrections of those before it; where the pass cannot
-        be steered, under those of the passes before.
-        """
-        self.settled = True
-        try:
-            self.subject.steer(self.changes, self.chart, self._visit)
-        except DivergedError:
-            self.blocks, self.chart = self.subject.charted(self.changes)
-            self.settled = True
-            for block in self.blocks:
-                self._visit(block.index, block.segment.source, block.segment.target, math.nan)
-        self.passes += 1
-
-    def _visit(
-        self, index: int, source: Vertex, target: Vertex, size: float
-    ) -> dict[int, Tensor] | None:
-        """Measure a block and correct its group once that is complete; return new parameters."""
-        block = self.blocks[index]
-        here = replace(block, segment=Segment(source, target, block.segment.ranks))
-        self.traces[index] = self.subject.trace(here)
-        q = next(q for q, group in enumerate(self.groups) if index in group)
-        if index != self.groups[q][-1]:
-            return None
-        self._see(q, size)
-        self.settled = self.settled and self.distance(self.groups[q]) <= self.rtol
-        if self.settled:
-            return None
-        g = self._correct(q)
-        known = parameters_of(self.subject.root)
-        return {id(known[n]): g * known[n].detach() for n in self.levers[index].names}
-
-    def _see(self, q: int, size: float) -> None:
-        group = self.groups[q]
-        c = math.fsum(self.traces[i].c for i in group)
-        if c > 0:
-            self.search.see(q, c, size, self.factors[group[0]])
-
-    def _correct(self, q: int) -> float:
-        """Scale the branches of a group towards their target and return the factor."""
-        group = self.groups[q]
-        bare = _factor([self.traces[i] for i in group], [self.targets[i] for i in group])
-        g = self.search.factor(q, bare)
-        for i in group:
-            self.factors[i] *= g
-        for name in dict.fromkeys(n for i in group for n in self.levers[i].names):
-            self.changes[name] = _change(self.changes, name, self.subject.root).times(g)
-        return g
-
-
-def _change(changes: Mapping[str, Change], name: str, root: nn.Module) -> Change:
-    known = changes.get(name)
-    return Change(parameters_of(root)[name].detach()) if known is None else known
-
-
-def _lever(
-    block: Block,
-    terms: Sequence[tuple[str, ...]],
-    root: nn.Module,
+def _task(
+    model: MeasuredModel,
+    blocks: Sequence[Block],
+    targets: Sequence[float],
     redraw: Redraw,
-    changes: dict[str, Change],
-) -> Lever:
-    """Choose what scales a block; what cannot be scaled is set or drawn anew in ``changes``.
+    rtol: float,
+) -> Task:
+    fresh: dict[str, Change] = {}
+    if redraw.scheme is not None:
+        for index in copies(blocks, model.root):
+            name = linear_maps(blocks[index])[0]
+            fresh[name] = redrawn(name, "linear", model.root, redraw)
+    scalings = [
+        scaling_of(block, terms, model.root, redraw, fresh)
+        for block, terms in zip(blocks, candidates(blocks, model.root), strict=True)
+    ]
+    return Task(model, targets, rtol, scalings, groups_of(scalings), fresh)
 
-    Raises:
-        ValueError: If it cannot be scaled and must not be redrawn.
+
+def _first(task: Task, blocks: Sequence[Block]) -> Pass:
+    """Measure the blocks as they are, and correct them all where one is off.
+
+    Where something is drawn anew first, this pass says nothing of what will be scaled.
     """
-    chosen, reasons = [], []
-    for names in terms:
-        roles = {name: block.parameters.get(name, "linear") for name in names}
-        dead = [name for name in names if _off(parameters_of(root)[name], roles[name])]
-        if dead and redraw.scheme is None:
-            raise ValueError(
-                f"`model` has {dead[0]!r} at {_size(parameters_of(root)[dead[0]])} at the end of "
-                f"block {block.name!r}; expected weights that can be scaled. Pass "
-                "`redraw=True` to set gains to 1 and draw weights anew before they are scaled."
-            )
-        for name in dead:
-            changes.setdefault(name, _fresh(name, roles[name], root, redraw))
-        name, why = _nearest(names, roles)
-        chosen.append(name)
-        reasons.append(f"{why}, {'redrawn' if name in changes else 'scaled'}")
-    return Lever(tuple(dict.fromkeys(chosen)), "; ".join(dict.fromkeys(reasons)))
+    traces = {block.index: task.model.trace(block) for block in blocks}
+    history = History(((),) * len(task.groups))
+    if task.fresh:
+        return Pass(history, traces, 1)
+    met = [task.met(history, 1, q, traces, math.nan) for q in range(len(task.groups))]
+    off = any(seen.distance > task.rtol for seen in met)
+    for seen in met:
+        history = task.corrected(history, seen, traces) if off else history.and_then(seen)
+    return Pass(history, traces, 1)
 
 
-def _nearest(names: Sequence[str], roles: Mapping[str, str]) -> tuple[str, str]:
-    """Return the parameter nearest to the branch's end that scales it, and what it is.
+def _next(
+    task: Task, history: History, sweep: int, q: int, traces: Mapping[int, BlockTraces], size: float
+) -> History:
+    """Return the history with a group that a pass met: corrected from the first one on that is off.
 
-    Raises:
-        ValueError: If it is computed by a parametrisation other than weight normalisation.
+    Later groups are corrected even where they are within ``rtol``: their input has changed.
     """
-    words = {"gain": "gain of the branch", "norm": "weight of its last norm"}
-    for name in names:
-        if roles[name] != "reparametrised":
-            return name, words.get(roles[name], "last linear map")
-        if name.endswith(("weight.original0", "weight_g")):
-            return name, "magnitude of its last linear map"
-    raise ValueError(
-        f"`model` computes a weight from {names[0]!r} by a parametrisation; expected a weight "
-        "that can be scaled. Remove it with "
-        "`torch.nn.utils.parametrize.remove_parametrizations` and add it again afterwards."
-    )
+    seen = task.met(history, sweep, q, traces, size)
+    if seen.distance <= task.rtol and not history.correcting(sweep):
+        return history.and_then(seen)
+    return task.corrected(history, seen, traces)
 
 
-def _off(parameter: Tensor, role: str) -> bool:
-    return vanishing(parameter, _SMALL_GAIN if role == "gain" else 0.0)
+def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedPass) -> Pass | None:
+    """Correct the blocks one after the other, each at the input that those before it give.
+
+    None where the recorded calls turn out not to be what the model does.
+    """
+    history, traces, sweep = state.history, dict(state.traces), state.sweep + 1
+    try:
+        with task.model.replay(calls, task.changes(history)) as run:
+            held = parameters_of(task.model.root)
+            for met in run:
+                traces[met.index] = _trace(task, blocks[met.index], met)
+                q = task.group_of(met.index)
+                if met.index == task.groups[q][-1]:
+                    history = _next(task, history, sweep, q, traces, met.size)
+                    step = history.groups[q][-1].step
+                    names = task.scalings[met.index].names if step != 1.0 else ()
+                    run.change({name: step * held[name].detach() for name in names})
+    except LostError:
+        return None
+    shared = history.correcting(sweep) and max(map(len, task.groups)) > 1
+    faithful = shared or task.model.agrees(run.output, task.changes(history))
+    return Pass(history, traces, sweep) if faithful else None
 
 
-def _size(parameter: Tensor) -> str:
-    return f"{float(parameter.detach().abs().max()):g}"
+def _trace(task: Task, block: Block, met: Met) -> BlockTraces:
+    here = Segment(met.source, met.target, block.segment.ranks)
+    return task.model.trace(replace(block, segment=here))
 
 
-def _fresh(name: str, role: str, root: nn.Module, redraw: Redraw) -> Change:
-    if role in ("gain", "norm"):
-        return Change(1.0)
-    fan_in, _, transposed = layout(root)[name]
-    return Change(Draw(redraw.scheme or "normal", fan_in**-0.5, redraw.seed, transposed))
+def _measured(task: Task, state: Pass) -> Pass:
+    """Record the model under the changes so far, and correct all blocks from what is seen."""
+    history, traces, sweep = state.history, {}, state.sweep + 1
+    for block in task.model.found(task.changes(history)):
+        traces[block.index] = task.model.trace(block)
+        q = task.group_of(block.index)
+        if block.index == task.groups[q][-1]:
+            history = _next(task, history, sweep, q, traces, math.nan)
+    return Pass(history, traces, sweep)
 
 
-def _groups(levers: Sequence[Lever]) -> list[list[int]]:
-    """Return the blocks in groups that share a parameter: those are scaled as one."""
-    groups: list[tuple[set[str], list[int]]] = []
-    for index, lever in enumerate(levers):
-        names, members = set(lever.names), [index]
-        for group in [g for g in groups if g[0] & names]:
-            groups.remove(group)
-            names |= group[0]
-            members = group[1] + members
-        groups.append((names, members))
-    return sorted(sorted(members) for _, members in groups)
-
-
-def _factor(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
+def factor_for(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
     """Return what the branches must be multiplied by.
 
     Raises:
@@ -272,11 +242,12 @@ def _factor(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
     return skip * math.sqrt(target) / room
 
 
-def _not_converged(state: _State, rtol: float) -> str:
-    worst = max(state.groups, key=state.distance)[0]
+def _not_converged(task: Task, state: Pass) -> str:
+    worst = max((own[-1] for own in state.history.groups), key=lambda seen: seen.distance)
+    first = task.groups[worst.group][0]
     return (
-        f"`c` is not reached in {_PASSES} passes: block {state.traces[worst].name!r} has "
-        f"{state.traces[worst].c:.3g}; expected {state.targets[worst]:.3g} within {rtol:.2g}. A "
-        "normalisation behind it may undo its scale, or its activation saturates: lower `c`, "
+        f"`c` is not reached in {_PASSES} passes: block {state.traces[first].name!r} has "
+        f"{state.traces[first].c:.3g}; expected {task.targets[first]:.3g} within {task.rtol:.2g}. "
+        "A normalisation behind it may undo its scale, or its activation saturates: lower `c`, "
         "change the biases, or raise `rtol`."
     )

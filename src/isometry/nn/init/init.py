@@ -8,7 +8,7 @@ at an input and the end of each branch is scaled until
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ from isometry._checks import check_real
 from isometry._typing import Real
 from isometry.nn.init.changes import seed_from, unwrapped, write
 from isometry.nn.init.copies import warn_of_copies
-from isometry.nn.init.fit import Redraw, fit
+from isometry.nn.init.fit import fit
+from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
+from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.schemes import check_scheme
-from isometry.nn.init.subject import Subject, root_of
 from isometry.nn.init.theory_route import follows_theory, theory_plan
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.design import cumulant_from_condition_number, gain
@@ -28,6 +29,21 @@ from isometry.theory.design import cumulant_from_condition_number, gain
 __all__ = ["InitPlan", "PlannedBlock", "apply_", "gain", "plan", "residual_"]
 
 Model = TypeVar("Model", bound=Callable[..., Any])
+
+
+class PlanOptions(TypedDict, total=False):
+    """The keyword arguments of :func:`plan`, whose docstring says what they mean."""
+
+    c: Real | None
+    condition_number: Real | None
+    shares: Sequence[Real] | None
+    blocks: Sequence[str | nn.Module] | None
+    batch_norm: str | None
+    method: str | None
+    redraw: bool
+    scheme: str
+    rtol: Real
+    generator: torch.Generator | None
 
 
 def plan(
@@ -97,10 +113,23 @@ def plan(
     References:
         [tarnowski2019] arXiv:1809.08848: one c for every activation. The routes: derived here.
     """
-    return _planned(
-        model, x, c, condition_number, shares, blocks, batch_norm, method,
-        scheme=scheme, redraw=redraw, rtol=rtol, generator=generator,
-    )[0]  # fmt: skip
+    target = _target(c, condition_number)
+    rtol = check_real("rtol", rtol, above=0.0)
+    check_scheme(scheme, {})
+    if method not in (None, "theory", "data"):
+        raise ValueError(f"`method` is {method!r}; expected 'theory', 'data' or None.")
+    root = root_of(model, x, batch_norm)
+    source = generator_or_fresh(generator)
+    measured = MeasuredModel(model, x, root, blocks, batch_norm, seed_from(source))
+    plain = blocks is None and shares is None
+    if method == "theory" or (method is None and plain and follows_theory(root)):
+        return theory_plan(measured, target, scheme, seed_from(source))
+    found, calls = measured.recorded({})
+    parts = [target * share for share in _shares(shares, len(found))]
+    if not redraw:
+        warn_of_copies(found, root)
+    fresh = Redraw(scheme if redraw else None, seed_from(source))
+    return fit(measured, (found, calls), parts, fresh, rtol)
 
 
 def apply_(model: Model, plan: InitPlan) -> Model:
@@ -130,36 +159,13 @@ def apply_(model: Model, plan: InitPlan) -> Model:
     return model  # pyright: ignore[reportReturnType]
 
 
-def residual_(
-    model: Model,
-    x: Tensor,
-    *,
-    c: Real | None = None,
-    condition_number: Real | None = None,
-    shares: Sequence[Real] | None = None,
-    blocks: Sequence[str | nn.Module] | None = None,
-    batch_norm: str | None = None,
-    method: str | None = None,
-    redraw: bool = False,
-    scheme: str = "normal",
-    rtol: Real = 0.02,
-    generator: torch.Generator | None = None,
-) -> Model:
+def residual_(model: Model, x: Tensor, **options: Unpack[PlanOptions]) -> Model:
     """Give the model the effective cumulant ``c``: :func:`plan`, then :func:`apply_`.
 
     Args:
         model: As for :func:`plan`; where it is a function, the module that it calls is written.
         x: As for :func:`plan`.
-        c: As for :func:`plan`.
-        condition_number: As for :func:`plan`.
-        shares: As for :func:`plan`.
-        blocks: As for :func:`plan`.
-        batch_norm: As for :func:`plan`.
-        method: As for :func:`plan`.
-        redraw: As for :func:`plan`.
-        scheme: As for :func:`plan`.
-        rtol: As for :func:`plan`.
-        generator: As for :func:`plan`.
+        **options: The keyword arguments of :func:`plan`, from ``c`` to ``generator``.
 
     Returns:
         The model.
@@ -178,46 +184,9 @@ def residual_(
         and of c 1.03 to 1.04, without hardshrink, softshrink and tanhshrink: their slope vanishes
         at 0, few units carry c, and c is 0.98 to 1.11 with KS up to 0.061.
     """
-    made, root = _planned(
-        model, x, c, condition_number, shares, blocks, batch_norm, method,
-        scheme=scheme, redraw=redraw, rtol=rtol, generator=generator,
-    )  # fmt: skip
-    apply_(root, made)
+    made = plan(model, x, **options)
+    apply_(root_of(model, x, options.get("batch_norm")), made)
     return model
-
-
-def _planned(
-    model: Callable[[Tensor], Tensor] | Any,
-    x: Tensor,
-    c: Real | None,
-    condition_number: Real | None,
-    shares: Sequence[Real] | None,
-    blocks: Sequence[str | nn.Module] | None,
-    batch_norm: str | None,
-    method: str | None,
-    *,
-    scheme: str,
-    redraw: bool,
-    rtol: Real,
-    generator: torch.Generator | None,
-) -> tuple[InitPlan, nn.Module]:
-    target = _target(c, condition_number)
-    rtol = check_real("rtol", rtol, above=0.0)
-    check_scheme(scheme, {})
-    if method not in (None, "theory", "data"):
-        raise ValueError(f"`method` is {method!r}; expected 'theory', 'data' or None.")
-    root = root_of(model, x, batch_norm)
-    source = generator_or_fresh(generator)
-    subject = Subject(model, x, root, blocks, batch_norm, seed_from(source))
-    plain = blocks is None and shares is None
-    if method == "theory" or (method is None and plain and follows_theory(root)):
-        return theory_plan(subject, target, scheme, seed_from(source)), root
-    charted = subject.charted({})
-    parts = [target * share for share in _shares(shares, len(charted[0]))]
-    if not redraw:
-        warn_of_copies(charted[0], root)
-    fresh = Redraw(scheme if redraw else None, seed_from(source))
-    return fit(subject, charted, parts, fresh, rtol), root
 
 
 def _target(c: Real | None, condition_number: Real | None) -> float:

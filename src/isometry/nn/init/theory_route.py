@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from isometry.nn.init.changes import Change, Changes, Draw, parameters_of, plain_name
+from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.schemes import check_scheme
-from isometry.nn.init.subject import Subject
 from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
 from isometry.nn.sandbox.sandbox import check_input
 from isometry.theory.design import solve_sigma_w
@@ -23,7 +23,7 @@ def follows_theory(root: nn.Module) -> bool:
     return isinstance(root, ResNet) and root.spec.skip != 0
 
 
-def theory_plan(subject: Subject, c: float, scheme: str, seed: int) -> InitPlan:
+def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitPlan:
     """Return the plan that draws every weight and bias at the sigma_w of ``c``.
 
     Raises:
@@ -31,14 +31,14 @@ def theory_plan(subject: Subject, c: float, scheme: str, seed: int) -> InitPlan:
         TypeError: If x is not a floating-point tensor.
         ValueError: If no sigma_w gives ``c``.
     """
-    root = subject.root
+    root = model.root
     if not follows_theory(root):
         raise NotImplementedError(
             f"`method` is 'theory' but the model is a {type(root).__name__}; expected "
             "`isometry.nn.ResNet`, or `ConvResNet` with circular padding, and a skip other than "
             "0. Use method='data'."
         )
-    x = check_input(subject.x).double()
+    x = check_input(model.x).double()
     m1, m2 = float(x.mean()), float(x.square().mean())
     old: ResNetSpec = root.spec  # pyright: ignore[reportAssignmentType]
     sigma_w = solve_sigma_w(
@@ -52,7 +52,7 @@ def theory_plan(subject: Subject, c: float, scheme: str, seed: int) -> InitPlan:
     )
     spec = replace(old, sigma_w=sigma_w)
     chi = propagate(spec, m1, m2).chi / (old.depth * old.skip**2)
-    before, passes = _before(subject)
+    before, passes = _before(model)
     rows, changes = [], {}
     for index, (layer, part) in enumerate(zip(_layers(root), chi, strict=True)):
         name = f"layers.{index}"
@@ -85,10 +85,10 @@ def _draws(
     return changes
 
 
-def _before(subject: Subject) -> tuple[list[float | None], int]:
+def _before(model: MeasuredModel) -> tuple[list[float | None], int]:
     """Return each block's c as the network is, None where its weights are not initialised."""
-    layers = len(_layers(subject.root))
-    finite = all(bool(torch.isfinite(p).all()) for p in parameters_of(subject.root).values())
+    layers = len(_layers(model.root))
+    finite = all(bool(torch.isfinite(p).all()) for p in parameters_of(model.root).values())
     if not finite:
         return [None] * layers, 0
-    return [subject.trace(block).c for block in subject.found({})], 1
+    return [model.trace(block).c for block in model.found({})], 1

@@ -1,7 +1,8 @@
 """A model at an input, measured under changes that are only tried."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,10 @@ from torch import Tensor, nn
 from isometry.nn.blocks.blocks import Block, residual_blocks
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
-from isometry.nn.init.changes import Changes, parameters_of, plain_name, tried, unwrapped
-from isometry.nn.init.steering import Chart, Course, Steering, Visit
+from isometry.nn.init.changes import Changes, parameters_of, tried, unwrapped
+from isometry.nn.init.replay import RecordedPass, Recorder, Replay
 from isometry.nn.sandbox.sandbox import Sandbox, check_input
 
-Charted = tuple[list[Block], Chart]
-"""The blocks of a model, and where they are among the functions that it calls."""
 _PROBES = 6
 """Probes per block, of two backward passes each."""
 _SMALL, _ENTRIES = 2**12, 2**15
@@ -24,7 +23,7 @@ _SMALL, _ENTRIES = 2**12, 2**15
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredModel:
     """What is measured, with one seed for all probes, so that differences are not noise."""
 
     f: Callable[[Tensor], Tensor]
@@ -39,35 +38,42 @@ class Subject:
         with tried(self.root, changes):
             return residual_blocks(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
 
-    def charted(self, changes: Changes) -> Charted:
-        """Return the blocks, and where they are among the functions that the model calls."""
-        courses = []
+    def recorded(self, changes: Changes) -> tuple[list[Block], RecordedPass]:
+        """Return the blocks, and the pass in which they were found."""
+        seen: list[tuple[Recorder, Tensor]] = []
 
         def f(x: Tensor) -> Tensor:
-            courses[:] = [Course(x)]
-            with courses[0]:
-                return self.f(x)
+            with Recorder(x, parameters_of(self.root)) as recorder:
+                output = self.f(x)
+            seen[:] = [(recorder, output)]
+            return output
 
         with tried(self.root, changes):
             blocks = residual_blocks(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
-        return blocks, courses[0].chart([(b.segment.source, b.segment.target) for b in blocks])
+        recorder, output = seen[0]
+        return blocks, recorder.recorded(output, blocks)
+
+    @contextmanager
+    def replay(self, recorded: RecordedPass, changes: Changes) -> Iterator[Replay]:
+        """Let a recorded pass be run again under the changes."""
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+            start = self.x.detach().clone().requires_grad_().clone()
+            yield Replay(recorded, start, parameters_of(self.root))
+
+    def agrees(self, output: Tensor, changes: Changes) -> bool:
+        """Return whether the model has this output under the changes, up to rounding."""
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm), torch.no_grad():
+            own = self.f(self.x.clone())
+        if own.shape != output.shape:
+            return False
+        rounding = torch.finfo(own.dtype).eps ** 0.5
+        return bool((own - output).norm() <= rounding * own.norm())
 
     def trace(self, block: Block) -> BlockTraces:
         """Return a block's traces; its probes are the same every time."""
         generator = torch.Generator().manual_seed(self.seed + block.index)
         count = math.ceil(_ENTRIES / block.size) if block.size < _SMALL else _PROBES
         return measure(block, count, generator)
-
-    def steer(self, changes: Changes, chart: Chart, visit: Visit) -> None:
-        """Run the model once under the changes and visit every block where it ends.
-
-        Raises:
-            DivergedError: If the model calls other functions than the chart has.
-        """
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
-            start = self.x.detach().clone().requires_grad_().clone()
-            with Steering(chart, visit, start):
-                self.f(start)
 
 
 def root_of(
@@ -106,30 +112,3 @@ def root_of(
             "`model.to_empty(device=...)` and a first initialisation."
         )
     return root
-
-
-def handles(blocks: Sequence[Block], root: nn.Module) -> list[list[tuple[str, ...]]]:
-    """Return for each block and each term of its branch the parameters that scale it.
-
-    Raises:
-        ValueError: If a term has none, or one that is out of reach.
-    """
-    known = parameters_of(root)
-    found = []
-    for block in blocks:
-        terms = [tuple(map(plain_name, names)) for names in block.last] or [()]
-        for names in terms:
-            if not names:
-                raise ValueError(
-                    f"`model` has no linear map or gain at the end of the branch of block "
-                    f"{block.name!r}; expected a parameter that scales it. Add a linear map, or "
-                    "leave the block out with `blocks=`."
-                )
-            for name in names:
-                if name not in known:
-                    raise ValueError(
-                        f"`model` uses {name!r}, which is not among its own parameters; expected "
-                        "one module that holds all. Register the modules that it calls."
-                    )
-        found.append(terms)
-    return found

@@ -18,8 +18,9 @@ from isometry.nn.init.changes import (
     seed_from,
     tried,
 )
+from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
-from isometry.nn.init.subject import Subject, handles, root_of
+from isometry.nn.init.scaling import candidates
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.sandbox import Sandbox
 
@@ -37,10 +38,10 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Ground:
+class DrawnModel:
     """A model whose linear maps are all drawn anew, and what its branches then look like."""
 
-    subject: Subject
+    model: MeasuredModel
     changes: dict[str, Change]
     blocks: tuple[Block, ...] = ()
 
@@ -50,11 +51,11 @@ class Ground:
 
     def ends(self, block: Block) -> list[list[str]]:
         """Return for each term of the branch the names of what scales it, the nearest first."""
-        return [list(names) for names in handles([block], self.subject.root)[0]]
+        return [list(names) for names in candidates([block], self.model.root)[0]]
 
     def times(self, name: str, factor: float) -> None:
         """Multiply what a parameter becomes."""
-        known = self.changes.get(name, Change(parameters_of(self.subject.root)[name].detach()))
+        known = self.changes.get(name, Change(parameters_of(self.model.root)[name].detach()))
         self.changes[name] = known.times(factor)
 
 
@@ -66,8 +67,8 @@ def drawn(
     *,
     scheme: str = "normal",
     bias: Callable[[int], float] = lambda _: 0.0,
-) -> Ground:
-    """Return the ground of a baseline: weights by a variance, biases by a standard deviation."""
+) -> DrawnModel:
+    """Return what a baseline starts from: weights by a variance, biases by a standard deviation."""
     batch_norm = options.get("batch_norm")
     root = root_of(model, x, batch_norm)
     source = generator_or_fresh(options.get("generator"))
@@ -79,35 +80,36 @@ def drawn(
         beside = f"{name.removesuffix('weight')}bias"
         if name.endswith("weight") and beside in parameters_of(root):
             changes[beside] = Change(Draw("uniform", bias(fan_in), seed))
-    subject = Subject(model, x, root, options.get("blocks"), batch_norm, seed_from(source))
-    return Ground(subject, changes, tuple(subject.found(changes)))
+    blocks, probes = options.get("blocks"), seed_from(source)
+    base = MeasuredModel(model, x, root, blocks, batch_norm, probes)
+    return DrawnModel(base, changes, tuple(base.found(changes)))
 
 
-def measured(ground: Ground, name: str, why: str) -> InitPlan:
+def measured(base: DrawnModel, name: str, why: str) -> InitPlan:
     """Return the baseline as a plan, with the c that it gives."""
-    traces = [ground.subject.trace(b) for b in ground.subject.found(ground.changes)]
+    traces = [base.model.trace(b) for b in base.model.found(base.changes)]
     rows = [
         PlannedBlock(
             name=block.name,
             c_before=None,
             c_after=trace.c,
             target=None,
-            tensors=tuple(dict.fromkeys(n for term in ground.ends(block) for n in term[:1])),
-            factor=_factor(ground, block),
+            tensors=tuple(dict.fromkeys(n for term in base.ends(block) for n in term[:1])),
+            factor=_factor(base, block),
             why=why,
         )
-        for block, trace in zip(ground.blocks, traces, strict=True)
+        for block, trace in zip(base.blocks, traces, strict=True)
     ]
-    kept = {key: change.kept() for key, change in ground.changes.items()}
+    kept = {key: change.kept() for key, change in base.changes.items()}
     return InitPlan(None, name, tuple(rows), 1, kept)
 
 
-def _factor(ground: Ground, block: Block) -> float:
-    changes = [ground.changes.get(name) for term in ground.ends(block) for name in term[:1]]
+def _factor(base: DrawnModel, block: Block) -> float:
+    changes = [base.changes.get(name) for term in base.ends(block) for name in term[:1]]
     return next((change.factor for change in changes if change is not None), 1.0)
 
 
-def output_deviation(ground: Ground, module: nn.Module) -> float:
+def output_deviation(base: DrawnModel, module: nn.Module) -> float:
     """Return the standard deviation of a module's output under the changes; 0 if not called."""
     seen: list[float] = []
 
@@ -115,11 +117,11 @@ def output_deviation(ground: Ground, module: nn.Module) -> float:
         if isinstance(output, Tensor):
             seen.append(float(output.detach().double().std(correction=0)))
 
-    subject = ground.subject
+    model = base.model
     handle = module.register_forward_hook(note)
     try:
-        with tried(subject.root, ground.changes), Sandbox(subject.x, subject.batch_norm):
-            subject.f(subject.x.clone())
+        with tried(model.root, base.changes), Sandbox(model.x, model.batch_norm):
+            model.f(model.x.clone())
     finally:
         handle.remove()
     return seen[0] if seen else 0.0

@@ -6,8 +6,10 @@ from cases_models import pixels, tokens
 from cases_modules import Residual, mlp, stack
 from isometry import nn as inn
 from isometry.nn.blocks.blocks import Block
+from isometry.nn.init.changes import Change
 from isometry.nn.init.init import apply_, plan
-from isometry.nn.init.subject import Subject, handles
+from isometry.nn.init.measured import MeasuredModel
+from isometry.nn.init.scaling import candidates
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
 
@@ -58,8 +60,8 @@ class AddedTo(nn.Module):
         return x.add_(self.last(torch.tanh(x)))
 
 
-class Unseen(nn.Module):
-    """The branch ends in a custom autograd function, which no mode of torch functions sees."""
+class Custom(nn.Module):
+    """The branch ends in a custom autograd function."""
 
     class Scale(torch.autograd.Function):
         @staticmethod
@@ -78,6 +80,19 @@ class Unseen(nn.Module):
         return x + self.Scale.apply(self.last(torch.tanh(x)))
 
 
+class Unseen(nn.Module):
+    """The branch is computed where no mode of torch functions sees it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.last = nn.Linear(width, width)
+
+    def forward(self, x):
+        with torch._C.DisableTorchFunction():
+            h = torch.tanh(x)
+        return x + self.last(h)
+
+
 class Fickle(nn.Module):
     """What is called depends on the size of the stream, as in a mixture of experts."""
 
@@ -87,8 +102,8 @@ class Fickle(nn.Module):
 
     def forward(self, x):
         h = torch.tanh(x)
-        for _ in range(1 + int(x.std() > 1.1)):
-            h = h + 0.0
+        for _ in range(1 + int(x.std() > 1.3)):
+            h = 0.7 * h
         return x + self.last(h)
 
 
@@ -97,6 +112,7 @@ WAYS = {
     "written over": lambda: InPlace(16),
     "in two halves": lambda: Buffered(16),
     "added to the stream": lambda: AddedTo(16),
+    "custom function": lambda: Custom(16),
     "weight norm": lambda: Residual(nn.utils.parametrizations.weight_norm(nn.Linear(16, 16))),
     "batch norm": lambda: Residual(nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16))),
 }
@@ -108,32 +124,73 @@ def built(layer, depth=3, seed=0):
         return stack(layer, depth)
 
 
+def recorded(model, x, batch_norm="batch"):
+    measured = MeasuredModel(model, x, model, None, batch_norm, 0)
+    return measured, *measured.recorded({})
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_later_blocks_see_what_earlier_ones_become(way):
     model, x = built(WAYS[way]), points(64, 16)
-    subject = Subject(model, x, model, None, "batch", 0)
-    blocks, chart = subject.charted({})
-    levers = [terms[0][0] for terms in handles(blocks, model)]
+    measured, blocks, calls = recorded(model, x)
+    names = [terms[0][0] for terms in candidates(blocks, model)]
     sizes = []
-
-    def visit(index, _source, _target, size):
-        sizes.append(size)
-        p = model.get_parameter(levers[index])
-        return {id(p): 3.0 * p.detach()}
-
-    subject.steer({}, chart, visit)
+    with measured.replay(calls, {}) as run:
+        for met in run:
+            sizes.append(met.size)
+            p = model.get_parameter(names[met.index])
+            run.change({names[met.index]: 3.0 * p.detach()})
     expected = []
     with torch.no_grad():
-        for name in levers:
+        for name in names:
             model.get_parameter(name).mul_(3.0)
         for block in model:
             block.register_forward_pre_hook(lambda _, args: expected.append(float(args[0].norm())))
-        model(x.clone())
+        output = model(x.clone())
     assert sizes == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(run.output, output, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_without_changes_is_the_recorded_pass(way):
+    model, x = built(WAYS[way]), points(64, 16)
+    measured, blocks, calls = recorded(model, x)
+    with measured.replay(calls, {}) as run:
+        indices = [met.index for met in run]
+    assert indices == [block.index for block in blocks]
+    assert measured.agrees(run.output, {})
+    assert not measured.agrees(1.1 * run.output, {})
+
+
+def test_a_pass_with_an_unseen_operation_is_not_followed():
+    assert not recorded(built(lambda: Unseen(16)), points(64, 16))[2].followed
+    assert recorded(built(WAYS["plain"]), points(64, 16))[2].followed
+
+
+def test_a_run_that_took_another_way_than_the_model_is_noticed():
+    model, x = built(lambda: Fickle(16)), points(64, 16)
+    measured, blocks, calls = recorded(model, x)
+    large = {"0.last.weight": Change(model[0].last.weight.detach(), 10.0)}
+    with measured.replay(calls, large) as run:
+        assert [met.index for met in run] == [block.index for block in blocks]
+    assert not measured.agrees(run.output, large)
+
+
+def test_calls_that_do_not_depend_on_the_input_are_not_repeated(monkeypatch):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last = nn.Linear(16, 16)
+
+        def forward(self, x):
+            return x + self.last(torch.tanh(x)) * torch.arange(1.0, 17.0).cos()
+
+    calls = recorded(built(Positions), points(64, 16))[2]
+    assert {call.function.__name__ for call in calls.calls} == {"linear", "tanh", "mul", "add"}
 
 
 @pytest.mark.parametrize("way", [Unseen, Fickle])
-def test_a_pass_that_cannot_be_steered_still_ends_at_c(way):
+def test_a_pass_that_cannot_be_run_again_still_ends_at_c(way):
     model, x = built(lambda: way(16)), points(64, 16)
     made = plan(model, x, c=1.0, generator=seeded())
     assert made.passes <= 5
