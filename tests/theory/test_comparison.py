@@ -6,7 +6,9 @@ from scipy import stats
 
 from isometry.theory.comparison import Comparison, compare, ks_tolerance
 from isometry.theory.ensembles import residual_product, squared_singular_values
-from isometry.theory.laws import SingularValueLaw, UniversalLaw
+from isometry.theory.laws import FiniteDepthLaw, SingularValueLaw, UniversalLaw
+from isometry.theory.prediction import finite_depth_law
+from isometry.theory.propagation import ResNetSpec
 from isometry.theory.spectrum import Spectrum
 
 LAW = UniversalLaw(c=1.0)
@@ -189,3 +191,37 @@ def test_only_a_spectrum_and_a_law_of_lam_are_compared():
 def test_tolerance_needs_a_number_of_values(size, error):
     with pytest.raises(error, match="`dimension`"):
         ks_tolerance(size)
+
+
+ATOMS = [
+    FiniteDepthLaw([[0.0, 2.0]] * 3, [0.5, 0.5], 0),
+    FiniteDepthLaw([[0.0, 1.0]] * 2, [0.1, 0.9], 0),
+    finite_depth_law(ResNetSpec("relu", depth=3, sigma_w=2.0, skip=0.0)),
+]
+
+
+@pytest.mark.parametrize("law", ATOMS, ids=["half", "a tenth", "ReLU"])
+def test_exact_quantiles_of_a_law_with_an_atom_at_zero_are_at_the_resolution(law):
+    found = compare(Spectrum(_exact(400, law)), law)
+    assert found.vanishing == pytest.approx(law.atoms()[1][0], abs=1e-12)
+    assert found.ks == pytest.approx(0.5 / 400, abs=1e-6)
+    # steps against a curve: the span of log lam, about 25, over 4 times 200 values off zero
+    assert found.wasserstein_log < 0.05
+    assert found.consistent
+
+
+@pytest.mark.parametrize("law", ATOMS, ids=["half", "a tenth", "ReLU"])
+def test_an_atom_of_the_wrong_size_is_the_distance(law):
+    lam = _exact(400, law)
+    many = compare(Spectrum(np.where(np.arange(400) < 280, 0.0, lam)), law)
+    atom = law.atoms()[1][0]
+    assert many.ks == pytest.approx(0.7 - atom, abs=1e-2)
+
+
+def test_a_law_wider_than_float64_is_compared_in_logarithms():
+    law = UniversalLaw(1000.0)
+    p = (np.arange(400) + 0.5) / 400
+    inside = np.abs(law.log_icdf(p)) < 700
+    found = compare(Spectrum(np.exp(law.log_icdf(p[inside]))), law)
+    assert math.isfinite(found.wasserstein_log)
+    assert found.ks == pytest.approx((1 - inside.mean()) / 2, abs=5e-3)

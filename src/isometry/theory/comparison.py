@@ -170,14 +170,22 @@ def _bulk(
     dimension: int,
 ) -> slice:
     """Return the range of the values that are not outliers."""
-    low, high = (float(_log(edge)) for edge in law.support())
-    level = min(1.0 / dimension, 0.5)
-    below = float(_log(law.icdf(level))) - low
-    above = high - float(_log(law.icdf(1.0 - level)))
+    low, high = law.log_support()
+    atom = _atom_at_zero(law)
+    level = min(1.0 / dimension, 0.5) * (1.0 - atom)  # of the continuous part
     x = _log(values)
+    above = high - float(law.log_icdf(1.0 - level))
     stop = len(x) - _num_outliers(x, weights, high, above)
-    start = _num_outliers(-x[::-1], weights[::-1], -low, below)
+    start = 0
+    if low > -math.inf:
+        below = float(law.log_icdf(atom + level)) - low
+        start = _num_outliers(-x[::-1], weights[::-1], -low, below)
     return slice(start, stop) if values[stop - 1] > 0 else slice(0, len(values))
+
+
+def _atom_at_zero(law: SpectralLaw) -> float:
+    places, masses = law.atoms()
+    return float(masses[places == 0.0].sum())
 
 
 def _num_outliers(
@@ -196,17 +204,21 @@ def _num_outliers(
 def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw) -> float:
     after = np.cumsum(weights)
     over = after - law.cdf(values * (1 + _SLACK))
-    under = law.cdf(values * (1 - _SLACK)) - (after - weights)
-    return float(max(over.max(), under.max(), 0.0))
+    # The law's mass strictly below a value: at 0 an atom of the law is not below it.
+    below = np.where(values > 0.0, law.cdf(values * (1 - _SLACK)), 0.0)
+    return float(max(over.max(), (below - (after - weights)).max(), 0.0))
 
 
 def _wasserstein_log(
     values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw
 ) -> float:
-    """Return the mean of |log value - log quantile| over levels p in (0, 1)."""
+    """Return the mean of |log value - log quantile| over levels p of the law off zero."""
+    atom = _atom_at_zero(law)
+    if atom >= 1.0:
+        return math.inf
     weights = weights / weights.sum()
     parts = max(4, math.ceil(2048 / len(values)))
     inside = (np.arange(parts) + 0.5) / parts
     p = (np.cumsum(weights) - weights)[:, None] + weights[:, None] * inside
-    distance = np.abs(_log(values)[:, None] - _log(law.icdf(np.clip(p, 0.0, 1.0))))
-    return float(np.sum(weights * distance.mean(axis=1)))
+    quantiles = law.log_icdf(atom + (1.0 - atom) * np.clip(p, 0.0, 1.0))
+    return float(np.sum(weights * np.abs(_log(values)[:, None] - quantiles).mean(axis=1)))

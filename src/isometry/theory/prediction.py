@@ -19,7 +19,7 @@ from isometry.theory.propagation import (
 )
 
 _GROUPS = 32  # distinct layers that a finite-depth law is given
-Rule: TypeAlias = tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]
+Rule: TypeAlias = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]  # rules differ in size
 
 
 def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:

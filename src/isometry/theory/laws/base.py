@@ -9,50 +9,51 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import special
 
 from isometry._checks import check_array, check_real
-from isometry._typing import ComplexNumbers, Float, Integer, Numbers, Real, Reals
+from isometry._typing import Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
-    ComplexArray,
-    Evaluation,
-    as_complex,
-    check_method,
+    LARGEST_LOG,
+    TINY,
+    Generator,
+    Lengths,
+    check_rng,
+    check_shape,
     positive,
 )
+from isometry.theory.laws.moments import Moments
 from isometry.theory.laws.piecewise import Vector, in_chunks
-from isometry.theory.roots import bracketed_root
-
-LARGEST_LOG = math.log(np.finfo(np.float64).max)
+from isometry.theory.laws.transforms import Transforms
 
 
-class SpectralLaw(abc.ABC):
+class SpectralLaw(Moments, Transforms):
     """The law of a non-negative spectrum; ``lam`` is s^2, the squared singular value.
 
     Methods take numbers or arrays of any shape and answer in the same shape. Outside the support
-    the density is 0 and the distribution function 0 or 1, exactly; NaN is refused.
+    the density is 0 and the distribution function 0 or 1, exactly; NaN is refused. An answer that
+    float64 cannot hold is refused too, with the method that gives its logarithm.
     """
 
     @abc.abstractmethod
     def log_support(self) -> tuple[float, float]:
         """Return the logarithms of the edges of the continuous part (``-inf`` for an edge at 0)."""
 
+    # Where lam itself has left float64's range, its logarithm comes with it.
     @abc.abstractmethod
-    def _density(self, lam: Vector) -> Vector:
+    def _density(self, lam: Vector, log: Vector | None = None) -> Vector:
         """Return the density of log lam at ``lam``."""
 
     @abc.abstractmethod
-    def _cdf(self, lam: Vector) -> Vector: ...
+    def _cdf(self, lam: Vector, log: Vector | None = None) -> Vector: ...
 
     @abc.abstractmethod
-    def _ccdf(self, lam: Vector) -> Vector: ...
+    def _ccdf(self, lam: Vector, log: Vector | None = None) -> Vector: ...
 
     @abc.abstractmethod
     def _icdf(self, p: Vector) -> Vector: ...
 
     @abc.abstractmethod
-    def _quadrature(self) -> tuple[Vector, Vector]:
-        """Return nodes in log lam and weights that integrate against the continuous part."""
+    def _log_icdf(self, p: Vector) -> Vector: ...
 
     def atoms(self) -> tuple[Float[np.ndarray, "atoms"], Float[np.ndarray, "atoms"]]:
         """Return the places and the weights of the atoms; most laws have none."""
@@ -73,9 +74,17 @@ class SpectralLaw(abc.ABC):
 
         Raises:
             TypeError: If ``lam`` is not numeric.
-            ValueError: If ``lam`` contains NaN.
+            ValueError: If ``lam`` contains NaN, or a place where the density exceeds float64's
+                range.
         """
-        return in_chunks(self._pdf, check_array("lam", lam))[()]
+        lam = check_array("lam", lam)
+        density = in_chunks(self._pdf, lam)
+        if np.isinf(density).any():
+            raise ValueError(
+                f"`lam` contains {lam[np.isinf(density)].flat[0]:g}, where the density exceeds "
+                "float64's range; expected a larger place. Use `logpdf`."
+            )
+        return density[()]
 
     def logpdf(self, lam: Reals) -> Numbers:
         """Return the logarithm of :meth:`pdf`: minus infinity outside the support.
@@ -112,79 +121,68 @@ class SpectralLaw(abc.ABC):
 
         Raises:
             TypeError: If ``p`` is not numeric.
+            ValueError: If ``p`` contains NaN or a number outside [0, 1], or a quantile exceeds
+                float64's range.
+        """
+        p = _probabilities(p)
+        quantiles = in_chunks(self._icdf, p)
+        if np.isinf(quantiles).any():
+            raise ValueError(
+                f"`p` contains {p[np.isinf(quantiles)].flat[0]:g}, whose quantile exceeds "
+                "float64's range; expected a smaller one. Use `log_icdf`."
+            )
+        return quantiles[()]
+
+    def log_icdf(self, p: Reals) -> Numbers:
+        """Return the logarithm of :meth:`icdf`, also where float64 cannot hold the quantile.
+
+        Args:
+            p: Probabilities in [0, 1]; minus infinity is the answer within an atom at 0.
+
+        Raises:
+            TypeError: If ``p`` is not numeric.
             ValueError: If ``p`` contains NaN or a number outside [0, 1].
         """
-        p = check_array("p", p, minimum=0.0)
-        if (p > 1.0).any():
-            raise ValueError(f"`p` contains {p.max():g}; expected probabilities in [0, 1].")
-        return in_chunks(self._icdf, p)[()]
+        return in_chunks(self._log_icdf, _probabilities(p))[()]
 
-    def sample(
-        self, shape: Integer | tuple[Integer, ...] = (), *, rng: np.random.Generator
-    ) -> Numbers:
+    def median(self) -> float:
+        """Return the quantile at 1/2; raise a ``ValueError`` if it exceeds float64's range."""
+        return float(self.icdf(0.5))
+
+    def interval(self, p: Real) -> tuple[float, float]:
+        """Return the central interval of mass ``p``: equal masses are left below and above.
+
+        Args:
+            p: The mass, in [0, 1].
+
+        Raises:
+            TypeError: If ``p`` is not a number.
+            ValueError: If ``p`` is outside [0, 1], or an end exceeds float64's range.
+        """
+        p = float(_probabilities(check_real("p", p)))
+        low, high = self.icdf([(1 - p) / 2, (1 + p) / 2])
+        return float(low), float(high)
+
+    def sample(self, shape: Lengths = (), *, rng: Generator = None) -> Numbers:
         """Return independent draws, by inversion of uniform numbers.
 
         Args:
             shape: The shape of the answer; ``()`` gives one number.
-            rng: The only source of randomness; one uniform number is used per draw.
+            rng: The only source of randomness; one uniform number is used per draw. Without it a
+                fresh generator is seeded by the system, and no global one is touched.
 
         Raises:
-            TypeError: If ``rng`` is not a ``numpy.random.Generator``.
+            TypeError: If ``shape`` is not made of integers or ``rng`` is not a
+                ``numpy.random.Generator``.
+            ValueError: If ``shape`` has a negative entry, or the support exceeds float64's range.
         """
-        if not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                f"`rng` is {rng!r}; expected a numpy.random.Generator. "
-                "Pass numpy.random.default_rng(seed)."
-            )
-        return self.icdf(rng.random(shape))
-
-    def moment(self, n: Real, *, method: Evaluation = "formula") -> float:
-        """Return ``E lam**n``.
-
-        Args:
-            n: The order: any real number where the law has no mass at 0.
-            method: "formula" where the law knows one for this order, or "quadrature".
-
-        Raises:
-            TypeError: If ``n`` is not a number.
-            ValueError: If ``n`` is not finite, the moment is infinite, its value leaves float64's
-                range or ``method`` is unknown.
-        """
-        n = check_real("n", n)
-        check_method(method, ("formula", "quadrature"))
-        log = self._log_moment(n) if method == "formula" else self._integrated_moment(n)
-        if not log < LARGEST_LOG:
+        shape = check_shape(shape)
+        if self.log_support()[1] > LARGEST_LOG:
             raise ValueError(
-                f"`n` is {n:g}; expected a moment within float64's range, got exp({log:.6g})."
+                f"`scale` or `c` puts the upper edge at exp({self.log_support()[1]:.6g}); expected "
+                "draws within float64's range. Use `log_icdf` of uniform numbers."
             )
-        return math.exp(log)
-
-    def mean(self) -> float:
-        """Return ``E lam``; raise a ``ValueError`` if it leaves float64's range."""
-        return self.moment(1)
-
-    def variance(self) -> float:
-        """Return ``E lam**2 - (E lam)**2``.
-
-        Raises:
-            ValueError: If the value leaves float64's range.
-        """
-        return self.moment(2) - self.moment(1) ** 2
-
-    def log_mean(self) -> float:
-        """Return ``E log lam``; minus infinity where lam = 0 carries mass."""
-        t, weights = self._nodes()
-        return float(weights @ t)
-
-    def log_variance(self) -> float:
-        """Return ``Var log lam``, the squared spread of the spectrum on a logarithmic scale.
-
-        It is infinite where lam = 0 carries mass.
-        """
-        t, weights = self._nodes()
-        if np.isneginf(t).any():
-            return math.inf
-        return float(weights @ (t - weights @ t) ** 2)
+        return self.icdf(check_rng(rng).random(shape))
 
     def condition_number(self) -> float:
         """Return ``s_+ / s_-``, the limit of the Jacobian's condition number; may be infinite."""
@@ -193,108 +191,20 @@ class SpectralLaw(abc.ABC):
             return math.inf
         return math.exp((upper - lower) / 2) if upper - lower < 1419 else math.inf
 
-    def cauchy_transform(self, z: ComplexNumbers, *, method: Evaluation = "quadrature") -> Numbers:
-        """Return ``G(z) = E 1/(z - lam)``: physics' Green's function, minus Stieltjes'.
-
-        Args:
-            z: Complex numbers off the support.
-            method: "quadrature", which loses accuracy close to the support, or "formula".
-
-        Raises:
-            TypeError: If ``z`` is not numeric.
-            ValueError: If ``z`` contains NaN or touches the support, or ``method`` is unknown.
-            NotImplementedError: If this law has no formula.
-        """
-        check_method(method, ("formula", "quadrature"))
-        z = self._check_off_support(z)
-        if method == "formula":
-            return self._cauchy_formula(z)[()]
-        t, weights = self._nodes()
-        return ((1 / (z[..., None] - np.exp(t))) @ weights)[()]
-
-    def s_transform(self, w: ComplexNumbers, *, method: Evaluation = "quadrature") -> Numbers:
-        """Return Voiculescu's S-transform ``S(w)``, where ``psi(w S(w) / (1 + w)) = w``.
-
-        Here ``psi(x) = E x lam / (1 - x lam)``; free products of laws multiply their S.
-
-        Args:
-            w: With "quadrature", one number between 0 and minus the mass off zero; a formula
-                takes arrays, complex ones too.
-            method: "quadrature", which inverts ``psi`` on the negative axis, or "formula".
-
-        Raises:
-            TypeError: If ``w`` is not a number.
-            ValueError: If ``w`` is out of range or ``method`` is unknown.
-            NotImplementedError: If this law has no formula.
-        """
-        check_method(method, ("formula", "quadrature"))
-        if method == "formula":
-            return self._s_formula(as_complex("w", w))[()]
-        number = check_real("w", w)
-        t, weights = self._nodes()
-        t, weights = t[~np.isneginf(t)], weights[~np.isneginf(t)]
-        mass = weights.sum()
-        if not -mass < number < 0.0:
-            raise ValueError(f"`w` is {number!r}; expected a number > {-mass:.6g} and < 0.")
-        root = bracketed_root(
-            lambda x: float(weights @ special.expit(x + t)) + number,
-            -float(t.max()) + math.log(-number / mass) - 40,
-            -float(t.min()) - math.log1p(number / mass) + 40,
-            xtol=1e-14,
-        )
-        return -math.exp(root) * (1 + number) / number
-
     def singular_values(self) -> "SingularValueLaw":
         """Return the law of ``s = sqrt(lam)``, with the same methods."""
         return SingularValueLaw(self)
 
+    @np.errstate(over="ignore", under="ignore")
     def _pdf(self, lam: Vector) -> Vector:
-        density = self._density(lam)
-        density /= positive(lam)
-        return density
+        return self._density(lam) / positive(lam)
 
+    @np.errstate(divide="ignore")
     def _logpdf(self, lam: Vector) -> Vector:
-        with np.errstate(divide="ignore"):
-            out = np.log(self._density(lam))
+        out = np.log(self._density(lam))
         inside = np.isfinite(out)
         out[inside] -= np.log(lam[inside])
         return out
-
-    def _nodes(self) -> tuple[Vector, Vector]:
-        """Return quadrature nodes in log lam and weights, the atoms included."""
-        t, weights = self._quadrature()
-        places, masses = self.atoms()
-        with np.errstate(divide="ignore"):
-            return np.concatenate([t, np.log(places)]), np.concatenate([weights, masses])
-
-    def _integrated_moment(self, n: float) -> float:
-        """Return ``log E lam**n`` by quadrature."""
-        t, weights = self._nodes()
-        if n == 0:
-            return 0.0
-        terms = n * t
-        top = terms.max()
-        return float(top + np.log(weights @ np.exp(terms - top))) if top < math.inf else math.inf
-
-    def _log_moment(self, n: float) -> float:
-        return self._integrated_moment(n)
-
-    def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
-        raise NotImplementedError(f"{type(self).__name__} has no formula; use 'quadrature'.")
-
-    def _s_formula(self, w: ComplexArray) -> ComplexArray:
-        raise NotImplementedError(f"{type(self).__name__} has no formula; use 'quadrature'.")
-
-    def _check_off_support(self, z: object) -> ComplexArray:
-        array = as_complex("z", z)
-        lower, upper = self.support()
-        real = array.real[array.imag == 0]
-        if ((real >= lower) & (real <= upper)).any() or (0.0 in self.atoms()[0] and 0 in real):
-            raise ValueError(
-                f"`z` touches the support [{lower:.6g}, {upper:.6g}]; expected numbers off it. "
-                "Add an imaginary part; its sign chooses the side."
-            )
-        return array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -321,17 +231,26 @@ class SingularValueLaw(SpectralLaw):
         """Return ``s_+ / s_-``."""
         return self.law.condition_number()
 
-    def _density(self, lam: Vector) -> Vector:
-        return 2 * self.law._density(_square(lam))
+    def _density(self, lam: Vector, log: Vector | None = None) -> Vector:
+        return 2 * self.law._density(*_squared(lam, log))
 
-    def _cdf(self, lam: Vector) -> Vector:
-        return self.law._cdf(_square(lam))
+    def _cdf(self, lam: Vector, log: Vector | None = None) -> Vector:
+        return self.law._cdf(*_squared(lam, log))
 
-    def _ccdf(self, lam: Vector) -> Vector:
-        return self.law._ccdf(_square(lam))
+    def _ccdf(self, lam: Vector, log: Vector | None = None) -> Vector:
+        return self.law._ccdf(*_squared(lam, log))
 
     def _icdf(self, p: Vector) -> Vector:
-        return np.sqrt(self.law._icdf(p))
+        lam = self.law._icdf(p)
+        s = np.sqrt(lam)
+        lost = ((lam < TINY) | np.isinf(lam)) & (p > 0.0)
+        if lost.any():
+            with np.errstate(over="ignore", under="ignore"):
+                s[lost] = np.exp(self._log_icdf(p[lost]))
+        return s
+
+    def _log_icdf(self, p: Vector) -> Vector:
+        return self.law._log_icdf(p) / 2
 
     def _quadrature(self) -> tuple[Vector, Vector]:
         t, weights = self.law._quadrature()
@@ -341,7 +260,23 @@ class SingularValueLaw(SpectralLaw):
         return self.law._log_moment(n / 2)
 
 
-def _square(s: Vector) -> Vector:
-    """Return s^2 with the sign of s."""
-    with np.errstate(over="ignore", under="ignore"):
-        return s * np.abs(s)
+@np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+def _squared(s: Vector, log: Vector | None) -> tuple[Vector, Vector | None]:
+    """Return s^2, -1 where s < 0, and log s^2 if a square has left float64's range."""
+    lam = np.where(s < 0.0, -1.0, s * s)
+    if log is not None:
+        return lam, 2 * log
+    lost = (s > 0.0) & ((lam < TINY) | np.isinf(lam))
+    return lam, np.where(s > 0.0, 2 * np.log(s), -np.inf) if lost.any() else None
+
+
+def _probabilities(p: Reals) -> Float[np.ndarray, "*shape"]:
+    """Return ``p`` as an array of numbers in [0, 1].
+
+    Raises:
+        ValueError: If one is NaN or outside.
+    """
+    array = check_array("p", p, minimum=0.0)
+    if (array > 1.0).any():
+        raise ValueError(f"`p` contains {array.max():g}; expected probabilities in [0, 1].")
+    return array

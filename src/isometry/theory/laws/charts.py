@@ -9,7 +9,7 @@ from numpy.polynomial import chebyshev
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.free_product import Layers, lower_edge, resolvent, upper_edge
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
-from isometry.theory.laws.tabulated_law import NODES, SOFT, Shape, quadrature
+from isometry.theory.laws.tables import NODES, SOFT, Shape, quadrature
 
 PIECES = 1024
 SAMPLES = (48, 96, 192, 384)

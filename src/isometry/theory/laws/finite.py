@@ -16,7 +16,9 @@ from isometry._typing import Checked, FloatArray, Real, Reals
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.charts import tabulate
 from isometry.theory.laws.free_product import Layers, resolvent
-from isometry.theory.laws.tabulated_law import Edges, Shape, TabulatedLaw
+from isometry.theory.laws.point_mass import PointMass
+from isometry.theory.laws.tables import Edges, Tables
+from isometry.theory.laws.tabulated_law import TabulatedLaw
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -117,22 +119,11 @@ class FiniteDepthLaw(TabulatedLaw):
         weights = weights[0] if len(weights) == 1 else weights
         return f"FiniteDepthLaw(d={self.d.tolist()}, weights={weights.tolist()}, skip={self.skip})"
 
-    def _is_point(self) -> bool:
-        return not (self.weights * self.d).any()
-
-    def _scale(self) -> float:
-        return abs(self.skip) ** (2 * len(self.d)) if self._is_point() else 1.0
-
     def _atom(self) -> float:
         return float(_group(self).atom.max())
 
-    def _shape(self) -> Shape:
-        return _tabulate(self)
-
-    def _edges(self) -> Edges:
-        shape = _tabulate(self)
-        with np.errstate(over="ignore", under="ignore"):
-            return Edges(float(np.exp(shape.lower)), 0.0, float(np.exp(shape.upper)), 0.0)
+    def _held(self) -> Tables | PointMass:
+        return _held(self)
 
     def _log_moment(self, n: float) -> float:
         """Return the logarithm of the mean, a product over layers; other orders by quadrature."""
@@ -142,15 +133,11 @@ class FiniteDepthLaw(TabulatedLaw):
         floor = self._atom()
         if (w.imag != 0).any() or (w.real >= 0).any() or (w.real <= floor - 1).any():
             raise ValueError(f"`w` leaves ({floor - 1:.6g}, 0); expected real numbers inside.")
-        if self._is_point():
-            return np.full(w.shape, 1 / self._scale(), dtype=np.complex128)
         layers, u = _group(self), 1 + w.real.reshape(-1)
         log_z = layers.linearise(u, layers.solve_real(u))[0]
         return (u / (1 - u) * np.exp(-log_z)).reshape(w.shape).astype(np.complex128)
 
     def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
-        if self._is_point():
-            return np.asarray(1 / (z - self._scale()), dtype=np.complex128)
         flat, layers = z.reshape(-1), _group(self)
         G, off = np.empty_like(flat), flat != 0
         if not off.all():
@@ -171,5 +158,15 @@ def _group(law: FiniteDepthLaw) -> Layers:
 
 
 @functools.lru_cache(maxsize=64)
-def _tabulate(law: FiniteDepthLaw) -> Shape:
-    return tabulate(_group(law))
+def _held(law: FiniteDepthLaw) -> Tables | PointMass:
+    """Return the tables in units of lam from inside the support, or a point mass."""
+    if not (law.weights * law.d).any():
+        log = 2 * len(law.d) * math.log(abs(law.skip))
+        with np.errstate(over="ignore", under="ignore"):
+            return PointMass(float(np.float64(abs(law.skip)) ** (2 * len(law.d))), log)
+    shape = tabulate(_group(law))
+    # a narrow support is read relative to its own place; 700: the unit itself is a float
+    scale = math.exp(min(max(shape.split, -700.0), 700.0))
+    with np.errstate(over="ignore", under="ignore"):
+        edges = Edges(float(np.exp(shape.lower)), 0.0, float(np.exp(shape.upper)), 0.0)
+    return Tables(shape.moved(-math.log(scale)), edges, scale, float(_group(law).atom.max()))

@@ -21,10 +21,13 @@ from isometry._typing import Checked, Real
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
-from isometry.theory.laws.tabulated_law import SOFT, Edges, Shape, TabulatedLaw
+from isometry.theory.laws.point_mass import PointMass
+from isometry.theory.laws.tables import SOFT, Edges, Shape, Tables
+from isometry.theory.laws.tabulated_law import TabulatedLaw
 from isometry.theory.roots import bracketed_root
 
 _LARGEST_C = 1e5
+SEMICIRCLE = 1e-40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +73,8 @@ class UniversalLaw(TabulatedLaw):
         object.__setattr__(self, "c", c)
         object.__setattr__(self, "scale", scale)
 
-    def _is_point(self) -> bool:
-        return self.c == 0.0
-
-    def _scale(self) -> float:
-        return self.scale
-
-    def _shape(self) -> Shape:
-        return _shape(self.c)
-
-    def _edges(self) -> Edges:
-        return _edges(self.c, self.scale)
+    def _held(self) -> Tables | PointMass:
+        return _held(self.c, self.scale)
 
     def log_mean(self) -> float:
         """Return ``E log lam = log scale``."""
@@ -90,14 +84,11 @@ class UniversalLaw(TabulatedLaw):
         """Return ``Var log lam = 2 c + c^2 / 3``."""
         return 2 * self.c + self.c**2 / 3
 
-    def variance(self) -> float:
-        """Return ``Var lam = scale^2 e^{2c} 2c``, without the cancellation of two moments.
-
-        Raises:
-            ValueError: If the value leaves float64's range.
-        """
-        self.moment(2)
-        return 2 * self.c * self.mean() ** 2
+    def _log_std(self) -> float:
+        """Return the logarithm of ``scale e^c sqrt(2 c)``."""
+        if self.c == 0.0:
+            return -math.inf
+        return math.log(self.scale) + self.c + math.log(2 * self.c) / 2
 
     def _log_moment(self, n: float) -> float:
         """Return the logarithm of the Laguerre formula for integers, of the integral otherwise."""
@@ -114,17 +105,16 @@ class UniversalLaw(TabulatedLaw):
 
     def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
         """Return u / z, from ``u = 1 / (1 + e^{-q})`` and ``q + c tanh(q/2) = log(-z / scale)``."""
-        if self._is_point():
-            return 1 / (z - self.scale)
-        x = z.reshape(-1) / self.scale
-        G = np.full_like(x, -math.exp(self.c))
+        x, log_scale = z.reshape(-1), math.log(self.scale)
+        G = np.full_like(x, -np.exp(self.c - log_scale))
         beyond = (x.imag == 0) & (x.real > 0)
-        G[beyond] = _beyond_edges(x[beyond].real, self.c) / x[beyond]
+        G[beyond] = _beyond_edges(np.log(x[beyond].real) - log_scale, self.c) / x[beyond]
         rest = ~beyond & (x != 0)
-        q = _continue(np.log(-x[rest]), self.c)
+        target = np.asarray(np.log(-x[rest]) - log_scale, dtype=np.complex128)
+        q = _continue(target, self.c)
         G[rest] = np.where(q.real < 0, np.exp(q), 1.0) / (1 + np.exp(np.where(q.real < 0, q, -q)))
         G[rest] /= x[rest]
-        return (G / self.scale).reshape(z.shape)
+        return G.reshape(z.shape)
 
 
 def half_width(c: float) -> float:
@@ -134,6 +124,13 @@ def half_width(c: float) -> float:
 
 
 @functools.lru_cache(maxsize=256)
+def _held(c: float, scale: float) -> Tables | PointMass:
+    """Return the tables, which laws of the same c share, or the point mass at c = 0."""
+    if c == 0.0:
+        return PointMass(scale, math.log(scale))
+    return Tables(_shape(c), _edges(c, scale), scale)
+
+
 def _edges(c: float, scale: float) -> Edges:
     """Return both edges to twice float64's digits."""
     with decimal.localcontext(prec=50):
@@ -151,8 +148,11 @@ def _shape(c: float) -> Shape:
     """Tabulate the law at unit scale: one side serves both."""
     width = half_width(c)
     pieces = 1024 * math.ceil(math.sqrt(1 + width / 100))
-    theta, v = _solve(c, width, fit_nodes(pieces))
-    side = Side.build(theta / v / (2 * math.pi * c), jacobian=2 * width, power=SOFT, mass=0.5)
+    # Below SEMICIRCLE the law of log lam / width no longer depends on c, but squares underflow.
+    solved = max(c, SEMICIRCLE)
+    theta, v = _solve(solved, half_width(solved), fit_nodes(pieces))
+    density = theta / v / (2 * math.pi * solved) * (half_width(solved) / width)
+    side = Side.build(density, jacobian=2 * width, power=SOFT, mass=0.5)
     return Shape(-width, width, 0.0, side, side)
 
 
@@ -199,9 +199,8 @@ def _one_minus_sinc(x: Vector) -> Vector:
     return np.where(x < 1.0, series, 1 - np.sinc(x / np.pi))
 
 
-def _beyond_edges(x: Vector, c: float) -> Vector:
-    """Return u at real x off the support: ``p + c coth(p/2) = |log x|``, convex, from the right."""
-    t = np.log(x)
+def _beyond_edges(t: Vector, c: float) -> Vector:
+    """Return u at t = log z off the support: ``p + c coth(p/2) = |t|``, convex, from the right."""
     target = np.abs(t)
     p = target.copy()
     for _ in range(200):
