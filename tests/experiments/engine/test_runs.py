@@ -8,38 +8,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from cases_runs import configs, contents, do_all, logged, product, slow_once
-from isometry.experiments.engine import runs
+from isometry.experiments.engine import storage
 from isometry.experiments.engine.runs import Outcome, RunConfig, all_runs, find_run, perform
-
-
-def test_a_config_is_its_text_and_its_text_gives_its_id():
-    config = RunConfig("product", 3, {"b": 1.5, "a": [1, "x"]})
-    assert config.text() == '{"seed":3,"settings":{"a":[1,"x"],"b":1.5},"task":"product"}'
-    assert RunConfig.from_text(config.text()) == config
-    assert RunConfig("product", 3, {"a": [1, "x"], "b": 1.5}).id == config.id
-    assert RunConfig("product", 4, config.settings).id != config.id
-    assert len(config.id) == 16
-
-
-def test_two_configs_share_no_random_numbers():
-    first, second = (RunConfig("t", 0, {"n": n}).rng().standard_normal(4) for n in (1, 2))
-    assert not np.any(first == second)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "text"),
-    [
-        (("t", -1, {}), ValueError, "`seed` is -1; expected an integer >= 0"),
-        (("t", True, {}), ValueError, "`seed` is True; expected an integer"),
-        (("t", 0, {"x": float("nan")}), ValueError, "`settings` are .* finite numbers"),
-        (("t", 0, {"x": object()}), TypeError, "`settings` are .* JSON"),
-    ],
-)
-def test_a_config_that_is_not_json_is_refused(arguments, error, text):
-    with pytest.raises(error, match=text):
-        RunConfig(*arguments)
 
 
 def test_a_run_is_read_back_as_it_was_made_and_made_once(tmp_path):
@@ -145,12 +118,13 @@ def test_a_full_disk_is_named_and_leaves_no_run(tmp_path):
         return Outcome({}, arrays={"zeros": np.zeros(100_000)})
 
     try:
-        with pytest.raises(Exception, match=r"`out` is .*cannot be written|File too large"):
+        with pytest.raises(OSError, match=r"`out` is .*cannot be written \(File too large\)"):
             perform(tmp_path, configs(1)[0], large)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
     assert find_run(tmp_path, configs(1)[0]) is None
+    assert [list((tmp_path / name).iterdir()) for name in (".drafts", ".claims")] == [[], []]
     assert perform(tmp_path, configs(1)[0], product) == "made"
 
 
@@ -158,16 +132,83 @@ def test_no_space_left_is_named(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs, "save_file", full)
+    monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device.*make room") as caught:
         perform(tmp_path, configs(1)[0], product)
     assert caught.value.errno == errno.ENOSPC
+    assert list((tmp_path / ".drafts").iterdir()) == []
+
+
+def test_a_full_disk_spares_the_checkpoint(tmp_path, monkeypatch):
+    def trained(config, folder):
+        (folder / "checkpoint").write_text("long work")
+        return product(config, folder)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            perform(tmp_path, configs(1)[0], trained)
+    (draft,) = (tmp_path / ".drafts").iterdir()
+    assert (draft / "checkpoint").read_text() == "long work"
+    assert perform(tmp_path, configs(1)[0], product) == "made"
+    assert list((tmp_path / ".drafts").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("Error while serializing: No space left on device (os error 28)"),
+    ],
+)
+def test_a_disk_that_a_task_fills_is_named(tmp_path, error):
+    def task(config, folder):
+        raise error
+
+    with pytest.raises(OSError, match=r"`out` is .*No space left on device.*make room"):
+        perform(tmp_path, configs(1)[0], task)
+    assert list((tmp_path / ".drafts").iterdir()) == []
+
+
+def test_another_error_of_a_task_is_its_own(tmp_path):
+    def task(config, folder):
+        raise ConnectionRefusedError("the images' server")
+
+    with pytest.raises(ConnectionRefusedError, match="the images' server"):
+        perform(tmp_path, configs(1)[0], task)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/tmp/outside", "a/b", "a\\b", "", ".", "..", ".claims", "a\0b", "C:x",
+             "x" * 101, "dot."],
+)  # fmt: skip
+def test_a_task_whose_name_is_no_folder_of_the_root_is_refused(tmp_path, name):
+    root = tmp_path / "below" / "runs"
+    config = RunConfig(name, 0, {})
+    for call in (lambda: perform(root, config, product), lambda: find_run(root, config)):
+        with pytest.raises(ValueError, match=r"`task` is .*; expected a name of letters"):
+            call()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_results_must_be_finite(tmp_path):
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match=r"`results\['x'\]` is nan; expected finite numbers"):
         perform(tmp_path, configs(1)[0], lambda *_: Outcome({"x": float("nan")}))
     assert find_run(tmp_path, configs(1)[0]) is None
+    assert list((tmp_path / ".drafts").iterdir()) == []
+
+
+def test_an_array_that_is_not_finite_is_marked(tmp_path):
+    def task(config, folder):
+        return Outcome({"y": 1.0}, arrays={"good": np.ones(2), "bad": np.array([1.0, np.inf])})
+
+    perform(tmp_path, configs(1)[0], task)
+    run = find_run(tmp_path, configs(1)[0])
+    assert run.not_finite == ("bad",)
+    assert run.rows()[0]["not finite"] == "bad"
 
 
 def test_a_folder_that_is_missing_has_no_runs(tmp_path):
@@ -182,4 +223,4 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path):
     assert first == second
     assert len(first) == 6
     record = json.loads(next((tmp_path / "a").rglob("run.json")).read_text())
-    assert set(record) == {"results", "seconds", "versions"}
+    assert set(record) == {"results", "seconds", "versions", "sha256", "not_finite"}

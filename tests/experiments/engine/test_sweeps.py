@@ -1,3 +1,4 @@
+import errno
 import threading
 from concurrent.futures import BrokenExecutor
 from functools import partial
@@ -14,7 +15,7 @@ from cases_runs import (
 )
 from isometry.experiments.engine.executors import SerialExecutor, open_executor
 from isometry.experiments.engine.locks import claimed
-from isometry.experiments.engine.runs import find_run
+from isometry.experiments.engine.runs import RunConfig, find_run
 from isometry.experiments.engine.sweeps import sweep
 
 SERIAL = partial(open_executor, "serial")
@@ -104,3 +105,38 @@ def test_a_folder_that_cannot_be_written_stops_the_sweep(tmp_path):
     (tmp_path / ".claims").touch()
     with pytest.raises(OSError, match=r"`out` is .*cannot be written"):
         sweep(configs(1), tmp_path, product, open_executor=SERIAL)
+
+
+def full_at_seed_2(config, folder):
+    if config.seed == 2:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return product(config, folder)
+
+
+@pytest.mark.parametrize("opened", [SERIAL, TWO], ids=["serial", "process"])
+def test_a_full_disk_stops_the_sweep_and_keeps_what_is_finished(tmp_path, opened):
+    with pytest.raises(OSError, match=r"`out` is .*No space left on device.*make room"):
+        sweep(configs(4), tmp_path, full_at_seed_2, open_executor=opened, window=1)
+    assert [find_run(tmp_path, config) is not None for config in configs(3)] == [True, True, False]
+    assert list((tmp_path / ".claims").iterdir()) == list((tmp_path / ".drafts").iterdir()) == []
+
+
+def refused_at_seed_1(config, folder):
+    if config.seed == 1:
+        raise ConnectionRefusedError("the images' server")
+    return product(config, folder)
+
+
+def test_an_error_of_the_system_in_a_task_is_that_run_s_own(tmp_path):
+    report = sweep(configs(3), tmp_path, refused_at_seed_1, open_executor=SERIAL)
+    assert report.made == 2
+    assert list(report.failed.values()) == [
+        "product: RuntimeError: ConnectionRefusedError: the images' server"
+    ]
+
+
+def test_a_task_whose_name_leaves_the_root_stops_before_the_first_run(tmp_path):
+    plan = [*configs(1), RunConfig("../outside", 0, {})]
+    with pytest.raises(ValueError, match=r"`task` is '../outside'"):
+        sweep(plan, tmp_path / "runs", product, open_executor=SERIAL)
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -1,9 +1,12 @@
+import errno
 import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from isometry.experiments.engine import storage
 from isometry.experiments.parts.training import Training, steps_to, train
 
 
@@ -116,3 +119,58 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"`out` is .*cannot be written"):
         run(Training(5, checkpoint_every=2), tmp_path / "file" / "below")
+
+
+def damaged_checkpoint(folder, damage):
+    folder.mkdir()
+    damage(folder / "checkpoint.safetensors")
+
+
+def half_of_one(path):
+    run(Training(4, checkpoint_every=2), path.parent)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def flipped(path):
+    run(Training(4, checkpoint_every=2), path.parent)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_model(path):
+    torch.manual_seed(0)
+    model, x, y = torch.nn.Linear(3, 10), torch.randn(8, 3), torch.zeros(8, dtype=torch.int64)
+    train(model, x, y, Training(4, checkpoint_every=2), measure=lambda _: 1.0, folder=path.parent)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        half_of_one,
+        flipped,
+        of_another_model,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("words"),
+        lambda path: path.mkdir(),
+        lambda path: save_file({"weight": torch.ones(2)}, path),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_training_starts_anew(tmp_path, damage):
+    damaged_checkpoint(tmp_path / "draft", damage)
+    training = Training(6, checkpoint_every=2)
+    with pytest.warns(UserWarning, match=r"checkpoint.safetensors is no checkpoint of this run"):
+        history, state = run(training, tmp_path / "draft")
+    expected, expected_state = run(training)
+    assert history == expected
+    assert same(state, expected_state)
+
+
+def test_a_checkpoint_without_room_is_the_sentence_about_the_folder(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(OSError, match=r"`out` is .*No space left on device.*make room"):
+        run(Training(5, checkpoint_every=2), tmp_path)
+    assert list(tmp_path.iterdir()) == []

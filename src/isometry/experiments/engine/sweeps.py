@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isometry._result import Result
-from isometry.experiments.engine.runs import RunConfig, Task, find_run, perform, writing
+from isometry.experiments.engine.runs import RunConfig, Task, examine, perform, place_of
+from isometry.experiments.engine.storage import is_about_the_folder, writing
 
 _MOST_BREAKS = 3  # in a row, with no run finished in between
 _POLL = 0.5  # seconds between two looks at a run that another process is at
@@ -44,11 +45,13 @@ class SweepReport(Result):
         made: Number of runs done by this sweep.
         found: Number of runs that were there, or that another process did meanwhile.
         failed: From the id of a run to the error it raised.
+        damaged: From a run's folder to what was wrong with it; it was set aside and made again.
     """
 
     made: int
     found: int
     failed: dict[str, str]
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 Open = Callable[[], AbstractContextManager[Executor]]
@@ -78,6 +81,7 @@ def sweep(
 
     Raises:
         OSError: If the folder cannot be written or the disk is full.
+        ValueError: If a task's name cannot be a folder's.
         RuntimeError: If workers die three times in a row without finishing a run.
     """
     with writing(root):
@@ -99,7 +103,7 @@ def sweep(
                     "workers; or a script lacks `if __name__ == '__main__':`. Finished runs "
                     "are kept."
                 ) from err
-    return SweepReport(state.made, state.found, state.failed)
+    return SweepReport(state.made, state.found, state.failed, state.damaged)
 
 
 class _State:
@@ -112,9 +116,11 @@ class _State:
         task: Task,
         progress: Callable[[Progress], None] | None,
     ) -> None:
-        there = [config for config in configs if find_run(root, config) is not None]
-        known = {config.id for config in there}
-        self.pending = deque(config for config in configs if config.id not in known)
+        places = {config.id: place_of(root, config) for config in configs}
+        looks = {name: examine(place) for name, place in places.items()}
+        there = [config for config in configs if looks[config.id][0] is not None]
+        self.damaged = {str(places[k]): reason for k, (_, reason) in looks.items() if reason}
+        self.pending = deque(config for config in configs if looks[config.id][0] is None)
         self.flying: dict[Future[str], RunConfig] = {}
         self.found, self.made, self.total = len(there), 0, len(configs)
         self.failed: dict[str, str] = {}
@@ -144,9 +150,7 @@ class _State:
 
     def _settle(self, future: Future[str]) -> None:
         error = future.exception()
-        if isinstance(error, (BrokenExecutor, OSError)) and not isinstance(
-            error, FileNotFoundError
-        ):
+        if isinstance(error, (BrokenExecutor, OSError)):
             raise error
         config = self.flying.pop(future)
         word = "failed" if error is not None else future.result()
@@ -165,4 +169,15 @@ class _State:
 
 
 def _perform(root: str, text: str, task: Task) -> str:
-    return perform(Path(root), RunConfig.from_text(text), task)
+    """Do a run where the worker is.
+
+    Raises:
+        OSError: About the folder, which ends the sweep.
+        RuntimeError: In place of an OSError that the task itself raised, which is this run's only.
+    """
+    try:
+        return perform(Path(root), RunConfig.from_text(text), task)
+    except OSError as err:
+        if is_about_the_folder(err):
+            raise
+        raise RuntimeError(f"{type(err).__name__}: {err}") from err

@@ -5,9 +5,11 @@ the weights and the number of the step. A loss that is no longer finite, or a hu
 first one, ends the loop: it is a result of the initialisation and the step size, not a crash.
 """
 
+import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
-from isometry.experiments.engine.runs import writing
+from isometry.experiments.engine.storage import remove, write_synced, writing
 
 _DIVERGED = 100.0  # times the first loss
 
@@ -137,15 +139,56 @@ def _save(model: nn.Module, step: int, history: list[dict[str, Any]], folder: Pa
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: value.contiguous() for name, value in model.state_dict().items()}
         notes = {"step": str(step), "history": json.dumps(history)}
-        save_file(state, folder / ".checkpoint", metadata=notes)
-        os.replace(folder / ".checkpoint", folder / "checkpoint.safetensors")
+        notes["sha256"] = _digest(state, notes)
+        try:
+            write_synced(folder / ".checkpoint", save(state, metadata=notes))
+            os.replace(folder / ".checkpoint", folder / "checkpoint.safetensors")
+        finally:  # what a full disk left of it
+            remove(folder / ".checkpoint")
 
 
 def _resume(model: nn.Module, folder: Path | None) -> tuple[int, list[dict[str, Any]]]:
+    """Load the checkpoint; a damaged one is warned of and removed, since step 0 gives the same."""
     path = None if folder is None else folder / "checkpoint.safetensors"
     if path is None or not path.exists():
         return 0, []
+    try:
+        state, notes = _checkpoint(path, model)
+        step, history = int(notes["step"]), json.loads(notes["history"])
+    except (OSError, SafetensorError, ValueError) as err:
+        warnings.warn(
+            f"{path} is no checkpoint of this run ({err}); training starts anew.", stacklevel=3
+        )
+        with writing(path.parent):
+            remove(path)
+        return 0, []
+    model.load_state_dict(state)
+    return step, history
+
+
+def _checkpoint(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a checkpoint.
+
+    Raises:
+        ValueError: If it is damaged or another model's.
+        OSError: If it cannot be read.
+        SafetensorError: If it is of another kind.
+    """
     with safe_open(path, framework="pt") as file:
-        notes = file.metadata()
-    model.load_state_dict(load_file(path))
-    return int(notes["step"]), json.loads(notes["history"])
+        notes = file.metadata() or {}
+    state = load_file(path)
+    if notes.get("sha256") != _digest(state, notes):
+        raise ValueError("its digest is another")
+    if {k: v.shape for k, v in state.items()} != {
+        k: v.shape for k, v in model.state_dict().items()
+    }:
+        raise ValueError("its shapes are another model's")
+    return state, notes
+
+
+def _digest(state: dict[str, Tensor], notes: dict[str, str]) -> str:
+    found = hashlib.sha256(f"{notes.get('step')} {notes.get('history')}".encode())
+    for name in sorted(state):
+        found.update(name.encode())
+        found.update(state[name].reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
