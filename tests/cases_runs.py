@@ -60,6 +60,16 @@ def slow_once(config, folder):
     return product(config, folder)
 
 
+def process_number(seconds):
+    """Return the worker's number, after the others have taken their calls."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def sleep_long():
+    time.sleep(600)
+
+
 def contents(root):
     """Return the numbers of all finished runs, without times."""
     return {

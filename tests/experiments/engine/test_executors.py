@@ -1,11 +1,22 @@
 import importlib.util
+import os
+import subprocess
 import sys
+import threading
+import time
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cases_runs import contents
-from isometry.experiments.engine.executors import SerialExecutor, open_executor
+from isometry.experiments.engine.executors import (
+    SerialExecutor,
+    _end_with_the_parent,
+    open_executor,
+)
 from isometry.experiments.engine.sweeps import sweep
 from isometry.experiments.profiles import studies
 from isometry.experiments.tasks import run_task
@@ -34,6 +45,120 @@ def test_the_serial_executor_returns_futures():
         assert executor.submit(divmod, 7, 2).result() == (3, 1)
         assert isinstance(executor.submit(divmod, 7, 0).exception(), ZeroDivisionError)
         assert list(executor.map(abs, [-1, 2])) == [1, 2]
+
+
+PARENT = """
+import sys, time
+from isometry.experiments.engine.executors import open_executor
+from cases_runs import process_number, sleep_long
+
+if __name__ == "__main__":
+    with open_executor("process", 2) as executor:
+        numbers = {executor.submit(process_number, 0.5) for _ in range(2)}
+        print(*(future.result() for future in numbers), flush=True)
+        if sys.argv[1] == "busy":
+            [executor.submit(sleep_long) for _ in range(2)]
+        time.sleep(600)
+"""
+
+
+def gone(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("workers", ["idle", "busy"])
+def test_workers_of_a_killed_parent_end_by_themselves(tmp_path, workers):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    here = {"PYTHONPATH": os.pathsep.join(["tests", "src", *sys.path])}
+    parent = subprocess.Popen(
+        [sys.executable, script, workers], stdout=subprocess.PIPE, text=True, env=os.environ | here
+    )
+    try:
+        assert parent.stdout is not None
+        numbers = [int(word) for word in parent.stdout.readline().split()]
+        assert numbers
+        assert not any(map(gone, numbers))
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    until = time.monotonic() + 10
+    while time.monotonic() < until and not all(map(gone, numbers)):
+        time.sleep(0.05)
+    assert all(map(gone, numbers))
+
+
+def test_a_process_without_a_parent_waits_for_none():
+    before = threading.active_count()
+    _end_with_the_parent()
+    assert threading.active_count() == before
+
+
+class Engine:
+    """Stands for dask's and ray's modules: notes what it is asked, and calls at once."""
+
+    def __init__(self):
+        self.asked = []
+
+    def Client(self, *arguments):
+        self.asked.append(("Client", *arguments))
+        return nullcontext(self)
+
+    def LocalCluster(self, **arguments):
+        self.asked.append(("LocalCluster", arguments["host"], arguments["n_workers"]))
+        return nullcontext("cluster")
+
+    def get_executor(self, *, pure):
+        assert pure is False
+        return SerialExecutor()
+
+    def init(self, **arguments):
+        self.asked.append(("init", arguments))
+
+    def shutdown(self):
+        self.asked.append(("shutdown",))
+
+    def remote(self, **options):
+        assert options == {"num_cpus": 1, "max_retries": 3}
+        future = SerialExecutor().submit
+        return lambda fn: SimpleNamespace(
+            remote=lambda *arguments: SimpleNamespace(future=lambda: future(fn, *arguments))
+        )
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        (None, [("LocalCluster", "127.0.0.1", 3), ("Client", "cluster")]),
+        ("tcp://first:8786", [("Client", "tcp://first:8786")]),
+    ],
+)
+def test_dask_is_a_cluster_of_this_machine_or_the_one_at_an_address(monkeypatch, address, asked):
+    engine = Engine()
+    monkeypatch.setitem(sys.modules, "distributed", engine)
+    with open_executor("dask", 3, address=address) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+    assert engine.asked == asked
+
+
+@pytest.mark.parametrize("address", [None, "first:6379"])
+def test_ray_is_started_with_an_address_or_on_the_loopback_and_shut_down(monkeypatch, address):
+    engine = Engine()
+    monkeypatch.setitem(sys.modules, "ray", engine)
+    with open_executor("ray", 3, address=address) as executor:
+        assert executor.submit(divmod, 7, 2).result() == (3, 1)
+        assert isinstance(executor.submit(divmod, 7, 0).exception(), ZeroDivisionError)
+    (_, settings), (last,) = engine.asked
+    assert last == "shutdown"
+    assert settings["include_dashboard"] is False
+    assert settings.get("address") == address
+    assert settings.get("_node_ip_address") == ("127.0.0.1" if address is None else None)
 
 
 @pytest.mark.parametrize(("kind", "module"), [("dask", "distributed"), ("ray", "ray")])

@@ -6,9 +6,12 @@ word travels back, and the numbers go through the folder of runs, which all work
 
 import importlib
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import connection
 from typing import Any
 
 from isometry._checks import check_integer, suggest
@@ -80,7 +83,7 @@ def _serial(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: A
 def _process(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: ARG001
     # Spawned, since a forked child inherits the locks of threads that it does not have.
     spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=spawn)
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_the_parent)
     try:
         yield pool
     finally:
@@ -116,6 +119,22 @@ def _ray(workers: int, address: str | None) -> Iterator[Executor]:
         yield RayExecutor(ray)
     finally:
         ray.shutdown()
+
+
+def _end_with_the_parent() -> None:
+    """Let this worker end when its parent is gone: it would wait for its next call for ever.
+
+    The parent's death closes a pipe, which a thread waits for: no polling, and no signal that a
+    parent killed by signal 9 could not send. What the worker was at resumes from its checkpoint.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_for_the_end, args=(parent.sentinel,), daemon=True).start()
+
+
+def _wait_for_the_end(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)  # sys.exit would end this thread only
 
 
 def _load(module: str, extra: str) -> Any:
