@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -140,8 +140,7 @@ class Run(Result):
         if (config.task, config.id) != (place.parent.name, place.name):
             raise ValueError("holds the config of another run")
         results, seconds, versions = (record.get(k) for k in ("results", "seconds", "versions"))
-        timed = type(seconds) in (int, float) and math.isfinite(seconds) and seconds >= 0
-        if not (timed and isinstance(results, dict) and isinstance(versions, dict)):
+        if not (_is_duration(seconds) and isinstance(results, dict) and isinstance(versions, dict)):
             raise ValueError("has a run.json without results, seconds and versions")
         marked = record.get("not_finite")
         known = tuple(map(str, marked)) if isinstance(marked, list) else ()
@@ -184,6 +183,10 @@ def _refuse_nan(name: str, value: Any) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_nan(f"{name}[{index}]", item)
+
+
+def _is_duration(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value) and value >= 0
 
 
 def _finite(array: np.ndarray) -> bool:

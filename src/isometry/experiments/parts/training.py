@@ -190,5 +190,5 @@ def _digest(state: dict[str, Tensor], notes: dict[str, str]) -> str:
     found = hashlib.sha256(f"{notes.get('step')} {notes.get('history')}".encode())
     for name in sorted(state):
         found.update(name.encode())
-        found.update(state[name].reshape(-1).view(torch.uint8).numpy())
+        found.update(state[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
