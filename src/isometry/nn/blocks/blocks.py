@@ -164,6 +164,8 @@ def residual_stream(
     recording = record(model, x, batch_norm)
     order = recording.graph.order
     cuts = recording.graph.cuts(order[0], order[-1])
+    ends = [] if blocks is None else [v for c in recording.calls for v in (*c.inputs, *c.outputs)]
+    recording.maps.settle([*cuts, *ends])
     pieces = (
         found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
     )
@@ -176,8 +178,8 @@ def residual_stream(
     ]
     starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
     return Stream(
-        tuple(_stage(made, pieces, i, j) for i, j in pairwise(starts)),
-        Segment(pieces[0].start, pieces[-1].end, recording.ranks),
+        tuple(_stage(recording, made, pieces, i, j) for i, j in pairwise(starts)),
+        recording.segment(pieces[0].start, pieces[-1].end),
         _remark([item for acting in between for item in acting], len(starts) - 1),
     )
 
@@ -191,13 +193,15 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
         shape=shape_of(piece.target),
         parameters=parameter_roles(recording, inside),
         last=last_parameters(recording, piece.part, set(inside), piece.target),
-        segment=Segment(piece.source, piece.target, recording.ranks),
+        segment=recording.segment(piece.source, piece.target),
         inside=piece.contained_skip,
     )
 
 
-def _stage(blocks: list[Block], pieces: list[Piece], first: int, stop: int) -> Stage:
-    trunk = Segment(pieces[first].start, pieces[stop - 1].end, blocks[first].segment.ranks)
+def _stage(
+    recording: Recording, blocks: list[Block], pieces: list[Piece], first: int, stop: int
+) -> Stage:
+    trunk = recording.segment(pieces[first].start, pieces[stop - 1].end)
     return Stage(tuple(blocks[first:stop]), trunk)
 
 

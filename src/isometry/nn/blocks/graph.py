@@ -11,9 +11,8 @@ from math import prod
 from typing import Any
 
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
 
-Vertex = tuple[Any, int]
+from isometry.nn.tape import Layout, Vertex
 
 _REARRANGE = ("View", "UnsafeView", "ReshapeAlias", "Clone", "Alias", "ToCopy", "Squeeze")
 _REARRANGE += ("Unsqueeze", "Flatten", "Unflatten", "Contiguous")
@@ -26,14 +25,6 @@ SCALED = ("Add", "Sub", "Neg", PRODUCT, "Div", "Expand", "Sum", "Mean", "NativeD
 ISOMETRIES = _REARRANGE + _TRANSPOSE + ("RegisterPost",)  # the last: FSDP2 around a layer
 
 
-def vertex_of(tensor: Tensor) -> Vertex | None:
-    """Return the vertex of a tensor, or None where it is a constant."""
-    if not tensor.requires_grad:
-        return None
-    edge = get_gradient_edge(tensor)
-    return edge.node, edge.output_nr
-
-
 def operation(vertex: Vertex) -> str:
     """Return the operation's name as autograd has it, without `Backward0`."""
     return vertex[0].name().split("Backward")[0]
@@ -41,7 +32,13 @@ def operation(vertex: Vertex) -> str:
 
 def shape_of(vertex: Vertex) -> tuple[int, ...]:
     """Return the shape of the tensor that the vertex stands for."""
-    return tuple(vertex[0]._input_metadata[vertex[1]].shape)
+    return layout_of(vertex).shape
+
+
+def layout_of(vertex: Vertex) -> Layout:
+    """Return the layout of the tensor that the vertex stands for."""
+    metadata = vertex[0]._input_metadata[vertex[1]]
+    return Layout(tuple(metadata.shape), metadata.dtype, metadata.device)
 
 
 def _inputs(vertex: Vertex) -> Iterator[tuple[int, Vertex]]:

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from isometry.nn.blocks.graph import Vertex
 from isometry.nn.blocks.recording import Call, Recording
+from isometry.nn.tape import Vertex
 
 
 def name_block(recording: Recording, source: Vertex, target: Vertex, inside: set[Vertex]) -> str:

@@ -136,8 +136,8 @@ def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
                 part = linear_part(graph, start, end)
                 if part.skip:
                     return Piece(start, end, part, call.name, start, end)
-                whole = Segment(start, end, recording.ranks)
-                skip = _measured_skip(whole, Segment(source, target, recording.ranks))
+                whole, branch = recording.segment(start, end), recording.segment(source, target)
+                skip = _measured_skip(whole, branch)
                 if skip:
                     part = replace(linear_part(graph, source, target), skip=skip)
                     return Piece(source, target, part, call.name, start, end)

@@ -1,19 +1,18 @@
 """One forward pass with its autograd graph kept, and which module computed which tensor."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 from torch.utils._pytree import tree_leaves
 
-from isometry.nn.blocks.graph import Graph, Vertex, build_graph, vertex_of
-from isometry.nn.sandbox.ranks import Ranks
+from isometry.nn.blocks.graph import Graph, build_graph
+from isometry.nn.blocks.segment import Maps, Segment
 from isometry.nn.sandbox.sandbox import (
     Sandbox,
     check_input,
@@ -22,6 +21,7 @@ from isometry.nn.sandbox.sandbox import (
     refuse_non_finite,
 )
 from isometry.nn.sandbox.swap import swapped
+from isometry.nn.tape import Forward, Vertex, evaluate, follow, vertex_of
 
 _EVALUATIONS = 8
 """Evaluations compared where the model draws random numbers."""
@@ -48,7 +48,12 @@ class Recording:
     names: dict[int, str]
     parameters: tuple[Tensor, ...]
     """The leaves that `names` refers to by their identity."""
-    ranks: Ranks
+    maps: Maps
+    """The products between its tensors."""
+
+    def segment(self, source: Vertex, target: Vertex) -> Segment:
+        """Return the map from one tensor of the pass to a later one."""
+        return Segment(source, target, self.maps.ranks, self.maps)
 
 
 class _Together(nn.Module):
@@ -84,26 +89,46 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
     names: dict[nn.Module, str] = {}
     names |= {module: _name(key, bare) for key, module in together.named_modules()}
     calls: list[Call] = []
-    with sandbox, _plain_checkpoints(), _watch(names, calls):
+    with sandbox, _watch(names, calls):
         leaves = {
             key: p.detach().requires_grad_()
             for key, p in together.named_parameters()
             if p.is_floating_point()
         }
-        start = point.clone().requires_grad_().clone()
-        source = vertex_of(start)  # before the model, which may work on it in place
-        own = dict(together.named_parameters())
-        with swapped(together, {own[key]: leaf.view_as(leaf) for key, leaf in leaves.items()}):
-            output = check_output(together(start))
-    target = vertex_of(output)
-    graph = build_graph(source, target) if source and target else Graph([], {})
+        forward = _forward(together, leaves, point, calls, sandbox)
+    target = vertex_of(forward.output)
+    graph = build_graph(forward.source, target) if target else Graph([], {})
     if not graph.order:
         raise ValueError(
             "`model(x)` does not depend on `x`; expected an output computed from the input with "
             "gradients on. Remove `torch.no_grad` or `detach` inside the model."
         )
     known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
-    return Recording(graph, tuple(calls), known, tuple(leaves.values()), sandbox.ranks)
+    return Recording(
+        graph, tuple(calls), known, tuple(leaves.values()), Maps(forward, sandbox.ranks)
+    )
+
+
+def _forward(
+    together: nn.Module,
+    leaves: Mapping[str, Tensor],
+    point: Tensor,
+    calls: list[Call],
+    sandbox: Sandbox,
+) -> Forward:
+    """Run the model with leaves for its parameters, followed op by op where that is possible."""
+    own = dict(together.named_parameters())
+
+    def run(start: Tensor) -> Tensor:
+        calls.clear()
+        views = {own[key]: leaf.view_as(leaf) for key, leaf in leaves.items()}
+        with swapped(together, views):
+            return check_output(together(start))
+
+    if not sandbox.ranks:  # else collectives take part, and gathered weights are freed after use
+        with contextlib.suppress(Exception):  # whatever a recorder meets in a foreign model
+            return follow(run, point)
+    return evaluate(run, point)
 
 
 def _refuse_offloaded(model: nn.Module) -> None:
@@ -174,22 +199,6 @@ def _refuse_random(
                 "`model` gives another output when it draws other random numbers; expected a "
                 "deterministic function. Call `model.eval()`."
             )
-
-
-@contextlib.contextmanager
-def _plain_checkpoints() -> Iterator[None]:
-    """Let checkpoints keep what they compute: recomputed, it would not be the recorded pass."""
-    name, module = "_checkpoint_without_reentrant_generator", torch.utils.checkpoint
-    original = getattr(module, name)
-
-    def call_as_it_is(*_: object, **__: object) -> Iterator[None]:
-        yield
-
-    setattr(module, name, call_as_it_is)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
 
 
 @contextlib.contextmanager

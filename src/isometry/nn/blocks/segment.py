@@ -1,7 +1,7 @@
 """Products with the Jacobian of one piece of a recorded forward pass, many probes at once."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,37 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from isometry.nn.blocks.graph import Vertex, shape_of
+from isometry.nn.blocks.graph import layout_of, shape_of
 from isometry.nn.sandbox.ranks import Ranks
+from isometry.nn.tape import Forward, NotRecordable, Recorded, Tape, Vertex, settled
+
+
+class Maps:
+    """The linear maps between the tensors of one pass: a recording, or autograd's graph alone."""
+
+    def __init__(self, forward: Forward, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.refusal = "" if forward.recorder else "it is computed by several processes"
+        self._forward = forward
+        self._recorded: Recorded | None = None
+
+    def settle(self, ends: Iterable[Vertex]) -> None:
+        """Make programs that may start from and end in these tensors, where they prove right."""
+        try:
+            self._recorded = settled(self._forward, ends)
+        except NotRecordable as refusal:
+            self.refusal = self.refusal or str(refusal)
+
+    def tape(self, segment: "Segment") -> Tape | None:
+        """Return the programs of a segment; None where it takes autograd."""
+        if self._recorded is None:
+            return None
+        source, target = map(self._recorded.node, (segment.source, segment.target))
+        if source is None or target is None or source == target:
+            return None
+        return self._recorded.tape(
+            source, target, *map(layout_of, (segment.source, segment.target))
+        )
 
 
 @dataclass(frozen=True)
@@ -21,6 +50,13 @@ class Segment:
     source: Vertex
     target: Vertex
     ranks: Ranks
+    maps: Maps | None = None
+    """The recording of the pass; None leaves all products to autograd."""
+
+    @cached_property
+    def tape(self) -> Tape | None:
+        """The recorded linear maps; None where products take autograd."""
+        return None if self.maps is None else self.maps.tape(self)
 
     @cached_property
     def source_shape(self) -> tuple[int, ...]:
@@ -35,8 +71,8 @@ class Segment:
     @cached_property
     def options(self) -> dict[str, Any]:
         """Type and device of the tensor the segment ends in."""
-        metadata = self.target[0]._input_metadata[self.target[1]]
-        return {"dtype": metadata.dtype, "device": metadata.device}
+        _, dtype, device = layout_of(self.target)
+        return {"dtype": dtype, "device": device}
 
     def vjp(self, U: Tensor) -> Tensor:
         """Return Jᵀ u for every u of U, of shape (probes, *target_shape).
@@ -45,10 +81,12 @@ class Segment:
             ValueError: If several processes compute the model and U differs between them.
         """
         self.ranks.check_same_operand(U)
+        if self.tape is not None:
+            return self.tape.vjp(U)
         return _over_probes(self._pull, U, self.source_shape)
 
     def jvp(self, V: Tensor) -> Tensor:
-        """Return J v for every v of V, of shape (probes, *source_shape), by double backward.
+        """Return J v for every v of V, of shape (probes, *source_shape).
 
         Raises:
             NotImplementedError: If several processes compute the model.
@@ -59,6 +97,8 @@ class Segment:
                 "wrong; expected a product with J of the whole model. Use `JacobianOperator`, or "
                 "gather the weights into one ordinary model."
             )
+        if self.tape is not None:
+            return self.tape.jvp(V)
         return _over_probes(self._push, V, self.target_shape)
 
     def _pull(self, grads: Tensor, batched: bool, create_graph: bool = False) -> Tensor | None:

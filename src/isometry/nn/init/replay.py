@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.graph import Vertex, vertex_of
+from isometry.nn.tape import Vertex, vertex_of
 
 _IN_PLACE = {f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "pow")} | {"__setitem__"}
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from isometry.nn.sandbox.sandbox import Sandbox
-from isometry.nn.tape.tape import NotRecordable, record
+from isometry.nn.tape.forward import record
+from isometry.nn.tape.observer import NotRecordable
 
 _BLOCK_ENTRIES = 2**18
 """Entries of a block of unit vectors that goes through at once."""

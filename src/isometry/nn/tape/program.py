@@ -1,7 +1,7 @@
 """Straight-line programs of linear maps: simplified once, run many times, transposed exactly."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -64,9 +64,10 @@ class Program:
                 del values[node]
         return values.get(self.stop)
 
-    def fitted(self, v: Tensor) -> "Program":
-        """Return the program with constants laid out in memory as the tangents of ``v`` are."""
-        values, edges = {self.start: v}, []
+    def fitted(self, v: Tensor) -> tuple[list[Edge], Tensor | None]:
+        """Return the edges with constants laid out as the tangents of ``v`` are, and its image."""
+        values: dict[int, Tensor] = {self.start: v}
+        edges: list[Edge] = []
         for step in self.steps:
             group = [
                 e._replace(map=e.map.fitted(values[e.source])) for e in [step.head, *step.rest]
@@ -75,7 +76,7 @@ class Program:
             values[step.target] = _execute(replace(step, overwrites=False), values)
             for node in step.released:
                 del values[node]
-        return Program.of(self.start, self.stop, edges)
+        return edges, values.get(self.stop)
 
 
 def _execute(step: Step, values: dict[int, Tensor]) -> Tensor:
@@ -124,11 +125,13 @@ def _plan(start: int, stop: int, edges: list[Edge]) -> list[Step]:
             last_read[edge.source] = i
             last_use[buffer[edge.source]] = i
     last_read.pop(stop, None)
+    released: dict[int, list[int]] = defaultdict(list)
+    for node, i in last_read.items():
+        released[i].append(node)
     shared = [buffer[edge.source] for edge in edges if edge.map.overlaps]
     last_use.update(dict.fromkeys([start, buffer.get(stop, stop), *shared], len(groups)))
     return [
-        _step(i, group, buffer, last_use, [n for n, j in last_read.items() if j == i])
-        for i, group in enumerate(groups.values())
+        _step(i, group, buffer, last_use, released[i]) for i, group in enumerate(groups.values())
     ]
 
 
@@ -153,25 +156,25 @@ def _step(
     return Step(group[0].target, head, rest, bool(owned), not head.map.aliases, released)
 
 
-def simplified(start: int, stop: int, edges: Iterable[Edge]) -> list[Edge]:
-    """Merge parallel pointwise edges and splice out nodes that only rescale their source."""
+def simplified(start: int, stop: int, edges: Iterable[Edge], kept: Set[int]) -> list[Edge]:
+    """Merge parallel pointwise edges and splice out nodes, not ``kept``, that only rescale."""
     groups = _grouped(_live(start, stop, list(edges)))
     readers: dict[int, list[LinearMap]] = defaultdict(list)
     for group in groups.values():
         for edge in group:
             readers[edge.source].append(edge.map)
     spliced: dict[int, Edge] = {}
-    kept: list[Edge] = []
+    rest: list[Edge] = []
     for target, group in groups.items():
         merged = _merged([_joined(spliced.get(e.source), e) for e in group])
-        one = merged[0] if len(merged) == 1 and target != stop else None
+        one = merged[0] if len(merged) == 1 and target not in kept else None
         if (one and (_pointwise(one.map) and all(map(_pointwise, readers[target])))) or (
             one and isinstance(one.map, Identity)
         ):
             spliced[target] = one
         else:
-            kept.extend(merged)
-    return kept
+            rest.extend(merged)
+    return rest
 
 
 def _pointwise(linear: LinearMap) -> bool:

@@ -25,6 +25,7 @@ from isometry.nn.tape.observer import (
 )
 from isometry.nn.tape.program import Edge
 from isometry.nn.tape.rules import Call, Term, call_by_name, cast, linearise, local
+from isometry.nn.tape.vertices import Vertex, vertex_of
 
 _REVIEWED = {"transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_", "as_strided_"}
 """Ops that change how a tensor views its memory, and leave the memory as it is."""
@@ -40,7 +41,8 @@ class Recorder(WriteGuard):
         super().__init__()
         self.edges: list[Edge] = []
         self.ops: list[tuple[str, bool]] = []  # name of a recorded op, taken by the fallback?
-        self.external: list[Tensor] = []  # constants kept by reference
+        self.external: list[tuple[int, Tensor]] = []  # constants kept by reference, for a node
+        self.vertices: dict[Vertex, int] = {}  # nodes by autograd's names, where it follows too
         self.dtypes = {x.dtype}  # of the values that depend on the input
         self.refusal: NotRecordable | None = None
         self._count = 0
@@ -68,12 +70,18 @@ class Recorder(WriteGuard):
             return None
         return self._reread(value, memory)
 
+    def name_vertices(self) -> None:
+        """Note the vertices of the values that no recorded op took as an operand."""
+        for value, node, _ in list(self._entries.values()):
+            if node is not None and value.requires_grad:
+                self._met(value)
+
     def hold(self, value: Tensor) -> Tensor:
         """Keep a constant: by reference if it is a parameter, else safe from later writes."""
         key = value.untyped_storage()._cdata
         if key in self.inside or key in self.saved:
             return value.detach().clone()
-        self.external.append(value)
+        self.external.append((self._count, value.detach()))
         return value.detach()
 
     def _dispatch(self, func, types, args, kwargs) -> Any:
@@ -100,10 +108,18 @@ class Recorder(WriteGuard):
 
     def _nodes(self, operands: dict[str, Any]) -> dict[int, int]:
         tensors = [x for x in tree_leaves(operands) if isinstance(x, Tensor)]
-        found = {id(x): self.node_of(x) for x in tensors if x.is_floating_point()}
+        found = {id(x): self._met(x) for x in tensors if x.is_floating_point()}
         if any(x.is_complex() and self._tracked(x) for x in tensors):
             raise NotRecordable("an intermediate value is complex")
         return {key: node for key, node in found.items() if node is not None}
+
+    def _met(self, value: Tensor) -> int | None:
+        """Return the node of an operand, and note its vertex: writes will give it another."""
+        node = self.node_of(value)
+        vertex = None if node is None else vertex_of(value)
+        if node is not None and vertex is not None:
+            self.vertices[vertex] = node
+        return node
 
     def _tracked(self, value: Tensor) -> bool:
         return value.untyped_storage()._cdata in self._memory
@@ -114,7 +130,7 @@ class Recorder(WriteGuard):
         if not any(isinstance(y, Tensor) and _differentiable(y) for y in outputs):
             return [None] * len(outputs)
         call = Call(func, operands, outputs, nodes, self.hold)
-        with torch.overrides.enable_reentrant_dispatch(), Through():
+        with torch.overrides.enable_reentrant_dispatch(), Through(), torch.no_grad():
             terms = linearise(call)
             self.ops.append((call.name, terms is None))
             if terms is None:
