@@ -1,215 +1,81 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.checkpoint import checkpoint
 
-from cases_models import MODELS, make
-from cases_tape import FUNCTIONS, GENERIC, IMAGE, Net
-from isometry.nn.tape.forward import record
-from isometry.nn.tape.observer import NotRecordable
+from isometry.nn.tape import Layout, follow, settled, vertex_of
 
-PARTLY_GENERIC = {"wide output padding", "grid sample", "glu", "largest", "index add"}
-UNTOUCHED = ["buffers", "batch norm of the batch", "instance norm", "encoder layer", "LSTM"]
+STEPS = ("first", "second", "third")
 
 
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+class Chain(nn.Module):
+    """Three residual steps whose tensors in between are kept, and an end."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.ModuleList([nn.Linear(5, 5) for _ in STEPS])
+        self.seen = {}
+
+    def forward(self, x):
+        for name, linear in zip(STEPS, self.maps, strict=True):
+            self.seen[name] = x
+            x = x + torch.tanh(linear(x))
+        self.seen["end"] = x
+        return 2 * x[:, :3]
 
 
-def built(name):
-    make, shape = FUNCTIONS[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        f = make()
-    return (f.double() if isinstance(f, nn.Module) else f), normal(*shape)
+@pytest.fixture
+def chain():
+    torch.manual_seed(0)
+    return Chain().double()
 
 
-def reference(f, x, v, u):
-    def g(x):
-        return f(x.clone())
-
-    with sdpa_kernel(SDPBackend.MATH):
-        _, forward = torch.autograd.functional.jvp(g, x, v)
-        _, backward = torch.autograd.functional.vjp(g, x, u)
-    return forward, backward
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_products_agree_with_autograd(name):
-    f, x = built(name)
-    tape = record(f, x)
-    v, u = normal(3, *x.shape, seed=1), normal(3, *tape.target.shape, seed=2)
-    # float64 rounding over a few dozen operations; one case passes through single precision
-    tolerance = 1e-5 if "single" in name else 1e-11
-    jvp, vjp = tape.jvp(v), tape.vjp(u)
-    assert jvp.shape == (3, *tape.target.shape)
-    assert vjp.shape == (3, *x.shape)
-    for i in range(3):
-        forward, backward = reference(f, x, v[i], u[i])
-        assert torch.allclose(jvp[i], forward, rtol=tolerance, atol=tolerance)
-        assert torch.allclose(vjp[i], backward, rtol=tolerance, atol=tolerance)
-    assert torch.allclose(tape.jvp(v[:1]), jvp[:1], rtol=tolerance, atol=tolerance)
-    assert bool(tape.summary()["generic"]) == (name in GENERIC or name in PARTLY_GENERIC)
+def between(chain, x, first, last):
+    forward = follow(chain, x)
+    ends = [vertex_of(chain.seen[name]) for name in (first, last)]
+    recorded = settled(forward, ends)
+    layout = Layout.of(x)
+    nodes = [recorded.node(vertex) for vertex in ends]
+    return recorded.tape(*nodes, layout, layout)
 
 
-@pytest.mark.parametrize("name", ["through views", "encoder layer", "LSTM", "index put"])
-def test_products_agree_with_finite_differences(name):
-    f, x = built(name)
-    v, step = normal(1, *x.shape, seed=1), 1e-6
+@pytest.mark.parametrize(
+    ("first", "last"), [("first", "end"), ("second", "third"), ("third", "end")]
+)
+def test_programs_between_two_values_are_the_jacobian_of_that_stretch(chain, first, last):
+    x = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    tape = between(chain, x, first, last)
+    point = chain.seen[first].detach()
+    maps = dict(zip(STEPS, chain.maps, strict=True))
+    steps = [name for name in (*STEPS, "end") if name in chain.seen]
+    inside = steps[steps.index(first) : steps.index(last)]
+
+    def stretch(h):
+        for name in inside:
+            h = h + torch.tanh(maps[name](h))
+        return h
+
+    v = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    _, expected = torch.autograd.functional.jvp(stretch, point, v)
+    _, pulled = torch.autograd.functional.vjp(stretch, point, v)
+    assert torch.allclose(tape.jvp(v[None])[0], expected, rtol=1e-12, atol=1e-12)
+    assert torch.allclose(tape.vjp(v[None])[0], pulled, rtol=1e-12, atol=1e-12)
+
+
+def test_a_stretch_minds_only_the_parameters_inside_it(chain):
+    x = torch.ones(2, 5, dtype=torch.float64)
+    tape = between(chain, x, "second", "third")
     with torch.no_grad():
-        difference = (f(x + step * v[0]) - f(x - step * v[0])) / (2 * step)
-    # central differences: step^2 = 1e-12 and rounding eps/step = 2e-10, with some room
-    assert torch.allclose(record(f, x).jvp(v)[0], difference, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", UNTOUCHED)
-def test_model_and_random_state_are_untouched(name):
-    f, x = built(name)
-    state = {k: v.clone() for k, v in f.state_dict().items()} if isinstance(f, nn.Module) else {}
-    before, kept = torch.random.get_rng_state(), x.clone()
-    tape = record(f, x)
-    tape.vjp(torch.ones(1, *tape.target.shape, dtype=tape.target.dtype))
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(x, kept)
-    for key, value in state.items():
-        assert torch.equal(f.state_dict()[key], value)
-    for parameter in f.parameters() if isinstance(f, nn.Module) else ():
-        assert parameter.requires_grad
-        assert parameter.grad is None
-
-
-def test_tangents_are_not_written_to():
-    for name in ("residual convolutions", "identity", "view", "relu_", "sums", "steps and flips"):
-        f, x = built(name)
-        tape = record(f, x)
-        v = normal(2, *x.shape)
-        kept = v.clone()
-        tape.jvp(v).add_(1)
-        assert torch.equal(v, kept)
-
-
-def test_layouts_of_the_input_agree():
-    net, x = Net(4, 3).double(), normal(*IMAGE)
-    v = normal(2, *IMAGE, seed=1)
-    tape = record(net, x)
-    last = record(net, x.contiguous(memory_format=torch.channels_last))
-    assert torch.allclose(tape.jvp(v), last.jvp(v), atol=1e-12)
-    assert torch.allclose(tape.vjp(v), last.vjp(v), atol=1e-12)
-
-
-def test_single_precision_keeps_its_accuracy():
-    net, x = Net(4, 6), normal(*IMAGE, dtype=torch.float32)
-    v = normal(2, *IMAGE, seed=1, dtype=torch.float32)
-    single, double = record(net, x).jvp(v), record(net.double(), x.double()).jvp(v.double())
-    # float32 rounding 6e-8 over 6 blocks of 36-term sums
-    assert torch.allclose(single.double(), double, atol=2e-5)
-
-
-class _Straight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.sign()
-
-    @staticmethod
-    def backward(ctx, u):
-        return u
-
-
-class _Honest(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.sin()
-
-    @staticmethod
-    def backward(ctx, u):
-        return u * ctx.saved_tensors[0].cos()
-
-
-def test_honest_custom_function_is_recorded():
-    x = normal(3, 4)
-    assert torch.allclose(record(_Honest.apply, x).jvp(x[None])[0], x * x.cos())
-
-
-def without_gradient(x):
+        chain.maps[2].weight.mul_(2)
+    tape.jvp(x[None])
     with torch.no_grad():
-        h = x.sin()
-    return x + h
-
-
-REFUSED = {
-    "custom backward": (_Straight.apply, "differs from that of the recorded"),
-    "no_grad block": (without_gradient, "no_grad block"),
-    "random numbers": (lambda x: x + torch.rand(4), "draws random numbers"),
-    "dropout": (nn.Dropout(), "draws random numbers"),
-    "complex values": (lambda x: torch.fft.rfft(x).abs(), "complex"),
-    "integers": (lambda x: x.argmax(), "not one real tensor"),
-    "two outputs": (lambda x: (x, x), "tuple, not one real tensor"),
-    "writes to a list": (lambda x: (h := x.sin(), torch._foreach_mul_([h], 2))[0], "not followed"),
-    "lost operand": (lambda x: (h := x.sin(), y := h * h, h.add_(1), y)[-1], "autograd cannot"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_exact_route_is_refused(name):
-    f, message = REFUSED[name]
-    before = torch.random.get_rng_state()
-    with pytest.raises(NotRecordable, match=message):
-        record(f, normal(3, 4))
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_refusal_survives_a_model_that_swallows_errors():
-    def f(x):
-        try:
-            return torch.rand(4) + x
-        except RuntimeError:
-            return x
-
-    with pytest.raises(NotRecordable, match="random"):
-        record(f, normal(3, 4))
-
-
-def test_stale_weights_are_refused():
-    net, x = nn.Linear(4, 4).double(), normal(3, 4)
-    tape = record(net, x)
-    with torch.no_grad():
-        net.weight.mul_(2)
+        chain.maps[1].weight.mul_(2)
     with pytest.raises(RuntimeError, match="written to after"):
         tape.jvp(x[None])
 
 
-def test_constant_function_has_a_zero_jacobian():
-    tape = record(lambda x: torch.ones(2, dtype=x.dtype), normal(3, 4))
-    assert torch.equal(tape.jvp(normal(2, 3, 4)), torch.zeros(2, 2, dtype=torch.float64))
-    assert torch.equal(tape.vjp(normal(5, 2)), torch.zeros(5, 3, 4, dtype=torch.float64))
-
-
-def test_checkpointed_modules_are_recorded():
-    net, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh()).double(), normal(3, 4)
-    tape = record(lambda x: checkpoint(net, x, use_reentrant=False), x)
-    assert torch.allclose(tape.jvp(x[None]), record(net, x).jvp(x[None]))
-
-
-def test_memory_is_one_derivative_per_activation():
-    summary = record(Net(4, 3), normal(*IMAGE, dtype=torch.float32)).summary()
-    kernels = 3 * 4 * 4 * 9
-    assert summary["bytes"] == 4 * (3 * 2 * 4 * 4 * 4 + kernels)
-    assert summary["ops"] == 12
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MODELS)
-def test_whole_models_are_replayed_without_autograd(name):
-    pytest.importorskip("transformers")
-    case = MODELS[name]
-    f, x = make(case.build, case.shape)
-    f, x = f.double(), x.double()
-    tape = record(f, x)
-    v, u = normal(*x.shape, seed=1), normal(*tape.target.shape, seed=2)
-    forward, backward = reference(f, x, v, u)
-    tolerance = 1e-5  # some models normalise in single precision whatever their own
-    assert torch.allclose(tape.jvp(v[None])[0], forward, rtol=tolerance, atol=tolerance)
-    assert torch.allclose(tape.vjp(u[None])[0], backward, rtol=tolerance, atol=tolerance)
-    assert tape.summary()["generic"] == {}
+def test_a_value_that_was_not_kept_has_no_node(chain):
+    x = torch.ones(2, 5, dtype=torch.float64)
+    forward = follow(chain, x)
+    recorded = settled(forward, [vertex_of(chain.seen["second"])])
+    assert recorded.node(vertex_of(chain.seen["second"])) is not None
+    assert recorded.node(vertex_of(chain.seen["third"])) is None

@@ -127,7 +127,9 @@ def _forward(
 
     if not sandbox.ranks:  # else collectives take part, and gathered weights are freed after use
         with contextlib.suppress(Exception):  # whatever a recorder meets in a foreign model
-            return follow(run, point)
+            forward = follow(run, point)
+            if forward.graph_holds:
+                return forward
     return evaluate(run, point)
 
 

@@ -35,18 +35,13 @@ class Forward:
     """The input's vertex as the function got it, before it may have worked on it in place."""
     output: Tensor
     recorder: Recorder | None = field(default=None, repr=False)
+    probe: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    """A cotangent and its product with the transposed Jacobian, by autograd."""
 
-    def pull(self, u: Tensor) -> Tensor:
-        """Return the product of one cotangent with the transposed Jacobian, by autograd."""
-        if not self.output.requires_grad:
-            return torch.zeros_like(self.leaf)
-        return torch.autograd.grad(
-            (self.output,),
-            (GradientEdge(*self.source),),  # pyright: ignore[reportArgumentType]
-            (u,),
-            retain_graph=True,
-            materialize_grads=True,
-        )[0]
+    @property
+    def graph_holds(self) -> bool:
+        """Whether autograd's graph may be used: nothing it may keep was put back."""
+        return self.recorder is None or not self.recorder.saved
 
 
 def follow(f: Function, x: Tensor) -> Forward:
@@ -88,15 +83,14 @@ def settled(forward: Forward, kept: Iterable[Vertex] = ()) -> Recorded:
     Raises:
         NotRecordable: If the two differ, or the two directions do.
     """
-    recorder, output = forward.recorder, forward.output
-    if recorder is None:
+    recorder = forward.recorder
+    if recorder is None or forward.probe is None:
         raise NotRecordable("no op of it was followed")
     recorder.name_vertices()
     nodes = {recorder.vertices[v] for v in kept if v in recorder.vertices}
-    generator = torch.Generator().manual_seed(0)
-    v, u = _normal(forward.leaf, generator), _normal(output, generator)
-    recorded = Recorded(recorder, v, recorder.node_of(output), nodes)
-    _prove(recorded, forward, v, u)
+    v = _normal(forward.leaf, torch.Generator().manual_seed(0))
+    recorded = Recorded(recorder, v, recorder.node_of(forward.output), nodes)
+    _prove(recorded, forward, v, *forward.probe)
     return recorded
 
 
@@ -144,13 +138,38 @@ def _input(x: Tensor) -> tuple[Tensor, Tensor, Vertex]:
 def _followed(f: Function, x: Tensor, *, fused: bool) -> Forward:
     leaf, start, source = _input(x)
     recorder = Recorder(start)
-    with plain_kernels(fused=fused), torch.enable_grad(), CircularJoin(), recorder:
-        output = f(start)
-    recorder.vertices[source] = 0
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        refusal = NotRecordable(f"the output is {type(output).__name__}, not one real tensor")
-        raise recorder.refusal or refusal
-    return Forward(leaf, source, output, recorder)
+    try:
+        with plain_kernels(fused=fused), torch.enable_grad(), CircularJoin(), recorder:
+            output = f(start)
+        recorder.vertices[source] = 0
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            refusal = NotRecordable(f"the output is {type(output).__name__}, not one real tensor")
+            raise recorder.refusal or refusal
+        return Forward(leaf, source, output, recorder, _probe(leaf, source, output))
+    finally:
+        recorder.restore()
+
+
+def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a cotangent and its product with the transposed Jacobian, by autograd.
+
+    Raises:
+        NotRecordable: If autograd cannot.
+    """
+    u = _normal(output, torch.Generator().manual_seed(1))
+    if not output.requires_grad:
+        return u, torch.zeros_like(leaf)
+    try:
+        (pulled,) = torch.autograd.grad(
+            (output,),
+            (GradientEdge(*source),),  # pyright: ignore[reportArgumentType]
+            (u[0],),
+            retain_graph=True,
+            materialize_grads=True,
+        )
+    except RuntimeError as error:
+        raise NotRecordable(f"autograd cannot differentiate it: {error}") from error
+    return u, pulled
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -192,16 +211,12 @@ def _plain_checkpoints() -> Iterator[None]:
         setattr(module, name, original)
 
 
-def _prove(recorded: Recorded, forward: Forward, v: Tensor, u: Tensor) -> None:
+def _prove(recorded: Recorded, forward: Forward, v: Tensor, u: Tensor, expected: Tensor) -> None:
     """Compare one product with autograd's, and the two directions with each other.
 
     Raises:
         NotRecordable: If one of them does not agree.
     """
-    try:
-        expected = forward.pull(u[0])
-    except RuntimeError as error:
-        raise NotRecordable(f"autograd cannot differentiate it: {error}") from error
     w, tolerance = whole(recorded, forward).vjp(u), recorded.tolerance
     y = torch.zeros_like(u) if recorded.image is None else recorded.image
     gap = _norm(w[0] - expected)

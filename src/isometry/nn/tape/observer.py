@@ -29,20 +29,12 @@ class Observer(TorchDispatchMode):
 
 
 class WriteGuard(Observer):
-    """Put back every tensor from outside that the function writes to."""
+    """Remember every tensor from outside that the function writes to, to put it back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.inside: dict[int, torch.UntypedStorage] = {}
         self.saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        check_deterministic(func)
-        for value in written(func, args, kwargs or {}):
-            self.save(value)
-        result = func(*args, **(kwargs or {}))
-        self.adopt(result, args)
-        return result
 
     def save(self, value: Tensor) -> None:
         """Remember the content of memory that was there before the recording."""
@@ -58,8 +50,8 @@ class WriteGuard(Observer):
                 storage = value.untyped_storage()
                 self.inside[storage._cdata] = storage
 
-    def __exit__(self, *exc: object) -> None:
-        super().__exit__(*exc)
+    def restore(self) -> None:
+        """Put back what was written to; what a graph keeps of it is wrong from then on."""
         for storage, content in self.saved.values():
             storage.copy_(content, False)
 

@@ -132,7 +132,8 @@ class Recorder(WriteGuard):
         call = Call(func, operands, outputs, nodes, self.hold)
         with torch.overrides.enable_reentrant_dispatch(), Through(), torch.no_grad():
             terms = linearise(call)
-            self.ops.append((call.name, terms is None))
+            if terms != []:
+                self.ops.append((call.name, terms is None))
             if terms is None:
                 terms = _fallback(call)
         return [self._add(y, [t for t in terms if t.output == i]) for i, y in enumerate(outputs)]

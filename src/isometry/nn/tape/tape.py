@@ -82,7 +82,8 @@ class Tape:
             if tensor._version != version:
                 raise RuntimeError(
                     f"a parameter of shape {tuple(tensor.shape)} was written to after the "
-                    "Jacobian was taken; expected the same weights. Build the operator, or find the blocks, anew."
+                    "Jacobian was taken; expected the same weights. Build the operator, or find "
+                    "the blocks, anew."
                 )
         with torch.no_grad(), torch.autocast(v.device.type, enabled=False):
             result = program.run(v)
