@@ -40,7 +40,9 @@ def test_bounds_are_those_of_the_known_cases_and_below_what_was_measured(spec, b
 @pytest.mark.parametrize("name", ["linear", "tanh", "hardtanh", "erf", "sin", "softsign"])
 @pytest.mark.parametrize("sigma_b", [0.0, 0.5])
 def test_odd_activations_have_no_outlier(name, sigma_b):
-    assert predict_outliers(ResNetSpec(name, depth=12, sigma_b=sigma_b), 0.3, 1.0).shape == (0,)
+    assert predict_outliers(ResNetSpec(name, depth=12, sigma_b=sigma_b), m1=0.3, m2=1.0).shape == (
+        0,
+    )
 
 
 def _input(m1, m2):
@@ -49,7 +51,7 @@ def _input(m1, m2):
 
 
 def _edge(spec, m1, m2):
-    c = effective_cumulant(spec, m1, m2) / spec.skip**2
+    c = effective_cumulant(spec, m1=m1, m2=m2) / spec.skip**2
     return math.sqrt(UniversalLaw(c=c).support()[1]) * abs(spec.skip) ** spec.depth
 
 
@@ -64,7 +66,7 @@ def _edge(spec, m1, m2):
 )
 def test_bound_is_below_the_largest_of_a_network_whose_second_is_in_the_bulk(spec, m1, m2):
     first, second = _largest(spec, _input(m1, m2), seed=4)
-    (bound,) = predict_outliers(spec, m1, m2)
+    (bound,) = predict_outliers(spec, m1=m1, m2=m2)
     # Four networks of width 200 had bound / largest between 0.87 and 0.96.
     assert 0.8 * first < bound < 1.02 * first
     assert second < 1.05 * _edge(spec, m1, m2)
@@ -72,7 +74,7 @@ def test_bound_is_below_the_largest_of_a_network_whose_second_is_in_the_bulk(spe
 
 def test_alternating_skip_keeps_the_mean_from_growing():
     spec = ResNetSpec("softplus", depth=40, sigma_b=0.3, skip=-1.0)
-    assert not len(predict_outliers(spec, 1.0, 2.0))
+    assert not len(predict_outliers(spec, m1=1.0, m2=2.0))
     assert _largest(spec, _input(1.0, 2.0), seed=4)[0] < 1.05 * _edge(spec, 1.0, 2.0)
 
 
@@ -92,4 +94,4 @@ def test_outlier_grows_with_depth_like_the_exponential_of_its_root():
 
 
 def test_vanishing_input_without_bias_has_no_direction_of_its_own():
-    assert predict_outliers(ResNetSpec("relu", depth=50), 0.0, 0.0).shape == (0,)
+    assert predict_outliers(ResNetSpec("relu", depth=50), m1=0.0, m2=0.0).shape == (0,)

@@ -106,7 +106,7 @@ def test_slopes_in_few_atoms_have_the_moments_of_the_activation(depth):
 
 def test_layers_with_different_numbers_of_atoms_are_padded():
     # q of order 1e-3 does not reach the kinks of hard tanh at first, that of later layers does.
-    law = finite_depth_law(ResNetSpec("hardtanh", depth=6, sigma_w=4.0), 0.0, 1e-3)
+    law = finite_depth_law(ResNetSpec("hardtanh", depth=6, sigma_w=4.0), m1=0.0, m2=1e-3)
     assert law.d.shape == law.weights.shape == (6, 2)
     np.testing.assert_allclose(law.weights.sum(axis=1), 1.0)
 
@@ -119,12 +119,12 @@ def test_outliers_of_a_network_without_skip_are_not_covered():
 @pytest.mark.parametrize(("m1", "m2", "message"), [(2.0, 1.0, "`m2`"), (math.nan, 1.0, "`m1`")])
 def test_outliers_for_impossible_moments_are_refused(m1, m2, message):
     with pytest.raises(ValueError, match=message):
-        predict_outliers(ResNetSpec("relu"), m1, m2)
+        predict_outliers(ResNetSpec("relu"), m1=m1, m2=m2)
 
 
 def test_outliers_for_a_moment_that_is_no_number_are_refused():
     with pytest.raises(TypeError, match="`m1` is 'x'"):
-        predict_outliers(ResNetSpec("relu"), "x")
+        predict_outliers(ResNetSpec("relu"), m1="x")
 
 
 def test_overflow_of_the_tangent_vector_is_reported():

@@ -91,7 +91,7 @@ def test_the_mean_term_of_the_recursion_is_needed():
 
 
 def test_linear_network_has_geometric_second_moment():
-    signal = propagate(ResNetSpec("linear", depth=50, sigma_w=2.0, skip=0.5), 0.3, 2.0)
+    signal = propagate(ResNetSpec("linear", depth=50, sigma_w=2.0, skip=0.5), m1=0.3, m2=2.0)
     layers = np.arange(1, 51)
     np.testing.assert_allclose(signal.m2, 2.0 * (0.25 + 4 / 50) ** layers, rtol=1e-12)
     np.testing.assert_allclose(signal.m1, 0.3 * 0.5**layers, rtol=1e-12)
@@ -99,7 +99,7 @@ def test_linear_network_has_geometric_second_moment():
 
 
 def test_depth_one_is_one_gaussian_average():
-    signal = propagate(ResNetSpec("relu", depth=1, sigma_w=2.0, sigma_b=1.0), 0.5, 2.0)
+    signal = propagate(ResNetSpec("relu", depth=1, sigma_w=2.0, sigma_b=1.0), m1=0.5, m2=2.0)
     mean = math.sqrt(9.0 / (2 * math.pi))
     np.testing.assert_allclose(signal.q, [9.0])
     np.testing.assert_allclose(signal.m1, [0.5 + mean])
@@ -120,7 +120,9 @@ def test_ten_thousand_layers_are_followed():
 
 
 def test_skip_zero_is_a_plain_network():
-    signal = propagate(ResNetSpec("relu", depth=4, sigma_w=math.sqrt(8.0), skip=0.0), 0.0, 3.0)
+    signal = propagate(
+        ResNetSpec("relu", depth=4, sigma_w=math.sqrt(8.0), skip=0.0), m1=0.0, m2=3.0
+    )
     np.testing.assert_allclose(signal.m2, 3.0, rtol=1e-12)  # He's initialisation keeps m2
 
 
@@ -133,9 +135,9 @@ def test_zero_sigma_w_has_no_cumulant():
 def test_moments_of_an_image_are_accepted():
     image = np.linspace(0.0, 1.0, 64)
     spec = ResNetSpec("gelu", depth=10)
-    assert effective_cumulant(spec, image.mean(), np.mean(image**2)) > 0
+    assert effective_cumulant(spec, m1=image.mean(), m2=np.mean(image**2)) > 0
     constant = np.full(10, 0.1)  # rounding puts the mean square below the squared mean
-    assert effective_cumulant(spec, constant.mean(), constant.mean() ** 2 * (1 - 1e-15)) > 0
+    assert effective_cumulant(spec, m1=constant.mean(), m2=constant.mean() ** 2 * (1 - 1e-15)) > 0
 
 
 def test_signal_shows_itself_and_becomes_a_table():
@@ -188,7 +190,7 @@ def test_impossible_moments_are_refused(m1, m2, error, message):
     with pytest.raises(error, match=message):
         check_moments(m1, m2)
     with pytest.raises(error, match=message):
-        propagate(ResNetSpec(), m1, m2)
+        propagate(ResNetSpec(), m1=m1, m2=m2)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,17 @@ reports the comment as unnecessary. Nothing here is run.
 """
 
 import numpy as np
+import torch
 
 import isometry as iso
+from isometry import nn as inn
 
 rng = np.random.default_rng(0)
 law = iso.UniversalLaw()
 spec = iso.ResNetSpec()
+x = torch.zeros(1, 3)
+net = torch.nn.Linear(3, 3)
+J = inn.JacobianOperator(net, x)
 
 
 def numbers() -> None:
@@ -62,3 +67,38 @@ def things() -> None:
     iso.compare([1.0], law)  # pyright: ignore[reportArgumentType]
     iso.compare(iso.Spectrum([1.0]), 1.0)  # pyright: ignore[reportArgumentType]
     law.c = 2.0  # pyright: ignore[reportAttributeAccessIssue]
+    iso.propagate(spec, 0.0, 1.0)  # pyright: ignore[reportCallIssue]
+
+
+def models() -> None:
+    inn.JacobianOperator(5, "x")  # pyright: ignore[reportArgumentType]
+    inn.JacobianOperator(net, "x")  # pyright: ignore[reportArgumentType]
+    inn.JacobianOperator(net, x, route="tap")  # pyright: ignore[reportArgumentType]
+    inn.JacobianOperator(net, x, batch_norm="train")  # pyright: ignore[reportArgumentType]
+    J @ "v"  # pyright: ignore[reportOperatorIssue]
+    inn.singular_spectrum(net)  # pyright: ignore[reportArgumentType]
+    inn.singular_spectrum(J, method="lancsoz")  # pyright: ignore[reportArgumentType]
+    inn.singular_spectrum(J, num_probes=None)  # pyright: ignore[reportArgumentType]
+    inn.singular_spectrum(J, generator=rng)  # pyright: ignore[reportArgumentType]
+    inn.matrix_spectrum(None)  # pyright: ignore[reportArgumentType]
+    inn.largest_singular_values(J, k=1.5)  # pyright: ignore[reportArgumentType]
+    inn.smallest_singular_values(J, tolerance="1")  # pyright: ignore[reportArgumentType]
+    inn.estimate_seconds(None)  # pyright: ignore[reportArgumentType]
+    inn.residual_blocks(None, x)  # pyright: ignore[reportArgumentType]
+    inn.residual_blocks(net, x, blocks=3)  # pyright: ignore[reportArgumentType]
+    inn.block_traces(3)  # pyright: ignore[reportArgumentType]
+    inn.measured_law([3])  # pyright: ignore[reportArgumentType]
+    inn.diagnose(net, x, ["branch"])  # pyright: ignore[reportCallIssue]
+    inn.diagnose(net, x, method="theory")  # pyright: ignore[reportArgumentType]
+    inn.plan(net, x, c="one")  # pyright: ignore[reportArgumentType]
+    inn.plan(net, x, method="dense")  # pyright: ignore[reportArgumentType]
+    inn.plan(net, x, scheme="orthognal")  # pyright: ignore[reportArgumentType]
+    inn.plan(net, x, shares=0.5)  # pyright: ignore[reportArgumentType]
+    inn.plan(net, x, generator=rng)  # pyright: ignore[reportArgumentType]
+    inn.apply_(net, None)  # pyright: ignore[reportArgumentType]
+    inn.residual_("net", x)  # pyright: ignore[reportArgumentType]
+    inn.baselines.he(net, x, block=None)  # pyright: ignore[reportCallIssue]
+    inn.ResNet("relu", width=4)  # pyright: ignore[reportArgumentType]
+    inn.ResNet(spec, width=4.0)  # pyright: ignore[reportArgumentType]
+    inn.ConvResNet(spec, 3, padding_mode="same")  # pyright: ignore[reportArgumentType]
+    inn.JacobianMonitor(every="10")  # pyright: ignore[reportArgumentType]

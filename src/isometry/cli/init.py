@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from isometry._words import BatchNorm, PlanMethod, Scheme
 from isometry.cli.output import complain, json_text
 
 
@@ -14,10 +15,10 @@ def init(
     condition_number: float | None = None,
     save: Path | None = None,
     blocks: list[str] | None = None,
-    batch_norm: str | None = None,
-    method: str | None = None,
+    batch_norm: BatchNorm | None = None,
+    method: PlanMethod | None = None,
     redraw: bool = False,
-    scheme: str = "normal",
+    scheme: Scheme = "normal",
     rtol: float = 0.02,
     seed: int = 0,
     json: bool = False,

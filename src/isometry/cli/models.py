@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isometry._words import BatchNorm, SpectrumMethod
 from isometry.cli.output import complain, json_text
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ def diagnose(
     *,
     input: Path,
     blocks: list[str] | None = None,
-    batch_norm: str | None = None,
-    method: str | None = None,
+    batch_norm: BatchNorm | None = None,
+    method: SpectrumMethod | None = None,
     num_probes: int = 8,
     num_matvecs: int = 60,
     seed: int = 0,
@@ -50,7 +51,7 @@ def diagnose(
         found = measure(
             net,
             x,
-            blocks,
+            blocks=blocks,
             batch_norm=batch_norm,
             method=method,
             num_probes=num_probes,

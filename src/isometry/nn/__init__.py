@@ -5,25 +5,40 @@ try:
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
-from isometry.nn.blocks.blocks import Block, residual_blocks
-from isometry.nn.blocks.traces import block_traces, measured_law
+from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
+from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.diagnosis.monitor import JacobianMonitor
-from isometry.nn.init.init import InitPlan, apply_, gain, plan, residual_
+from isometry.nn.init import baselines
+from isometry.nn.init.init import apply_, gain, plan, residual_
+from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ConvResNet, ResNet
-from isometry.nn.spectrum.extremes import largest_singular_values, smallest_singular_values
+from isometry.nn.spectrum.extremes import (
+    ExtremeSingularValues,
+    largest_singular_values,
+    smallest_singular_values,
+)
 from isometry.nn.spectrum.spectrum import estimate_seconds, matrix_spectrum, singular_spectrum
 
 __all__ = [
     "Block",
+    "BlockTraces",
     "ConvResNet",
     "Diagnosis",
+    "ExtremeSingularValues",
     "InitPlan",
     "JacobianMonitor",
     "JacobianOperator",
+    "MeasuredCumulant",
+    "ParameterFinding",
+    "PlannedBlock",
     "ResNet",
+    "Stage",
+    "Stream",
     "apply_",
+    "baselines",
     "block_traces",
     "diagnose",
     "estimate_seconds",
@@ -34,6 +49,7 @@ __all__ = [
     "plan",
     "residual_",
     "residual_blocks",
+    "residual_stream",
     "singular_spectrum",
     "smallest_singular_values",
 ]

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer
+from isometry._typing import Checked, Integer
+from isometry._words import Padding
+from isometry.nn._typing import Generator
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.propagation import ResNetSpec
@@ -140,10 +143,10 @@ class ResNet(_ResidualStack):
 
     def __init__(
         self,
-        spec: ResNetSpec,
-        width: int,
+        spec: Checked[ResNetSpec],
+        width: Integer,
         *,
-        generator: torch.Generator | None = None,
+        generator: Generator = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -270,12 +273,12 @@ class ConvResNet(_ResidualStack):
 
     def __init__(
         self,
-        spec: ResNetSpec,
-        channels: int,
+        spec: Checked[ResNetSpec],
+        channels: Integer,
         *,
-        kernel_size: int = 3,
-        padding_mode: str = "circular",
-        generator: torch.Generator | None = None,
+        kernel_size: Integer = 3,
+        padding_mode: Checked[Padding] = "circular",
+        generator: Generator = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:

@@ -72,7 +72,7 @@ def solve_sigma_w(
 
     def cumulant(sigma_w: float) -> float:
         try:
-            return effective_cumulant(replace(spec, sigma_w=sigma_w), m1, m2)
+            return effective_cumulant(replace(spec, sigma_w=sigma_w), m1=m1, m2=m2)
         except OverflowError:
             return math.inf
 

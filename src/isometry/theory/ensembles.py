@@ -6,14 +6,12 @@ follow the universal law whatever the distribution of the entries. No network is
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 from isometry._checks import check_array, check_integer, check_real, suggest
 from isometry._typing import Checked, Float, FloatArray, Integer, Real, Reals
-
-Entries = Literal["gaussian", "rademacher", "uniform", "student", "orthogonal"]
+from isometry._words import Entries
 
 
 def residual_product(

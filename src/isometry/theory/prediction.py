@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from isometry._typing import Float, Int, Real
+from isometry._typing import Checked, Float, Int, Real
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
@@ -22,7 +22,7 @@ _GROUPS = 32  # distinct layers that a finite-depth law is given
 Rule: TypeAlias = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]  # rules differ in size
 
 
-def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
+def jacobian_law(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> UniversalLaw:
     """Return the law of the squared singular values of the network's Jacobian.
 
     With a skip a it is the universal law at ``c / a^2``, scaled by ``a^(2 L)``.
@@ -56,7 +56,7 @@ def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalL
             "`spec` has skip = 0; expected a residual network: the universal law describes "
             "small steps from the identity. Use finite_depth_law, or a skip."
         )
-    c = effective_cumulant(spec, m1, m2) / spec.skip**2
+    c = effective_cumulant(spec, m1=m1, m2=m2) / spec.skip**2
     log_scale = 2 * spec.depth * math.log(abs(spec.skip))
     if not (abs(log_scale) < 700 and math.isfinite(c)):
         raise OverflowError(
@@ -66,7 +66,9 @@ def jacobian_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> UniversalL
     return UniversalLaw(c=c, scale=math.exp(log_scale))
 
 
-def finite_depth_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> FiniteDepthLaw:
+def finite_depth_law(
+    spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0
+) -> FiniteDepthLaw:
     """Return the law of the squared singular values at this depth, in the wide limit.
 
     Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
@@ -95,7 +97,7 @@ def finite_depth_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Finite
         Derived here.
     """
     act = activation(spec.activation)
-    signal = propagate(spec, m1, m2)
+    signal = propagate(spec, m1=m1, m2=m2)
     size = max(8, 32 // spec.depth)
     rules: list[Rule] = [(np.empty(0), np.empty(0))] * spec.depth
     for group in _similar_layers(signal):
@@ -108,7 +110,9 @@ def finite_depth_law(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Finite
     return FiniteDepthLaw(d=d, weights=np.array([row[1] for row in rows]), skip=spec.skip)
 
 
-def predict_outliers(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Float[np.ndarray, "k"]:
+def predict_outliers(
+    spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0
+) -> Float[np.ndarray, "k"]:
     """Return lower bounds of the singular values beyond the bulk, ascending.
 
     Args:
@@ -147,7 +151,7 @@ def predict_outliers(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Float[
             "law has no bulk that a value could leave. Use a skip."
         )
     m1, m2 = check_moments(m1, m2)
-    signal = propagate(spec, m1, m2)
+    signal = propagate(spec, m1=m1, m2=m2)
     bulk = UniversalLaw(c=signal.c / spec.skip**2)
     with np.errstate(over="ignore", invalid="ignore"):
         grown = tangent_growth(spec, signal.q, np.concatenate([[m1], signal.m1[:-1]]), m1, m2)

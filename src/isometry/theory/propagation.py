@@ -124,7 +124,7 @@ class Signal(Result):
         return f"Signal(depth={len(self.q)}, c={self.c:.6g}, {ends})"
 
 
-def propagate(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
+def propagate(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     """Follow the first two moments of the signal through every layer.
 
     Args:
@@ -164,7 +164,7 @@ def propagate(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     return Signal(*table)
 
 
-def effective_cumulant(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> float:
+def effective_cumulant(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> float:
     """Return c, the one number through which the spectrum knows the network.
 
     ``c = sigma_w^2 * mean over layers of E phi'(h_l)^2``; the skip enters through the signal
@@ -190,7 +190,7 @@ def effective_cumulant(spec: ResNetSpec, m1: Real = 0.0, m2: Real = 1.0) -> floa
         >>> effective_cumulant(ResNetSpec("relu", depth=100, sigma_w=1.0))
         0.5
     """
-    return propagate(spec, m1, m2).c
+    return propagate(spec, m1=m1, m2=m2).c
 
 
 def check_moments(m1: Real, m2: Real) -> tuple[float, float]:

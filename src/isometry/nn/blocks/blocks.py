@@ -9,14 +9,15 @@ there is a block with skip a and branch f. The rule uses no module names, so nes
 parallel branches are counted once. Products with X and with its transpose are exact.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from isometry._result import Result
+from isometry.nn._typing import BatchNorm, Blocks, Model, ModelInput
 from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
 from isometry.nn.blocks.graph import shape_of
 from isometry.nn.blocks.names import unique
@@ -96,11 +97,11 @@ class Stream:
 
 
 def residual_blocks(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
+    model: Model,
+    x: ModelInput,
     *,
-    blocks: Sequence[str | nn.Module] | None = None,
-    batch_norm: str | None = None,
+    blocks: Blocks = None,
+    batch_norm: BatchNorm = None,
 ) -> list[Block]:
     """Return the residual blocks of a model at one input, from the input on.
 
@@ -138,11 +139,11 @@ def residual_blocks(
 
 
 def residual_stream(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
+    model: Model,
+    x: ModelInput,
     *,
-    blocks: Sequence[str | nn.Module] | None = None,
-    batch_norm: str | None = None,
+    blocks: Blocks = None,
+    batch_norm: BatchNorm = None,
 ) -> Stream:
     """Return the residual stream: the blocks, what acts between them, and the trunk.
 

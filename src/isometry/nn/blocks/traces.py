@@ -21,8 +21,9 @@ import torch
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Checked, Float, Integer, Real
 from isometry.errors import AccuracyWarning
+from isometry.nn._typing import Generator
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.laws.universal import UniversalLaw
@@ -134,11 +135,11 @@ class MeasuredCumulant(Result):
 
 
 def block_traces(
-    blocks: Sequence[Block],
+    blocks: Checked[Sequence[Block]],
     *,
-    num_probes: int = 8,
-    rtol: float | None = None,
-    generator: torch.Generator | None = None,
+    num_probes: Integer = 8,
+    rtol: Real | None = None,
+    generator: Generator = None,
 ) -> list[BlockTraces]:
     """Return the traces of every block's branch Jacobian, from random probes.
 
@@ -199,7 +200,7 @@ def _rounds(traces: Sequence[BlockTraces], tolerance: float) -> int:
     return min(rounds, _MOST_ROUNDS)
 
 
-def measured_law(traces: Sequence[BlockTraces]) -> MeasuredCumulant:
+def measured_law(traces: Checked[Sequence[BlockTraces]]) -> MeasuredCumulant:
     """Return the law scale * UniversalLaw(c) that measured traces predict.
 
     Args:

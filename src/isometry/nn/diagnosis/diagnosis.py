@@ -7,17 +7,27 @@ measured without a prediction. Nothing in the model changes.
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from isometry._checks import check_integer
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Float, Integer
+from isometry.nn._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Model,
+    ModelInput,
+    Operator,
+    SpectrumMethod,
+)
 from isometry.nn.blocks.blocks import Stage, Stream, residual_stream
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis import findings
@@ -123,15 +133,15 @@ class _Prediction:
 
 
 def diagnose(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    blocks: Sequence[str | nn.Module] | None = None,
+    model: Model,
+    x: ModelInput,
     *,
-    batch_norm: str | None = None,
-    method: str | None = None,
-    num_probes: int = 8,
-    num_matvecs: int = 60,
-    generator: torch.Generator | None = None,
+    blocks: Blocks = None,
+    batch_norm: BatchNorm = None,
+    method: SpectrumMethod = None,
+    num_probes: Integer = 8,
+    num_matvecs: Integer = 60,
+    generator: Generator = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Measure a model's Jacobian spectrum at ``x`` and compare it with its blocks' law.
@@ -144,7 +154,8 @@ def diagnose(
             (those of ``x``, frozen); ``None`` refuses layers in train mode.
         method: ``"dense"``, ``"lanczos"`` or ``None``, as for
             :func:`~isometry.nn.singular_spectrum`.
-        num_probes: Random probes for the spectrum (Lanczos) and for every block's traces.
+        num_probes: Random probes for the spectrum (Lanczos) and for every block's traces, which
+            take at least 3.
         num_matvecs: Products each way per probe (Lanczos).
         generator: Source of the probes, on the CPU; ``None`` draws a fresh seed.
         progress: Called as ``progress(done, total)`` during the Lanczos products.
@@ -164,6 +175,7 @@ def diagnose(
         Jacobian, not on the blocks' law. Cost: the spectrum, and two backward passes per probe
         for all blocks together. The model comes out bitwise as it went in.
     """
+    num_probes = check_integer("num_probes", num_probes, minimum=1)
     generator = generator_or_fresh(generator)
     with _collected() as notes:
         J = JacobianOperator(model, x, batch_norm=batch_norm)
@@ -220,10 +232,7 @@ def _collected() -> Iterator[list[str]]:
 
 
 def _stream(
-    model: Callable[[Tensor], Tensor],
-    x: Tensor,
-    blocks: Sequence[str | nn.Module] | None,
-    batch_norm: str | None,
+    model: Model, x: ModelInput, blocks: Blocks, batch_norm: BatchNorm
 ) -> tuple[Stream | None, str]:
     """Return the residual stream, or why there is none.
 
@@ -254,7 +263,9 @@ def _predict(
     return _Prediction(tuple(traces), tuple(laws), stream.remark or reason)
 
 
-def _operator(J: Any, stream: Stream | None, generator: torch.Generator) -> tuple[Any, str]:
+def _operator(
+    J: Operator, stream: Stream | None, generator: torch.Generator
+) -> tuple[Operator, str]:
     """Return what to measure: the model where it is the trunk or has none, the trunk otherwise."""
     if stream is None:
         return J, "model"
@@ -262,7 +273,7 @@ def _operator(J: Any, stream: Stream | None, generator: torch.Generator) -> tupl
     return (J, "model") if same_products(J, trunk, generator) else (trunk, "trunk")
 
 
-def _is_zero(J: Any, generator: torch.Generator) -> bool:
+def _is_zero(J: Operator, generator: torch.Generator) -> bool:
     u = torch.randn(J.shape[0], generator=generator, dtype=J.dtype).to(J.device)
     return not bool((J.T @ u).any())
 
@@ -281,7 +292,7 @@ def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
 
 
 def _sentences(
-    operator: Any,
+    operator: Operator,
     stream: Stream | None,
     prediction: _Prediction,
     comparison: Comparison | None,
@@ -309,7 +320,7 @@ def _sentences(
     ]
 
 
-def _direction(operator: Any, stage: Stage, generator: torch.Generator) -> str:
+def _direction(operator: Operator, stage: Stage, generator: torch.Generator) -> str:
     """Say what the largest outlier's output direction has in common."""
     shape = stage.trunk.target_shape
     whole, along = common_part(top_direction(operator, generator).reshape(shape))

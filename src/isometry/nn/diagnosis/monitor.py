@@ -7,17 +7,19 @@ back, no hook stays, and the global random state does not move.
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer
+from isometry._typing import Integer
+from isometry.nn._typing import BatchNorm, Blocks, Generator, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.sandbox.random import generator_or_fresh
 
-Log = Callable[[dict[str, float], int], Any]
+Log = Callable[[dict[str, float], int], object]
 """Takes the numbers and the step, as ``wandb.log`` does."""
 
 
@@ -58,16 +60,16 @@ class JacobianMonitor:
 
     def __init__(
         self,
-        every: int = 200,
+        every: Integer = 200,
         *,
         log: Log | Sequence[Log] = (),
         prefix: str = "jacobian/",
-        blocks: Sequence[str | nn.Module] | None = None,
-        batch_norm: str | None = "eval",
-        method: str | None = None,
-        num_probes: int = 8,
-        num_matvecs: int = 60,
-        generator: torch.Generator | None = None,
+        blocks: Blocks = None,
+        batch_norm: BatchNorm = "eval",
+        method: SpectrumMethod = None,
+        num_probes: Integer = 8,
+        num_matvecs: Integer = 60,
+        generator: Generator = None,
     ) -> None:
         self.every = check_integer("every", every, minimum=1)
         self.history: list[tuple[int, dict[str, float]]] = []
@@ -84,9 +86,7 @@ class JacobianMonitor:
         source = generator_or_fresh(generator)
         self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
 
-    def __call__(
-        self, model: Callable[[Tensor], Tensor], x: Tensor, step: int
-    ) -> dict[str, float] | None:
+    def __call__(self, model: Model, x: ModelInput, step: Integer) -> dict[str, float] | None:
         """Measure if ``step`` is a multiple of ``every``.
 
         Args:
@@ -103,7 +103,8 @@ class JacobianMonitor:
             ValueError: As :func:`~isometry.nn.diagnose`; a model that has become NaN.
             NotImplementedError: As :func:`~isometry.nn.diagnose`.
         """
-        if check_integer("step", step, minimum=0) % self.every:
+        step = check_integer("step", step, minimum=0)
+        if step % self.every:
             return None
         with _evaluating(model):
             generator = torch.Generator().manual_seed(self._seed)
@@ -139,7 +140,16 @@ def numbers(d: Diagnosis) -> dict[str, float]:
     return found
 
 
-def tensorboard_log(writer: Any) -> Log:
+@runtime_checkable
+class ScalarWriter(Protocol):
+    """What ``torch.utils.tensorboard.SummaryWriter`` is here."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int, /) -> object:
+        """Write one number."""
+        ...
+
+
+def tensorboard_log(writer: ScalarWriter) -> Log:
     """Return a logger for a TensorBoard ``SummaryWriter``.
 
     Args:

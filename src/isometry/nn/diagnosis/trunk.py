@@ -1,11 +1,11 @@
 """The residual stream as an operator, and what direction its largest singular value stretches."""
 
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from isometry.nn._typing import Operator
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.jacobian.operator import LinearMap, Transpose
 
@@ -38,7 +38,7 @@ class SegmentOperator(LinearMap):
         return self._segment.vjp(U.reshape(-1, *self._segment.target_shape)).flatten(1)
 
 
-def same_products(one: Any, other: Any, generator: torch.Generator) -> bool:
+def same_products(one: Operator, other: Operator, generator: torch.Generator) -> bool:
     """Return whether the transposes give the same product with one random vector."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
@@ -48,7 +48,7 @@ def same_products(one: Any, other: Any, generator: torch.Generator) -> bool:
     return float((expected - got).norm()) <= tolerance * float(expected.norm())
 
 
-def top_direction(J: Any, generator: torch.Generator, *, steps: int = 10) -> Tensor:
+def top_direction(J: Operator, generator: torch.Generator, *, steps: int = 10) -> Tensor:
     """Return the left singular vector of an outlier, by power iteration: the gap makes it fast."""
     v = torch.randn(J.shape[1], generator=generator, dtype=J.dtype).to(J.device)
     for _ in range(steps):

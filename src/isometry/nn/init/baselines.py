@@ -9,11 +9,10 @@ import math
 from collections.abc import Sequence
 from typing import Unpack
 
-from torch import Tensor
-
+from isometry.nn._typing import Model, ModelInput
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.init.changes import Change, plain_name
-from isometry.nn.init.drawn import DrawnModel, Model, Options, drawn, measured, output_deviation
+from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured, output_deviation
 from isometry.nn.init.plans import InitPlan
 
 __all__ = [
@@ -32,7 +31,7 @@ __all__ = [
 _ATTENTION = ("q_proj", "k_proj", "query", "key", "c_attn", "in_proj", "qkv")
 
 
-def he(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def he(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw every linear map at variance 2 / fan_in, which keeps a ReLU signal.
 
     Biases are 0. The residual sum is not accounted for: c grows in proportion to the depth.
@@ -56,7 +55,7 @@ def he(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "he", "He draw")
 
 
-def xavier(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def xavier(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw every linear map at variance 2 / (fan_in + fan_out).
 
     Biases are 0.
@@ -70,7 +69,7 @@ def xavier(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "xavier", "Xavier draw")
 
 
-def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def torch_default(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw every linear map and bias as torch's own layers do.
 
     Both are uniform within 1 / sqrt(fan_in), a variance of 1 / (3 fan_in).
@@ -91,7 +90,7 @@ def torch_default(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPl
     return measured(base, "torch default", "uniform draw")
 
 
-def fixup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def fixup(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Scale the inside of every branch down by depth and set its last map to 0.
 
     He draw; with L branches of m linear maps each the inner ones are multiplied by
@@ -112,7 +111,7 @@ def fixup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "fixup", "last map 0, inner maps scaled by depth")
 
 
-def skipinit(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def skipinit(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by He's rule and start every branch at 0 by its gain.
 
     Where a branch has no gain its last linear map is 0 instead, which is the same function.
@@ -125,7 +124,7 @@ def skipinit(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return _gains_off(drawn(model, x, options, _he), "skipinit")
 
 
-def rezero(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def rezero(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by Xavier's rule and start every branch at 0 by its gain.
 
     Where a branch has no gain its last linear map is 0 instead, which is the same function.
@@ -138,7 +137,7 @@ def rezero(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return _gains_off(drawn(model, x, options, _xavier), "rezero")
 
 
-def lsuv(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def lsuv(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw orthogonal maps and scale each to a unit variance of its output at ``x``.
 
     The maps are visited in the order in which the model holds them; biases are 0.
@@ -163,7 +162,7 @@ def lsuv(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "lsuv", "orthogonal draw, unit output variance")
 
 
-def deepnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by Xavier's rule with the gain (8 N)^(-1/4) in the branches.
 
     N is half the number of branches; maps named as queries and keys keep the gain 1. The rule's
@@ -183,7 +182,7 @@ def deepnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
 
 
-def depth_mup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def depth_mup(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by He's rule and scale the end of each of L branches by 1 / sqrt(L).
 
     Arguments, result and errors are those of :func:`he`.
@@ -198,7 +197,7 @@ def depth_mup(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
     return measured(base, "depth-muP", "1 / sqrt(L)")
 
 
-def stable_resnet(model: Model, x: Tensor, **options: Unpack[Options]) -> InitPlan:
+def stable_resnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by He's rule and scale branch l by 1 / (sqrt(l) log(l + 1)).
 
     The decreasing scaling, whose squares have a finite sum over any depth; l starts at 1.

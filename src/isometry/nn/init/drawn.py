@@ -1,13 +1,13 @@
 """What the named baselines share: a draw of every linear map, the branches, and the measurement."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
-import torch
 from torch import Tensor, nn
 
+from isometry.nn._typing import BatchNorm, Blocks, Generator, Model, ModelInput
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.init.changes import (
     Change,
@@ -24,7 +24,6 @@ from isometry.nn.init.scaling import candidates
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.sandbox import Sandbox
 
-Model = Callable[[Tensor], Tensor]
 Variance = Callable[[int, int], float]
 """Variance of the entries from fan_in and fan_out."""
 
@@ -32,9 +31,9 @@ Variance = Callable[[int, int], float]
 class Options(TypedDict, total=False):
     """What every baseline may be told besides the model and the input."""
 
-    blocks: Sequence[str | nn.Module] | None
-    batch_norm: str | None
-    generator: torch.Generator | None
+    blocks: Blocks
+    batch_norm: BatchNorm
+    generator: Generator
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class DrawnModel:
 
 def drawn(
     model: Model,
-    x: Tensor,
+    x: ModelInput,
     options: Options,
     variance: Variance,
     *,

@@ -10,11 +10,19 @@ at an input and the end of each branch is scaled until
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from isometry._checks import check_real
-from isometry._typing import Real
+from isometry._typing import Checked, Real
+from isometry.nn._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Model,
+    ModelInput,
+    PlanMethod,
+    Scheme,
+)
 from isometry.nn.init.changes import seed_from, unwrapped, write
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
@@ -28,7 +36,7 @@ from isometry.theory.design import cumulant_from_condition_number, gain
 
 __all__ = ["InitPlan", "PlannedBlock", "apply_", "gain", "plan", "residual_"]
 
-Model = TypeVar("Model", bound=Callable[..., Any])
+SomeModel = TypeVar("SomeModel", bound=Callable[..., Any])
 
 
 class PlanOptions(TypedDict, total=False):
@@ -37,29 +45,29 @@ class PlanOptions(TypedDict, total=False):
     c: Real | None
     condition_number: Real | None
     shares: Sequence[Real] | None
-    blocks: Sequence[str | nn.Module] | None
-    batch_norm: str | None
-    method: str | None
+    blocks: Blocks
+    batch_norm: BatchNorm
+    method: PlanMethod
     redraw: bool
-    scheme: str
+    scheme: Scheme
     rtol: Real
-    generator: torch.Generator | None
+    generator: Generator
 
 
 def plan(
-    model: Callable[[Tensor], Tensor] | Any,
-    x: Tensor,
+    model: Model,
+    x: ModelInput,
     *,
     c: Real | None = None,
     condition_number: Real | None = None,
     shares: Sequence[Real] | None = None,
-    blocks: Sequence[str | nn.Module] | None = None,
-    batch_norm: str | None = None,
-    method: str | None = None,
+    blocks: Blocks = None,
+    batch_norm: BatchNorm = None,
+    method: PlanMethod = None,
     redraw: bool = False,
-    scheme: str = "normal",
+    scheme: Scheme = "normal",
     rtol: Real = 0.02,
-    generator: torch.Generator | None = None,
+    generator: Generator = None,
 ) -> InitPlan:
     """Work out which weights give the model the effective cumulant ``c``; change nothing.
 
@@ -132,7 +140,7 @@ def plan(
     return fit(measured, (found, calls), parts, fresh, rtol)
 
 
-def apply_(model: Model, plan: InitPlan) -> Model:
+def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
     """Write a plan into the model; twice is once, and a plan that does not fit writes nothing.
 
     Args:
@@ -159,7 +167,7 @@ def apply_(model: Model, plan: InitPlan) -> Model:
     return model  # pyright: ignore[reportReturnType]
 
 
-def residual_(model: Model, x: Tensor, **options: Unpack[PlanOptions]) -> Model:
+def residual_(model: SomeModel, x: ModelInput, **options: Unpack[PlanOptions]) -> SomeModel:
     """Give the model the effective cumulant ``c``: :func:`plan`, then :func:`apply_`.
 
     Args:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isometry.nn._typing import BatchNorm, Model
 from isometry.nn.blocks.blocks import Block, residual_blocks
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
@@ -30,7 +30,7 @@ class MeasuredModel:
     x: Tensor
     root: nn.Module
     blocks: Sequence[str | nn.Module] | None
-    batch_norm: str | None
+    batch_norm: BatchNorm
     seed: int
 
     def found(self, changes: Changes) -> list[Block]:
@@ -76,9 +76,7 @@ class MeasuredModel:
         return measure(block, count, generator)
 
 
-def root_of(
-    model: Callable[[Tensor], Tensor] | Any, x: Tensor, batch_norm: str | None
-) -> nn.Module:
+def root_of(model: Model, x: Tensor, batch_norm: BatchNorm) -> nn.Module:
     """Return the module that holds the parameters: the model, or the one a function calls.
 
     Raises:

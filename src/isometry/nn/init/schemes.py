@@ -9,22 +9,22 @@ tensor) and then converted, so a seed means the same weights for every type and 
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from isometry._checks import check_integer, check_real, suggest
-from isometry._typing import Real
+from isometry._typing import Checked, Integer, Real
+from isometry.nn._typing import Generator
 from isometry.nn.sandbox.random import generator_or_fresh
 
 
 def normal_(
-    tensor: Tensor | Any,
+    tensor: Checked[Tensor],
     sigma_w: Real = 1.0,
     *,
-    depth: int | Any = 1,
-    generator: torch.Generator | None = None,
+    depth: Integer = 1,
+    generator: Generator = None,
 ) -> Tensor:
     """Fill a weight with independent Gaussian numbers.
 
@@ -46,11 +46,11 @@ def normal_(
 
 
 def orthogonal_(
-    tensor: Tensor | Any,
+    tensor: Checked[Tensor],
     sigma_w: Real = 1.0,
     *,
-    depth: int | Any = 1,
-    generator: torch.Generator | None = None,
+    depth: Integer = 1,
+    generator: Generator = None,
 ) -> Tensor:
     """Fill a weight with a random matrix whose rows, or columns, are orthogonal.
 
@@ -77,11 +77,11 @@ def orthogonal_(
 
 
 def delta_orthogonal_(
-    tensor: Tensor | Any,
+    tensor: Checked[Tensor],
     sigma_w: Real = 1.0,
     *,
-    depth: int | Any = 1,
-    generator: torch.Generator | None = None,
+    depth: Integer = 1,
+    generator: Generator = None,
 ) -> Tensor:
     """Fill a kernel with zeros around an orthogonal matrix at its centre.
 
@@ -140,9 +140,9 @@ def check_scheme(scheme: object, shapes: dict[str, tuple[int, ...]]) -> None:
 @torch.no_grad()
 def _write_(
     scheme: str,
-    tensor: Tensor | Any,
+    tensor: Checked[Tensor],
     sigma_w: Real,
-    depth: int | Any,
+    depth: Integer,
     generator: torch.Generator | None,
 ) -> Tensor:
     """Check, draw the whole weight and copy it, or the part of it that is here.

@@ -51,7 +51,7 @@ def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitP
         m2=m2,
     )
     spec = replace(old, sigma_w=sigma_w)
-    chi = propagate(spec, m1, m2).chi / (old.depth * old.skip**2)
+    chi = propagate(spec, m1=m1, m2=m2).chi / (old.depth * old.skip**2)
     before, passes = _before(model)
     rows, changes = [], {}
     for index, (layer, part) in enumerate(zip(_layers(root), chi, strict=True)):

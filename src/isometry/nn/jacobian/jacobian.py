@@ -7,13 +7,13 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isometry._checks import suggest
 from isometry.errors import TheoryWarning
+from isometry.nn._typing import BatchNorm, Generator, Model, ModelInput, RouteName
 from isometry.nn.jacobian.choice import adjoint_gap, choose_route
 from isometry.nn.jacobian.operator import LinearMap, Transpose
 from isometry.nn.jacobian.routes import whole
@@ -84,11 +84,11 @@ class JacobianOperator(LinearMap):
 
     def __init__(
         self,
-        f: Callable[..., object] | Any,
-        x: Tensor | Any,
+        f: Model,
+        x: ModelInput,
         *,
-        batch_norm: str | None = None,
-        route: str | None = None,
+        batch_norm: BatchNorm = None,
+        route: RouteName = None,
     ) -> None:
         if not callable(f):
             raise TypeError(f"`f` is a {type(f).__name__}; expected a module or a callable.")
@@ -118,7 +118,7 @@ class JacobianOperator(LinearMap):
         """The transpose, sharing the linearisation; ``J.T.T is J``."""
         return Transpose(self)
 
-    def adjoint_gap(self, *, generator: torch.Generator | None = None) -> float:
+    def adjoint_gap(self, *, generator: Generator = None) -> float:
         """Return ``|<u, J v> - <J^T u, v>|`` over ``|u| |J v|`` for random Gaussian u and v.
 
         Args:

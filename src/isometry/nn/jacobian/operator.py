@@ -1,12 +1,13 @@
 """A matrix known by its products: operands checked once, transpose, bridge to scipy."""
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
+
+from isometry._typing import Checked
 
 
 class LinearMap(ABC):
@@ -33,7 +34,7 @@ class LinearMap(ABC):
     def to_dense(self) -> Tensor:
         """Return the whole matrix."""
 
-    def __matmul__(self, v: Tensor | Any) -> Tensor:
+    def __matmul__(self, v: Checked[Tensor]) -> Tensor:
         """Multiply a vector ``(n_in,)`` or, all at once, the columns of ``(n_in, k)``.
 
         Raises:

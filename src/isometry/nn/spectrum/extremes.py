@@ -5,15 +5,15 @@ residuals say that the wanted values have converged.
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import torch
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
-from isometry._typing import Float
+from isometry._typing import Checked, Float, Integer, Real
 from isometry.errors import ConvergenceError
+from isometry.nn._typing import Generator, Operator
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.spectrum import bidiagonalise, check_method
@@ -29,12 +29,12 @@ class ExtremeSingularValues(Result):
 
 
 def largest_singular_values(
-    J: Any,
-    k: int = 1,
+    J: Checked[Operator],
+    k: Integer = 1,
     *,
-    tolerance: float = 1e-6,
-    max_matvecs: int = 300,
-    generator: torch.Generator | None = None,
+    tolerance: Real = 1e-6,
+    max_matvecs: Integer = 300,
+    generator: Generator = None,
 ) -> ExtremeSingularValues:
     """Return the ``k`` largest singular values of ``J``, each to a known error.
 
@@ -62,12 +62,12 @@ def largest_singular_values(
 
 
 def smallest_singular_values(
-    J: Any,
-    k: int = 1,
+    J: Checked[Operator],
+    k: Integer = 1,
     *,
-    tolerance: float = 1e-3,
-    max_matvecs: int = 600,
-    generator: torch.Generator | None = None,
+    tolerance: Real = 1e-3,
+    max_matvecs: Integer = 600,
+    generator: Generator = None,
 ) -> ExtremeSingularValues:
     """Return the ``k`` smallest singular values of ``J``, each to a known error.
 
@@ -94,11 +94,11 @@ def smallest_singular_values(
 
 
 def _extremes(
-    J: Any,
-    k: int,
+    J: Operator,
+    given: Integer,
     order: slice,
-    tolerance: float,
-    max_matvecs: int,
+    tolerance: Real,
+    max_matvecs: Integer,
     generator: torch.Generator | None,
 ) -> ExtremeSingularValues:
     """Double the number of products until the first ``k`` values in ``order`` have converged.
@@ -109,7 +109,8 @@ def _extremes(
     """
     check_method(J, "lanczos")
     size = min(J.shape)
-    if check_integer("k", k, minimum=1) > size:
+    k = check_integer("k", given, minimum=1)
+    if k > size:
         raise ValueError(f"`k` is {k}; expected at most {size} for J of shape {tuple(J.shape)}.")
     tolerance = check_real("tolerance", tolerance, above=0.0)
     most = min(check_integer("max_matvecs", max_matvecs, minimum=k), size)

@@ -8,12 +8,12 @@ dtype; everything done to B is float64.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 
 from isometry._typing import Float
+from isometry.nn._typing import Operator
 
 Progress = Callable[[int, int], None]
 """Called with the number of products done and the number to do."""
@@ -56,13 +56,13 @@ def rounding_floor(dtype: torch.dtype) -> float:
     return 4 * torch.finfo(dtype).eps
 
 
-def basis_bytes(A: Any, num_probes: int, steps: int) -> int:
+def basis_bytes(A: Operator, num_probes: int, steps: int) -> int:
     """Return the memory of the two stored bases."""
     itemsize = torch.empty(0, dtype=A.dtype).element_size()
     return num_probes * steps * (A.shape[0] + A.shape[1]) * itemsize
 
 
-def random_probes(A: Any, num_probes: int, generator: torch.Generator) -> torch.Tensor:
+def random_probes(A: Operator, num_probes: int, generator: torch.Generator) -> torch.Tensor:
     """Return unit vectors of shape (num_probes, n_in), uniform on the sphere."""
     draw = torch.randn(
         num_probes, A.shape[1], generator=generator, device=generator.device, dtype=A.dtype
@@ -89,7 +89,7 @@ def _normalise(w: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torc
 
 @torch.no_grad()
 def golub_kahan(
-    A: Any,
+    A: Operator,
     start: torch.Tensor,
     steps: int,
     *,

@@ -8,13 +8,14 @@ with error bars. An operator is anything with ``shape``, ``dtype``, ``device``, 
 
 import time
 import warnings
-from typing import Any
 
 import numpy as np
 import torch
 
 from isometry._checks import check_integer, suggest
+from isometry._typing import Checked, Integer
 from isometry.errors import AccuracyWarning
+from isometry.nn._typing import Generator, Operator, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.quadrature import combine
@@ -27,14 +28,14 @@ DENSE_ENTRIES = 2**26
 
 
 def singular_spectrum(
-    J: Any,
-    method: str | None = None,
+    J: Checked[Operator],
+    method: SpectrumMethod = None,
     *,
-    num_probes: int = 8,
-    num_matvecs: int = 60,
+    num_probes: Integer = 8,
+    num_matvecs: Integer = 60,
     reorthogonalise: bool = True,
-    max_basis_bytes: int = 2**32,
-    generator: torch.Generator | None = None,
+    max_basis_bytes: Integer = 2**32,
+    generator: Generator = None,
     progress: lanczos.Progress | None = None,
 ) -> Spectrum:
     """Return the law of lam = s^2 over the singular values of ``J``.
@@ -88,7 +89,8 @@ def singular_spectrum(
     num_probes = check_integer("num_probes", num_probes, minimum=1)
     steps = min(check_integer("num_matvecs", num_matvecs, minimum=1), size)
     if reorthogonalise:
-        _check_memory(lanczos.basis_bytes(J, num_probes, steps), max_basis_bytes)
+        allowed = check_integer("max_basis_bytes", max_basis_bytes, minimum=1)
+        _check_memory(lanczos.basis_bytes(J, num_probes, steps), allowed)
     bidiagonal = bidiagonalise(J, num_probes, steps, reorthogonalise, generator, progress)
     quadrature = combine(bidiagonal, lanczos.ritz_values(bidiagonal), size)
     if quadrature.coarseness > 0.1:
@@ -103,7 +105,9 @@ def singular_spectrum(
     )
 
 
-def estimate_seconds(J: Any, *, num_probes: int = 8, num_matvecs: int = 60) -> float:
+def estimate_seconds(
+    J: Checked[Operator], *, num_probes: Integer = 8, num_matvecs: Integer = 60
+) -> float:
     """Estimate the time of the Lanczos route from one product each way.
 
     Args:
@@ -127,7 +131,7 @@ def estimate_seconds(J: Any, *, num_probes: int = 8, num_matvecs: int = 60) -> f
     return steps * (time.perf_counter() - start)
 
 
-def check_method(J: Any, method: str | None) -> str:
+def check_method(J: Operator, method: str | None) -> str:
     """Return the route to take for ``J``.
 
     Raises:
@@ -178,7 +182,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def matrix_spectrum(J: torch.Tensor) -> Spectrum:
+def matrix_spectrum(J: Checked[torch.Tensor]) -> Spectrum:
     """Return the spectrum of a Jacobian that is written out, in float64.
 
     Args:
@@ -217,7 +221,7 @@ _NOT_FINITE = (
 
 
 def bidiagonalise(
-    J: Any,
+    J: Operator,
     num_probes: int,
     steps: int,
     reorthogonalise: bool,

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isometry import _words
 from isometry._checks import check_integer
 from isometry._typing import Checked, Integer
 from isometry.theory.laws.piecewise import Vector
 
-Evaluation: TypeAlias = Checked[Literal["formula", "quadrature"]]
+Evaluation: TypeAlias = Checked[_words.Evaluation]
 """How a law computes a number: by its own formula, or by integration of its density."""
 
 Lengths: TypeAlias = Checked[Integer | tuple[Integer, ...]]

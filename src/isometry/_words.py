@@ -1,0 +1,31 @@
+"""Every closed list of words that a parameter takes; each word has one meaning everywhere.
+
+``method`` is how a number is found, ``route`` how a Jacobian is multiplied, ``scheme`` how weights
+are drawn. The command line offers the same lists.
+"""
+
+from typing import Literal, TypeAlias
+
+Evaluation: TypeAlias = Literal["formula", "quadrature"]
+"""How a law computes a number: by its own formula, or by integration of its density."""
+
+SpectrumMethod: TypeAlias = Literal["dense", "lanczos"]
+"""How a spectrum is found: all singular values, or a quadrature from products."""
+
+PlanMethod: TypeAlias = Literal["theory", "data"]
+"""How a plan's numbers are found: from the activation, or from the measured traces."""
+
+RouteName: TypeAlias = Literal["tape", "autograd"]
+"""How products with a Jacobian are made."""
+
+BatchNorm: TypeAlias = Literal["eval", "batch"]
+"""Whose statistics batch normalisation uses: the running ones, or those of the input."""
+
+Scheme: TypeAlias = Literal["normal", "orthogonal", "delta_orthogonal"]
+"""How weights are drawn."""
+
+Entries: TypeAlias = Literal["gaussian", "rademacher", "uniform", "student", "orthogonal"]
+"""How the entries of a random matrix are drawn."""
+
+Padding: TypeAlias = Literal["circular", "zeros"]
+"""What a convolution sees beyond the border."""

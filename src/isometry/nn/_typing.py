@@ -1,0 +1,71 @@
+"""What the functions about models take, in the words of the public interface."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from isometry import _words
+from isometry._typing import Checked
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """A matrix known by its products; :class:`isometry.nn.JacobianOperator` is one."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows and of columns."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the operands and the products."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where operands have to be."""
+        ...
+
+    @property
+    def T(self) -> "Operator":  # noqa: N802 (the field's name)
+        """The transpose."""
+        ...
+
+    def __matmul__(self, v: Tensor, /) -> Tensor:
+        """Multiply a vector, or the columns of a matrix."""
+        ...
+
+    def to_dense(self) -> Tensor:
+        """Return the whole matrix."""
+        ...
+
+
+Model: TypeAlias = Checked[Callable[..., Any]]
+"""A module, or a function that calls one, from one floating-point tensor to one."""
+
+ModelInput: TypeAlias = Checked[Tensor]
+"""The point at which a model is measured."""
+
+Blocks: TypeAlias = Checked[Sequence[str | nn.Module] | None]
+"""Modules, or their names, to take as residual blocks; None finds them by structure."""
+
+BatchNorm: TypeAlias = Checked[_words.BatchNorm | None]
+"""Without it, layers in train mode are refused."""
+
+SpectrumMethod: TypeAlias = Checked[_words.SpectrumMethod | None]
+"""None chooses by size."""
+
+PlanMethod: TypeAlias = Checked[_words.PlanMethod | None]
+"""None chooses by the model."""
+
+RouteName: TypeAlias = Checked[_words.RouteName | None]
+"""None takes the fastest that passes its tests."""
+
+Scheme: TypeAlias = Checked[_words.Scheme]
+"""How weights are drawn."""
+
+Generator: TypeAlias = Checked[torch.Generator | None]
+"""Where random numbers come from."""
