@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_only_the_jpeg_files_asked_for_are_decoded(tmp_path):
     ("contents", "changes", "message"),
     [
         ((RED, GREY[:-300], RED), {}, "corrupt: image 1"),
-        ((RED, jpeg((0, 0, 0), (31, 32)), RED), {}, r"image 1 .* shape \(32, 31, 3\)"),
+        ((RED, jpeg((0, 0, 0), (31, 32)), RED), {}, "image 1 .* 31 x 32 pixels"),
         ((RED, GREY), {}, "inconsistent"),
         ((RED, GREY, RED), {"train_labels": np.array([0, 5, 10])}, "inconsistent"),
         ((RED, GREY, RED), {"train_bytes": np.zeros(9, np.uint8)}, "inconsistent"),
@@ -179,3 +180,48 @@ def test_an_npz_of_something_else_is_named(tmp_path):
 def test_a_missing_package_comes_with_the_command():
     with pytest.raises(ImportError, match=r"needs no_such_one, .*'isometry\[experiments\]'"):
         files.import_extra("no_such_one.part", needed_by="This")
+
+
+def test_a_gzip_file_that_unpacks_without_end_is_refused(fashion, monkeypatch):
+    monkeypatch.setattr(files, "_UNPACKED", 1 << 20)
+    (fashion / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(1 << 24)))
+    with pytest.raises(ValueError, match=r"unpacks to more than 1,048,576 bytes; expected a file"):
+        files.read_fashion(fashion, "train", everything)
+
+
+def test_a_tar_archive_that_unpacks_without_end_is_refused(archive, monkeypatch):
+    monkeypatch.setattr(files, "_UNPACKED", 20_000)
+    with pytest.raises(ValueError, match=r"unpacks to more than 20,000 bytes; expected CIFAR-10"):
+        files.read_cifar10(archive, "train", everything)
+
+
+def test_an_array_that_unpacks_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_UNPACKED", 10_000)
+    write_npz(tmp_path, train_labels=np.zeros(20_000, np.uint8))
+    with pytest.raises(ValueError, match=r"train_labels unpacks to 20,\d+ bytes, more than 10,000"):
+        files.read_jpeg_copy(tmp_path, "train", everything)
+
+
+@pytest.mark.parametrize("shape", ["(9999999999999,)", "(99999999, 99999999, 99999)"])
+def test_an_array_that_only_claims_to_be_large_is_refused(tmp_path, shape):
+    write_npz(tmp_path)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header + " " * (-(len(header) + 11) % 64) + "\n"
+    lie = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    whole = tmp_path / files.JPEG_FILE
+    with zipfile.ZipFile(whole) as old:
+        contents = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(whole, "w") as new:
+        for name, content in (contents | {"train_labels.npy": lie}).items():
+            new.writestr(name, content)
+    with pytest.raises(ValueError, match=r"train_labels unpacks to 9[\d,]+ bytes, more than"):
+        files.read_jpeg_copy(tmp_path, "train", everything)
+
+
+def test_an_image_that_only_claims_to_be_large_is_not_decoded(tmp_path):
+    large = bytearray(GREY)
+    frame = large.index(b"\xff\xc0") + 5
+    large[frame : frame + 4] = b"\x40\x00\x10\x00"  # 16,384 x 4,096 pixels
+    write_npz(tmp_path, (RED, bytes(large), RED))
+    with pytest.raises(ValueError, match=r"image 1 .* has 4096 x 16384 pixels; expected 32 x 32"):
+        files.read_jpeg_copy(tmp_path, "train", everything)

@@ -196,7 +196,7 @@ def download_cifar10(
     *,
     progress: Progress | None = None,
 ) -> Path:
-    """Download CIFAR-10's binary archive (170 MB), resuming an earlier attempt.
+    """Download CIFAR-10's binary archive (170 MB, and no byte more), resuming an earlier attempt.
 
     The content is written to a ``.part`` file, checked by its MD5 digest and then renamed: the
     final name is never that of a half file. A whole file already there is left alone.
@@ -210,12 +210,18 @@ def download_cifar10(
         The path of the archive.
 
     Raises:
-        ValueError: If ``url`` is not http(s), or the content is not the archive's.
+        ValueError: If ``url`` is not http(s), or the content is not the archive's or longer.
         OSError: If the folder cannot be written, another process is at it, or the connection
             fails; what was received is kept and the next call goes on from there.
     """
     folder = _given_folders(data_dir)[0]
-    return fetch(url, folder / files.CIFAR10_FILE, md5=files.CIFAR10_MD5, progress=progress)
+    return fetch(
+        url,
+        folder / files.CIFAR10_FILE,
+        md5=files.CIFAR10_MD5,
+        size=files.CIFAR10_BYTES,
+        progress=progress,
+    )
 
 
 def standardise(images: Num[np.ndarray, "n *shape"]) -> Float[np.ndarray, "n *shape"]:

@@ -1,18 +1,23 @@
-"""Readers of the four image sets: each returns images in [0, 1], channels first, and labels."""
+"""Readers of the four image sets: each returns images in [0, 1], channels first, and labels.
+
+What a small file unpacks to is bounded by what the true one has, before it is unpacked.
+"""
 
 import gzip
 import hashlib
 import importlib
 import io
+import math
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from isometry._typing import Float, Int
 from isometry.data.download import check_md5
@@ -23,6 +28,7 @@ Labelled = tuple[Float[np.ndarray, "n channels height width"], Int[np.ndarray, "
 
 CIFAR10_FILE = "cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+CIFAR10_BYTES = 170_498_071
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
@@ -38,6 +44,8 @@ FASHION_SHA256 = {  # of the content, uncompressed
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error)
+_UNPACKED = 256 << 20
+"""Bytes that an archive may unpack to: the largest, CIFAR-10's, has 184 million."""
 _DIGITS_TRAIN = 1437  # of 1,797; the file is ordered by writer, so few writers are in both parts
 
 
@@ -81,11 +89,17 @@ def _fashion_bytes(path: Path) -> bytes:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; expected next to its three siblings. {advice}")
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as stream:
+            content = stream.read(_UNPACKED + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as err:
         raise ValueError(
             f"{path} ends early or is not gzip ({err}); expected a complete IDX file. {advice}"
         ) from err
+    if len(content) > _UNPACKED:
+        raise ValueError(
+            f"{path} unpacks to more than {_UNPACKED:,} bytes; expected a file of Fashion-MNIST. "
+            f"{advice}"
+        )
     got, expected = hashlib.sha256(content).hexdigest(), FASHION_SHA256[path.stem]
     if got != expected:
         raise ValueError(
@@ -95,13 +109,24 @@ def _fashion_bytes(path: Path) -> bytes:
 
 
 def read_cifar10(folder: Path, split: str, pick: Pick) -> Labelled:
-    """Read the official binary archive: records of one label byte and 3,072 pixels."""
+    """Read the official binary archive: records of one label byte and 3,072 pixels.
+
+    Raises:
+        ValueError: If the file is another one, or unpacks to more than CIFAR-10.
+    """
     path = folder / CIFAR10_FILE
     check_md5(path, CIFAR10_MD5, advice="Delete it and run `isometry.data.download_cifar10()`.")
     wanted = "data_batch_" if split == "train" else "test_batch"
     batches: dict[str, bytes] = {}
+    unpacked = 0
     with tarfile.open(path, "r:gz") as archive:
         for member in archive:
+            unpacked += member.size
+            if unpacked > _UNPACKED:
+                raise ValueError(
+                    f"{path} unpacks to more than {_UNPACKED:,} bytes; expected CIFAR-10. Delete "
+                    "it and run `isometry.data.download_cifar10()`."
+                )
             name = member.name.rpartition("/")[2]
             stream = archive.extractfile(member) if name.startswith(wanted) else None
             if stream is not None:
@@ -125,21 +150,31 @@ def read_jpeg_copy(folder: Path, split: str, pick: Pick) -> Labelled:
     images = np.empty((len(chosen), 3, 32, 32), np.uint8)
     for row, index in enumerate(chosen):
         jpeg = content[offsets[index] : offsets[index + 1]].tobytes()
-        try:
-            with pillow.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError) as err:
-            raise ValueError(
-                f"{path} is corrupt: image {index} of {split!r} is not a JPEG file that can be "
-                f"decoded ({type(err).__name__}). Copy the file anew."
-            ) from err
-        if pixels.shape != (32, 32, 3):
-            raise ValueError(
-                f"{path} is not the copy of CIFAR-10: image {index} of {split!r} has shape "
-                f"{pixels.shape}; expected (32, 32, 3). Copy the file anew."
-            )
-        images[row] = pixels.transpose(2, 0, 1)
+        images[row] = _decoded(pillow, jpeg, f"image {index} of {split!r}", path).transpose(2, 0, 1)
     return _unit(images), labels[chosen].astype(np.int64)
+
+
+def _decoded(pillow: Any, jpeg: bytes, name: str, path: Path) -> np.ndarray:
+    """Return the pixels of one image, whose size is looked at before it is decoded.
+
+    Raises:
+        ValueError: If it is no JPEG of 32 x 32 pixels.
+    """
+    try:
+        with pillow.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            size = image.size
+            pixels = np.asarray(image.convert("RGB")) if size == (32, 32) else None
+    except (OSError, SyntaxError, pillow.DecompressionBombError) as err:
+        raise ValueError(
+            f"{path} is corrupt: {name} is not a JPEG file that can be "
+            f"decoded ({type(err).__name__}). Copy the file anew."
+        ) from err
+    if pixels is None:
+        raise ValueError(
+            f"{path} is not the copy of CIFAR-10: {name} has {size[0]} x {size[1]} pixels; "
+            "expected 32 x 32. Copy the file anew."
+        )
+    return pixels
 
 
 def _jpeg_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,8 +185,10 @@ def _jpeg_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.nda
     """
     names = [f"{split}_{part}" for part in ("bytes", "offsets", "labels")]
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            content, offsets, labels = (arrays[name] for name in names)
+        with path.open("rb") as stream:
+            _check_unpacked(stream, names)
+            with np.load(stream, allow_pickle=False) as arrays:
+                content, offsets, labels = (arrays[name] for name in names)
     except (OSError, EOFError, ValueError, TypeError, LookupError, *_ZIP_ERRORS) as err:
         raise ValueError(
             f"{path} cannot be read ({err}); expected an .npz archive with the arrays "
@@ -172,6 +209,24 @@ def _jpeg_arrays(path: Path, split: str) -> tuple[np.ndarray, np.ndarray, np.nda
             "Copy the file anew."
         )
     return content, offsets, labels
+
+
+def _check_unpacked(stream: BinaryIO, names: Sequence[str]) -> None:
+    """Refuse arrays that would fill the memory, by what they say of themselves.
+
+    Raises:
+        ValueError: If an array is larger than the bound.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        for name in names:
+            with archive.open(f"{name}.npy") as member:
+                version = npy.read_magic(member)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, _, dtype = read(member)
+            size = max(archive.getinfo(f"{name}.npy").file_size, math.prod(shape) * dtype.itemsize)
+            if size > _UNPACKED:
+                raise ValueError(f"{name} unpacks to {size:,} bytes, more than {_UNPACKED:,}")
+    stream.seek(0)
 
 
 def _unit(pixels: np.ndarray) -> np.ndarray:
