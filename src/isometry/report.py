@@ -238,7 +238,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> Path:
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
-            with open(handle, "w", encoding="utf-8") as stream:
+            with open(handle, "w", encoding="utf-8", newline="") as stream:
                 stream.write(text)
             os.chmod(name, 0o644)
             os.replace(name, target)

@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 import sys
 
 import pytest
@@ -8,6 +9,7 @@ from cyclopts import App
 
 from isometry.cli import reproduce
 from isometry.cli.output import guarded
+from isometry.experiments.engine.runs import Outcome, RunConfig, perform
 
 WORDS = ["reproduce", "matrices", "--profile", "smoke", "--executor", "serial"]
 
@@ -89,3 +91,56 @@ def test_an_export_of_nothing_is_refused(words, text, capsys):
 def test_an_empty_folder_has_nothing_to_export(tmp_path, capsys):
     assert run(["export", "--out", str(tmp_path), "--csv", "x.csv"]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+
+
+def made_of(root, settings, results=None):
+    config = RunConfig("table", 0, settings)
+    perform(root, config, lambda *_: Outcome(results or {"y": -1.5}))
+    return config
+
+
+@pytest.mark.parametrize(
+    ("word", "cell"),
+    [
+        ("=1+1", "'=1+1"), ("+x", "'+x"), ("-x", "'-x"), ("@SUM(A1)", "'@SUM(A1)"),
+        (" =1+1", "' =1+1"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"), ("\n=1", "'\n=1"),
+        ("＝1", "'＝1"), ("-1.5", "-1.5"), ("+2e-3", "+2e-3"), ("-1.5=x", "'-1.5=x"),
+        ("relu", "relu"), ("a=b", "a=b"), ('say "=1"', 'say "=1"'), ("", ""),
+    ],
+)  # fmt: skip
+def test_no_cell_of_the_table_is_a_formula_and_numbers_stay_numbers(tmp_path, word, cell):
+    made_of(tmp_path / "runs", {"phi": word, "=key": -2, "list": ["=1"]})
+    target = tmp_path / "runs.csv"
+    assert run(["export", "--out", str(tmp_path / "runs"), "--csv", str(target)]) == 0
+    with open(target, encoding="utf-8", newline="") as lines:
+        (row,) = csv.DictReader(lines)
+    assert row["phi"] == cell
+    assert (row["'=key"], row["y"], row["list"]) == ("-2", "-1.5", "['=1']")
+
+
+def test_a_damaged_run_is_named_by_the_export_which_goes_on(tmp_path, capsys):
+    for value in (1, 2):
+        config = made_of(tmp_path / "runs", {"value": value})
+    (tmp_path / "runs" / "table" / config.id / "run.json").write_text("")
+    target = tmp_path / "runs.csv"
+    assert run(["export", "--out", str(tmp_path / "runs"), "--csv", str(target)]) == 0
+    said = capsys.readouterr().err
+    assert f"{config.id} has an empty run.json; it is left out" in said
+    assert "1 runs to" in said
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
+    made_of(tmp_path / "runs", {})
+    target = tmp_path / "nowhere" / "runs.csv"
+    assert run(["export", "--out", str(tmp_path / "runs"), "--csv", str(target)]) == 2
+    assert "which cannot be written" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_named_by_the_command_which_makes_it_again(out, tmp_path, capsys):
+    shutil.copytree(out, tmp_path / "runs")
+    place = next((tmp_path / "runs" / "random-matrix").iterdir())
+    (place / "arrays.safetensors").write_bytes(b"")
+    assert run([*WORDS, "--out", str(tmp_path / "runs"), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["runs made"] == 1
+    assert f"set aside: {place} has another arrays.safetensors than was written" in printed.err

@@ -1,13 +1,16 @@
 """The studies at one command, and their runs as one table."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from csv import DictWriter
+from csv import writer
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from isometry.cli.output import complain, emit
+from isometry.report import write_text
 
 
 def reproduce(
@@ -51,6 +54,8 @@ def reproduce(
         report = run_studies(
             plan, out, open_executor=opened, window=_window(executor, workers), progress=progress
         )
+    for place, reason in report.damaged.items():
+        complain("set aside", f"{place} {reason}; it was made again.")
     for error in list(report.failed.values())[:3]:
         complain("failed", error)
     found = gather(plan, out, profile=profile)
@@ -71,6 +76,9 @@ def export(
 ) -> None:
     """Write all finished runs as one table: settings and results, a line a run.
 
+    A word that a spreadsheet would take for a formula gets an apostrophe in front; a folder that is
+    no run is named and left out.
+
     Args:
         out: Folder of the runs.
         csv: File to write.
@@ -78,6 +86,7 @@ def export(
 
     Raises:
         ValueError: If neither file is given, or there is no run.
+        OSError: If a file cannot be written.
         ImportError: If pandas or pyarrow is missing for parquet.
     """
     from isometry.experiments.engine.runs import all_runs
@@ -130,11 +139,24 @@ def _bar(total: int) -> Iterator[Callable[[Any], None]]:
         yield show
 
 
+_FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as stream:
-        writer = DictWriter(stream, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    text = StringIO(newline="")
+    table = writer(text)
+    table.writerow([_cell(name) for name in columns])
+    table.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    """Return a cell that a spreadsheet does not take for a formula; numbers stay numbers."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = str(value)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

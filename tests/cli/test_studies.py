@@ -1,0 +1,66 @@
+import json
+import re
+from functools import partial
+
+import pytest
+from cyclopts import App
+
+from isometry.cli.output import guarded
+from isometry.cli.studies import demo
+from isometry.experiments import demo as study
+
+SMALL = ["--width", "32", "--depth", "8"]
+
+
+@pytest.fixture(autouse=True)
+def _two_activations(monkeypatch):
+    monkeypatch.setattr(study, "ACTIVATIONS", ("relu", "tanh"))
+    few = partial(study.first_light, activations=("relu", "tanh"))
+    monkeypatch.setattr(study, "first_light", few)
+
+
+def run(words):
+    app = App(name="isometry")
+    app.command(demo)
+    data = [] if "--data" in words else ["--data", "digits"]
+    words = ["demo", *SMALL, *data, *words]
+    return guarded(
+        lambda: app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    )
+
+
+def test_the_demo_writes_a_page_and_prints_both_tables(tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert run(["--out", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert f"written: {page}" in printed.err
+    assert printed.out.count("relu") == printed.out.count("tanh") == 2
+    assert not re.search(r"<(script|link|img|iframe)\b", page.read_text())
+
+
+def test_the_demo_prints_json_with_the_numbers_of_its_page(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    assert run(["--out", str(page), "--json", "--c", "0.5"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["images"], record["width"], record["depth"], record["c"]) == (
+        "digits", 32, 8, 0.5,
+    )  # fmt: skip
+    assert record["largest KS at equal c"] == max(row["KS"] for row in record["equal c"])
+    assert record["largest KS at equal sigma_w"] == max(
+        row["KS"] for row in record["equal sigma_w"]
+    )
+    assert [row["activation"] for row in record["equal c"]] == ["relu", "tanh"]
+    assert (tmp_path / "page-2.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--out", "/nowhere/page.html"], "cannot be written"),
+        (["--c", "-1"], "`c` is -1"),
+        (["--data", "digit"], "Did you mean 'digits'"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(words, text, capsys):
+    assert run(words) == 2
+    assert text in capsys.readouterr().err
