@@ -4,7 +4,7 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +32,22 @@ class ParameterFinding(Result):
         return f"`{self.name}` {self.finding}. {self.remedy}"
 
 
-def audit_parameters(named: Mapping[str, Tensor]) -> list[ParameterFinding]:
+def audit_parameters(
+    named: Mapping[str, Tensor], maps: Collection[str] | None = None
+) -> list[ParameterFinding]:
     """Return what looks wrong with each of the named parameters, in their order.
 
     Siblings are parameters whose names differ in numbers only and whose shapes agree.
+
+    Args:
+        named: The parameters by their names.
+        maps: Names of those that are linear maps, the only ones that zeros and constants are
+            noted of: a layer scale of shape (C, 1, 1) or a class token starts like that. Without
+            it, every parameter of two or more axes is one.
     """
-    found = [(name, _alone(p.detach())) for name, p in named.items() if p.numel()]
+    if maps is None:
+        maps = [name for name, p in named.items() if p.ndim > 1]
+    found = [(name, _alone(p.detach(), name in maps)) for name, p in named.items() if p.numel()]
     odd = {name: ParameterFinding(name, *finding) for name, finding in found if finding}
     odd |= {f.name: f for f in _off_scale(named) if f.name not in odd}
     return [odd[name] for name in named if name in odd]
@@ -64,7 +74,7 @@ def _rms(p: Tensor) -> float:
     return float(p.double().square().mean().sqrt())
 
 
-def _alone(p: Tensor) -> tuple[str, str] | None:
+def _alone(p: Tensor, linear_map: bool) -> tuple[str, str] | None:
     """Return the finding and the remedy for one parameter without its siblings."""
     initialise = "Initialise it, or load the checkpoint again."
     if p.is_complex() or not p.is_floating_point() or p.device.type == "meta":
@@ -76,7 +86,7 @@ def _alone(p: Tensor) -> tuple[str, str] | None:
         return f"is huge, with a root mean square of {size:.2g}", initialise
     if 0 < size < _TINY:
         return f"is tiny, with a root mean square of {size:.2g}", initialise
-    if p.ndim < 2 or p.numel() == 1:
+    if not linear_map or p.numel() == 1:
         return None
     if size == 0:
         advice = "Right for the last layer of a branch or a head that is to start as 0."

@@ -30,6 +30,7 @@ from isometry.nn._typing import (
 )
 from isometry.nn.blocks.blocks import Stage, Stream, residual_stream
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+from isometry.nn.blocks.uses import linear_maps
 from isometry.nn.diagnosis import findings
 from isometry.nn.diagnosis.audit import (
     ParameterFinding,
@@ -208,11 +209,25 @@ def diagnose(
         outliers=np.zeros(0) if comparison is None else findings.left_bulk(comparison),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
-        parameters=tuple(audit_parameters(named_parameters(roots))),
+        parameters=tuple(_audit(model, J, roots)),
         findings=tuple(found),
         warnings=tuple(dict.fromkeys(notes)),
         conditions=f"batch norm: {J.batch_norm}; products: {J.route}",
     )
+
+
+def _audit(f: Model, J: JacobianOperator, roots: Sequence[nn.Module]) -> list[ParameterFinding]:
+    """Audit the parameters, with one more pass to see which of them are linear maps."""
+    named = named_parameters(roots)
+    modules = {
+        f"{place}.{name}".rstrip(".") if len(roots) > 1 else name: module
+        for place, root in enumerate(roots)
+        for name, module in root.named_modules()
+    }
+    if any(hasattr(p, "placements") for p in named.values()):
+        return audit_parameters(named)  # no pass is followed through collectives
+    with J._sandbox:
+        return audit_parameters(named, linear_maps(named, J._x, f, modules))
 
 
 _ZERO = (

@@ -9,11 +9,17 @@ import math
 from collections.abc import Sequence
 from typing import Unpack
 
+import torch
+from torch import Tensor
+
 from isometry.nn._typing import Model, ModelInput
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.init.changes import Change, plain_name
-from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured, output_deviation
+from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.init.attention import query_key_rows
+from isometry.nn.init.changes import Change
+from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured
 from isometry.nn.init.plans import InitPlan
+from isometry.nn.init.unit_variance import unit_variance
 
 __all__ = [
     "deepnet",
@@ -27,8 +33,6 @@ __all__ = [
     "torch_default",
     "xavier",
 ]
-
-_ATTENTION = ("q_proj", "k_proj", "query", "key", "c_attn", "in_proj", "qkv")
 
 
 def he(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
@@ -140,7 +144,7 @@ def rezero(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
 def lsuv(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw orthogonal maps and scale each to a unit variance of its output at ``x``.
 
-    The maps are visited in the order in which the model holds them; biases are 0.
+    The maps are scaled in the order in which they run, each expert of a bank alone; biases are 0.
 
     Arguments, result and errors are those of :func:`he`.
 
@@ -154,19 +158,16 @@ def lsuv(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
         lambda n, _: 1 / n,
         scheme="orthogonal",
     )
-    for prefix, module in base.model.root.named_modules():
-        name = plain_name(f"{prefix}.weight" if prefix else "weight")
-        if name in base.changes:
-            deviation = output_deviation(base, module)
-            base.times(name, 1 / deviation if deviation > 0 else 1.0)
+    base.changes.update(unit_variance(base.model, base.changes))
     return measured(base, "lsuv", "orthogonal draw, unit output variance")
 
 
 def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by Xavier's rule with the gain (8 N)^(-1/4) in the branches.
 
-    N is half the number of branches; maps named as queries and keys keep the gain 1. The rule's
-    larger skip, (2 N)^(1/4) before a layer norm, is not added.
+    N is half the number of branches; maps that make queries and keys keep the gain 1, and so do
+    those rows of a fused map, whose parts count as maps of their own. The rule's larger skip,
+    (2 N)^(1/4) before a layer norm, is not added.
 
     Arguments, result and errors are those of :func:`he`.
 
@@ -175,10 +176,12 @@ def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan
     """
     base = drawn(model, x, options, _xavier)
     beta = (4 * len(base.blocks)) ** -0.25
-    for block in base.blocks:
-        for name in base.branch(block):
-            if not any(word in name for word in _ATTENTION):
-                base.times(name, beta)
+    rows = query_key_rows(base.model, base.changes, base.blocks, base.maps)
+    for name in dict.fromkeys(name for block in base.blocks for name in base.branch(block)):
+        if name not in rows:
+            base.times(name, beta)
+        elif not bool(rows[name].all()):
+            base.weigh(name, _fused_gains(rows[name], base.maps[name], beta))
     return measured(base, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
 
 
@@ -219,6 +222,21 @@ def _he(fan_in: int, _fan_out: int) -> float:
 
 def _xavier(fan_in: int, fan_out: int) -> float:
     return 2 / (fan_in + fan_out)
+
+
+def _fused_gains(query_key: Tensor, fused: LinearMap, beta: float) -> Tensor:
+    """Return for each output of a map of queries, keys and values its gain over Xavier's draw.
+
+    Queries and keys are told apart by their number alone: there are as many keys as values.
+    """
+    values = int((~query_key).sum())
+    queries = max(int(query_key.sum()) - values, 0)
+    order = query_key.cumsum(0)
+    size = torch.where(query_key & (order <= queries), queries, values).double()
+    if not queries:
+        size = torch.where(query_key, float(query_key.sum()), size)
+    gain = torch.where(query_key, 1.0, beta)
+    return gain * ((fused.fan_in + fused.fan_out) / (fused.fan_in + size)).sqrt()
 
 
 def _scale_end(base: DrawnModel, block: Block, factor: float) -> None:

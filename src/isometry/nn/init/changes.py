@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isometry.nn.blocks.uses import LinearMap
 from isometry.nn.init.schemes import draw, placed_like
 from isometry.nn.sandbox.swap import swapped
 
@@ -18,23 +19,53 @@ _COMPILED = "_orig_mod."
 
 @dataclass(frozen=True)
 class Draw:
-    """A recipe for random weights: the same numbers wherever it is followed."""
+    """A recipe for random weights: the same numbers wherever it is followed.
+
+    Attributes:
+        scheme: How a matrix is drawn.
+        std: Root mean square of the entries.
+        seed: Of the draw, together with the parameter's name.
+        order: The parameter's axes as (stack, out, in); its own order without.
+        stacked: How many axes of that order stack matrices.
+        columns: Length of a matrix' rows; None where the parameter is one kernel or one matrix.
+    """
 
     scheme: str
     std: float
-    """Root mean square of the entries."""
     seed: int
-    transposed: bool = False
-    """Whether the weight is stored as (in, out)."""
+    order: tuple[int, ...] | None = None
+    stacked: int = 0
+    columns: int | None = None
+
+    @staticmethod
+    def of(described: LinearMap, scheme: str, std: float, seed: int) -> "Draw":
+        """Return the recipe that draws every matrix of a linear map."""
+        columns = None if described.kernel else described.fan_in
+        return Draw(scheme, std, seed, described.order, described.stacked, columns)
 
     def values(self, name: str, like: Tensor) -> Tensor:
         """Return the weights of the parameter of this name, drawn on the CPU."""
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        shape = tuple(like.shape[::-1] if self.transposed else like.shape)
-        wide = like.dtype == torch.float64
-        made = draw(self.scheme, shape, std=self.std, generator=generator, wide=wide)
-        return made.T.contiguous() if self.transposed else made
+        order = self.order or tuple(range(like.ndim))
+        shape = tuple(like.shape[axis] for axis in order)
+        stack = math.prod(shape[: self.stacked])
+        single = shape
+        if self.columns is not None:
+            single = (math.prod(shape) // (stack * self.columns), self.columns)
+        made = [self._matrix(single, like.dtype, generator) for _ in range(stack)]
+        inverse = tuple(order.index(axis) for axis in range(like.ndim))
+        return torch.stack(made).reshape(shape).permute(inverse).contiguous()
+
+    def _matrix(
+        self, shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator
+    ) -> Tensor:
+        wide = dtype in (torch.float64, torch.complex128)
+        parts = [
+            draw(self.scheme, shape, std=self.std, generator=generator, wide=wide)
+            for _ in range(1 + dtype.is_complex)
+        ]
+        return torch.complex(*parts) / math.sqrt(2) if dtype.is_complex else parts[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,21 +74,34 @@ class Change:
 
     source: Tensor | Draw | float
     factor: float = 1.0
+    weights: Tensor | None = None
+    """Further factors, one for every entry; on the CPU."""
 
     def times(self, factor: float) -> "Change":
         """Return this change with one more factor."""
         return replace(self, factor=self.factor * factor)
 
+    def weighted(self, weights: Tensor) -> "Change":
+        """Return this change with one more factor for every entry."""
+        known = 1.0 if self.weights is None else self.weights
+        return replace(self, weights=known * weights.double().cpu())
+
     def values(self, name: str, like: Tensor) -> Tensor:
         """Return the new values for a parameter, in its type, place and sharding."""
         if isinstance(self.source, Tensor):
             precise = torch.promote_types(self.source.dtype, torch.float32)
-            values = self.factor * self.source.to(precise)
+            values = self._scaled(self.source.to(precise))
             sharded = hasattr(values, "placements")
             return values.to(like) if sharded else placed_like(values, like)
         if isinstance(self.source, Draw):
-            return placed_like(self.factor * self.source.values(name, like), like)
-        return torch.full_like(like, self.source * self.factor)
+            return placed_like(self._scaled(self.source.values(name, like)), like)
+        if self.weights is None:
+            return torch.full_like(like, self.source * self.factor)
+        return placed_like(self._scaled(torch.full(like.shape, self.source)), like)
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        scaled = self.factor * values
+        return scaled if self.weights is None else scaled * self.weights.to(scaled)
 
     def kept(self) -> "Change":
         """Return the same change with values of its own, safe from a later write."""
@@ -145,19 +189,3 @@ def vanishing(values: Tensor, largest: float) -> bool:
 def seed_from(generator: torch.Generator) -> int:
     """Return a seed drawn from a generator."""
     return int(torch.randint(2**62, (), generator=generator, device=generator.device))
-
-
-def layout(root: nn.Module) -> dict[str, tuple[int, int, bool]]:
-    """Return {name: (fan_in, fan_out, transposed)} of the weights of linear maps."""
-    table: dict[str, tuple[int, int, bool]] = {}
-    for prefix, module in root.named_modules():
-        for key, p in module.named_parameters(recurse=False):
-            if p.ndim < 2 or isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-                continue
-            swapped = getattr(module, "transposed", False) or type(module).__name__ == "Conv1D"
-            first, second = p.shape[0], p.shape[1]
-            kernel = math.prod(p.shape[2:])
-            fan_in, fan_out = (first, second) if swapped else (second, first)
-            name = plain_name(f"{prefix}.{key}" if prefix else key)
-            table[name] = (fan_in * kernel, fan_out * kernel, bool(swapped and p.ndim == 2))
-    return {name: table[name] for name in parameters_of(root) if name in table}

@@ -1,28 +1,26 @@
 """What the named baselines share: a draw of every linear map, the branches, and the measurement."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Model, ModelInput
 from isometry.nn.blocks.blocks import Block
+from isometry.nn.blocks.uses import LinearMap, MapCall
 from isometry.nn.init.changes import (
     Change,
     Draw,
-    layout,
     parameters_of,
     plain_name,
     seed_from,
-    tried,
 )
 from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import candidates
 from isometry.nn.sandbox.random import generator_or_fresh
-from isometry.nn.sandbox.sandbox import Sandbox
 
 Variance = Callable[[int, int], float]
 """Variance of the entries from fan_in and fan_out."""
@@ -41,12 +39,13 @@ class DrawnModel:
     """A model whose linear maps are all drawn anew, and what its branches then look like."""
 
     model: MeasuredModel
+    maps: Mapping[str, LinearMap]
     changes: dict[str, Change]
     blocks: tuple[Block, ...] = ()
 
     def branch(self, block: Block) -> list[str]:
         """Return the names of the branch's linear maps, from its output backwards."""
-        return [plain_name(name) for name, role in block.parameters.items() if role == "linear"]
+        return [name for name in map(plain_name, block.parameters) if name in self.maps]
 
     def ends(self, block: Block) -> list[list[str]]:
         """Return for each term of the branch the names of what scales it, the nearest first."""
@@ -56,6 +55,11 @@ class DrawnModel:
         """Multiply what a parameter becomes."""
         known = self.changes.get(name, Change(parameters_of(self.model.root)[name].detach()))
         self.changes[name] = known.times(factor)
+
+    def weigh(self, name: str, outputs: Tensor) -> None:
+        """Multiply every output of a map by its own factor."""
+        like = parameters_of(self.model.root)[name]
+        self.changes[name] = self.changes[name].weighted(self.maps[name].spread(outputs, like))
 
 
 def drawn(
@@ -72,16 +76,39 @@ def drawn(
     root = root_of(model, x, batch_norm)
     source = generator_or_fresh(options.get("generator"))
     seed = seed_from(source)
-    table, changes = layout(root), {}
-    for name, (fan_in, fan_out, transposed) in table.items():
-        recipe = Draw(scheme, math.sqrt(variance(fan_in, fan_out)), seed, transposed)
-        changes[name] = Change(recipe)
-        beside = f"{name.removesuffix('weight')}bias"
-        if name.endswith("weight") and beside in parameters_of(root):
-            changes[beside] = Change(Draw("uniform", bias(fan_in), seed))
     blocks, probes = options.get("blocks"), seed_from(source)
     base = MeasuredModel(model, x, root, blocks, batch_norm, probes)
-    return DrawnModel(base, changes, tuple(base.found(changes)))
+    maps, changes = base.linear_maps(), {}
+    for name, described in maps.items():
+        std = math.sqrt(variance(described.fan_in, described.fan_out))
+        changes[name] = Change(Draw.of(described, scheme, std, seed))
+        if described.bias is not None:
+            changes[described.bias] = Change(Draw("uniform", bias(described.fan_in), seed))
+    for name, ratio in _effective(base, changes).items():
+        known = changes.get(name, Change(parameters_of(root)[name].detach()))
+        changes[name] = known.times(ratio)
+    return DrawnModel(base, maps, changes, tuple(base.found(changes)))
+
+
+def _effective(base: MeasuredModel, changes: Mapping[str, Change]) -> dict[str, float]:
+    """Return what makes weights that are computed when the model runs as large as was drawn.
+
+    An equalised learning rate multiplies the weight by a number, weight normalisation replaces
+    its size by a magnitude; entries that a mask takes out do not count.
+    """
+    ratios: dict[str, float] = {}
+
+    def note(call: MapCall) -> Tensor:
+        source = changes[call.name].source if call.name in changes else None
+        if not call.direct and isinstance(source, Draw) and source.std > 0:
+            entries = call.weight[call.weight != 0]
+            size = float(entries.abs().square().mean().sqrt()) if len(entries) else 0.0
+            if size > 0:
+                ratios.setdefault(call.scale, source.std / size)
+        return call.run(call.weight)
+
+    base.follow(changes, note)
+    return ratios
 
 
 def measured(base: DrawnModel, name: str, why: str) -> InitPlan:
@@ -106,21 +133,3 @@ def measured(base: DrawnModel, name: str, why: str) -> InitPlan:
 def _factor(base: DrawnModel, block: Block) -> float:
     changes = [base.changes.get(name) for term in base.ends(block) for name in term[:1]]
     return next((change.factor for change in changes if change is not None), 1.0)
-
-
-def output_deviation(base: DrawnModel, module: nn.Module) -> float:
-    """Return the standard deviation of a module's output under the changes; 0 if not called."""
-    seen: list[float] = []
-
-    def note(_module: nn.Module, _args: object, output: object) -> None:
-        if isinstance(output, Tensor):
-            seen.append(float(output.detach().double().std(correction=0)))
-
-    model = base.model
-    handle = module.register_forward_hook(note)
-    try:
-        with tried(model.root, base.changes), Sandbox(model.x, model.batch_norm):
-            model.f(model.x.clone())
-    finally:
-        handle.remove()
-    return seen[0] if seen else 0.0

@@ -137,7 +137,7 @@ def _task(
     if redraw.scheme is not None:
         for index in copies(blocks, model.root):
             name = linear_maps(blocks[index])[0]
-            fresh[name] = redrawn(name, "linear", model.root, redraw)
+            fresh[name] = redrawn(name, "linear", redraw)
     scalings = [
         scaling_of(block, terms, model.root, redraw, fresh)
         for block, terms in zip(blocks, candidates(blocks, model.root), strict=True)

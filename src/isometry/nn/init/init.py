@@ -136,7 +136,8 @@ def plan(
     parts = [target * share for share in _shares(shares, len(found))]
     if not redraw:
         warn_of_copies(found, root)
-    fresh = Redraw(scheme if redraw else None, seed_from(source))
+    maps = measured.linear_maps() if redraw else {}
+    fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
     return fit(measured, (found, calls), parts, fresh, rtol)
 
 

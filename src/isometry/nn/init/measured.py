@@ -12,7 +12,16 @@ from isometry.nn._typing import BatchNorm, Model
 from isometry.nn.blocks.blocks import Block, residual_blocks
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
-from isometry.nn.init.changes import Changes, parameters_of, tried, unwrapped
+from isometry.nn.blocks.uses import Apply, LinearMap, Watch, linear_maps
+from isometry.nn.init.changes import (
+    Change,
+    Changes,
+    Draw,
+    parameters_of,
+    plain_name,
+    tried,
+    unwrapped,
+)
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
 from isometry.nn.sandbox.sandbox import Sandbox, check_input
 
@@ -52,6 +61,30 @@ class MeasuredModel:
             blocks = residual_blocks(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
         recorder, output = seen[0]
         return blocks, recorder.recorded(output, blocks)
+
+    def linear_maps(self) -> dict[str, LinearMap]:
+        """Return what map every parameter is that is one; values that are not finite may stand."""
+        absent = Change(Draw("normal", 0.02, 0))
+        known = parameters_of(self.root)
+        changes = {name: absent for name, p in known.items() if not torch.isfinite(p).all()}
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+            modules = {plain_name(name): m for name, m in self.root.named_modules()}
+            return linear_maps(parameters_of(self.root), self.x, self.f, modules)
+
+    def follow(self, changes: Changes, apply: Apply) -> bool:
+        """Run the model once with every linear map in the hands of ``apply``.
+
+        Returns:
+            False where the model refuses to be followed; `apply` may have been called before.
+        """
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+            point = self.x.detach().clone()
+            try:
+                with Watch(parameters_of(self.root), point, apply):
+                    self.f(point)
+            except Exception:  # as in `linear_maps`
+                return False
+        return True
 
     @contextmanager
     def replay(self, recorded: RecordedPass, changes: Changes) -> Iterator[Replay]:

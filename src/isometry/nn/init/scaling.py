@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.init.changes import Change, Draw, layout, parameters_of, plain_name, vanishing
+from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.init.changes import Change, Draw, parameters_of, plain_name, vanishing
 
 _SMALL_GAIN = 1e-4
 """A gain up to this is as good as off: rounding of the skip hides the branch."""
@@ -26,6 +27,7 @@ class Redraw:
 
     scheme: str | None
     seed: int
+    maps: Mapping[str, LinearMap]
 
 
 def scaling_of(
@@ -51,19 +53,21 @@ def scaling_of(
                 "`redraw=True` to set gains to 1 and draw weights anew before they are scaled."
             )
         for name in dead:
-            changes.setdefault(name, redrawn(name, roles[name], root, redraw))
+            changes.setdefault(name, redrawn(name, roles[name], redraw))
         name, why = _nearest(names, roles)
         chosen.append(name)
         reasons.append(f"{why}, {'redrawn' if name in changes else 'scaled'}")
     return Scaling(tuple(dict.fromkeys(chosen)), "; ".join(dict.fromkeys(reasons)))
 
 
-def redrawn(name: str, role: str, root: nn.Module, redraw: Redraw) -> Change:
+def redrawn(name: str, role: str, redraw: Redraw) -> Change:
     """Return what a parameter that is off becomes: a gain 1, a weight a draw."""
     if role in ("gain", "norm"):
         return Change(1.0)
-    fan_in, _, transposed = layout(root)[name]
-    return Change(Draw(redraw.scheme or "normal", fan_in**-0.5, redraw.seed, transposed))
+    described = redraw.maps[name]
+    return Change(
+        Draw.of(described, redraw.scheme or "normal", described.fan_in**-0.5, redraw.seed)
+    )
 
 
 def groups_of(scalings: Sequence[Scaling]) -> list[list[int]]:
