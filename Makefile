@@ -4,13 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup check test test-all demo smoke bench clean
+.PHONY: setup check docs test test-all test-oldest wheel-check demo smoke bench clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev,docs]'
 	touch $@
 
 check: $(READY)            ## lint, format, types, import contracts
@@ -25,6 +25,10 @@ test: $(READY)             ## the fast part of the suite
 test-all: $(READY)         ## everything
 	$(BIN)/python -m pytest -q
 
+docs: $(READY)             ## the pages, in build/docs; a warning is an error
+	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs build/docs
+	@echo build/docs/index.html
+
 demo: $(READY)             ## the main job on real images; writes report.html
 	$(BIN)/isometry demo --out report.html
 
@@ -36,4 +40,4 @@ bench: $(READY)            ## every benchmark, as JSON
 	for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done
 
 clean:
-	rm -rf $(VENV) build dist report.html .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist docs/generated report.html .pytest_cache .ruff_cache .import_linter_cache

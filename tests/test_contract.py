@@ -79,6 +79,8 @@ def test_a_model_is_measured_diagnosed_and_initialised():
     plan = inn.plan(net, x, c=1.0, blocks=None, generator=seeded())
     assert inn.apply_(net, plan) is net
     assert inn.residual_(net, x, c=0.5, generator=seeded()) is net
+    rule = inn.baselines.he(net, x, generator=seeded())
+    assert isinstance(rule, inn.InitPlan)
     assert inn.gain(torch.nn.functional.relu, q=1.0) == pytest.approx(math.sqrt(2))
 
 

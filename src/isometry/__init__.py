@@ -27,6 +27,8 @@ from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, 
 # Measured spectra
 from isometry.theory.spectrum import Spectrum
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AccuracyWarning",
     "Activation",

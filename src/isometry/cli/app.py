@@ -1,15 +1,14 @@
 """The table of commands; each lives in the module of its subject."""
 
-import importlib.metadata
-
 from cyclopts import App
 
+from isometry import __version__
 from isometry.cli import init, models, reproduce, studies, theory
 
 app = App(
     name="isometry",
     help="How a residual network's input-output Jacobian stretches signals, and how to set it.",
-    version=importlib.metadata.version("isometry"),
+    version=__version__,
 )
 app.command(theory.law)
 app.command(theory.cumulant)

@@ -40,8 +40,11 @@ class ImageSet(Result):
     """Labelled images, and where they come from.
 
     Attributes:
+        name: One of the names that :func:`load_images` takes.
         label: What a table or a figure must call the set, e.g. "CIFAR-10 (JPEG copy)".
+        split: "train" or "test".
         source: The folder read, or the package.
+        classes: Names of the classes.
         images: Pixels in [0, 1], channels first.
         labels: Indices into ``classes``.
     """
@@ -178,6 +181,9 @@ def best_available(data_dir: str | os.PathLike[str] | None = None) -> str:
 
     Args:
         data_dir: As in :func:`load_images`.
+
+    Returns:
+        The name.
 
     Raises:
         FileNotFoundError: If ``data_dir`` is no folder.

@@ -2,8 +2,8 @@ r"""The paper's network as a ``torch.nn.Module``, built 1:1 from its specificati
 
     x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1},  Var W = sigma_w^2 / (fan_in L),  Var b = sigma_b^2
 
-and its convolutional sibling.  The specification is :class:`isometry.ResNet`,
-so the network and the law that predicts its spectrum come from one object and cannot drift apart.
+and its convolutional sibling.  The specification is :class:`isometry.ResNetSpec`, so the
+network and the law that predicts its spectrum come from one object and cannot drift apart.
 """
 
 import math
@@ -28,6 +28,14 @@ _NOT_TORCH = (
 )
 
 
+WRITTEN_OUT: dict[str, Callable[[Tensor], Tensor]] = {
+    "erf": torch.erf,
+    "sin": torch.sin,
+    "sign": torch.sign,
+}
+"""Named activations that ``torch.nn.functional`` has not under their name."""
+
+
 def torch_phi(phi: Activation) -> Callable[[Tensor], Tensor]:
     """Return the torch function of a named activation, parameters bound.
 
@@ -36,9 +44,10 @@ def torch_phi(phi: Activation) -> Callable[[Tensor], Tensor]:
     """
     if phi.source is not None:
         return _differentiable(phi)
-    plain = {"linear": nn.Identity(), "erf": torch.erf, "sin": torch.sin, "sign": torch.sign}
-    if phi.name in plain:
-        return plain[phi.name]
+    if phi.name == "linear":
+        return nn.Identity()
+    if phi.name in WRITTEN_OUT:
+        return WRITTEN_OUT[phi.name]
     function = getattr(nn.functional, phi.name, None)
     if function is None:
         raise NotImplementedError(_NOT_TORCH.format(phi))
@@ -101,7 +110,11 @@ class _ResidualStack(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw every weight and bias anew with the specification's variances; none on meta."""
+        """Draw every weight and bias anew with the specification's variances; none on meta.
+
+        Args:
+            generator: Source of the draw; without one, a seed is drawn from torch's global one.
+        """
         for linear in self.linear_maps():
             weight = linear.weight
             if weight.is_meta:

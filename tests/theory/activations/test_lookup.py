@@ -70,7 +70,9 @@ def test_a_named_activation_and_its_slope_are_those_of_torch(text, function, mod
 
 
 @JUMPS
-@pytest.mark.parametrize("name", activation_names())
+@pytest.mark.parametrize(
+    "name", [n for n in activation_names() if hasattr(F, n) or hasattr(torch, n)]
+)
 def test_torch_functions_are_recognised_by_identity(name):
     function = getattr(F, name, None) or getattr(torch, name)
     if name != "linear":

@@ -35,22 +35,28 @@ from isometry.nn.blocks.segment import Segment
 
 @dataclass(frozen=True)
 class Block(Result):
-    """One residual block y = skip * s + f(s) of a model at one input."""
+    """One residual block y = skip * s + f(s) of a model at one input.
+
+    Attributes:
+        name: Its place in the model: what the names of its parameters share.
+        index: Place among the model's blocks, from the input on, starting at 0.
+        skip: The factor of the stream, 1 in most models.
+        shape: Shape of y, batch included.
+        parameters: {name: role} of the branch's parameters, from the branch's output backwards; a
+            role is "linear", "norm", "gain", "bias", "reparametrised" or "other".
+        last: For each term of the branch the names of the parameters that scale it, nearest first.
+        segment: The recorded piece of the model that multiplies.
+        inside: The part of the skip that the segment contains: 0 where it is the branch alone.
+    """
 
     name: str
     index: int
-    """Place among the model's blocks, from the input on, starting at 0."""
     skip: float
     shape: tuple[int, ...]
-    """Shape of y, batch included."""
     parameters: Mapping[str, str] = field(hash=False)
-    """{name: role} of the branch's parameters, from the branch's output backwards; a role is
-    "linear", "norm", "gain", "bias", "reparametrised" or "other"."""
     last: tuple[tuple[str, ...], ...]
-    """For each term of the branch the names of the parameters that scale it, nearest first."""
     segment: Segment = field(repr=False, compare=False)
     inside: float = field(repr=False, compare=False)
-    """The part of the skip that the segment contains: 0 where it is the branch alone."""
 
     @property
     def size(self) -> int:
@@ -58,12 +64,12 @@ class Block(Result):
         return prod(self.shape)
 
     def vjp(self, U: Tensor) -> Tensor:
-        """Return Xᵀ u for every u of U, which has the shape (probes, *shape)."""
+        """Return Xᵀ u for every u of ``U``, which has the shape ``(probes, *shape)``."""
         pulled = self.segment.vjp(U).reshape(U.shape)
         return pulled - self.inside * U if self.inside else pulled
 
     def jvp(self, V: Tensor) -> Tensor:
-        """Return X v for every v of V, which has the shape (probes, *shape)."""
+        """Return X v for every v of ``V``, which has the shape ``(probes, *shape)``."""
         pushed = self.segment.jvp(V.reshape(len(V), *self.segment.source_shape))
         return pushed - self.inside * V if self.inside else pushed
 

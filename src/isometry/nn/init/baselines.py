@@ -64,7 +64,17 @@ def xavier(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
 
     Biases are 0.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [glorot2010] PMLR 9:249-256.
@@ -78,7 +88,17 @@ def torch_default(model: Model, x: ModelInput, **options: Unpack[Options]) -> In
 
     Both are uniform within 1 / sqrt(fan_in), a variance of 1 / (3 fan_in).
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [he2015] arXiv:1502.01852, the uniform draw with a slope of sqrt(5).
@@ -100,7 +120,17 @@ def fixup(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     He draw; with L branches of m linear maps each the inner ones are multiplied by
     L^(-1 / (2m - 2)). The scalar biases and multipliers of the rule are not added.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [zhang2019] arXiv:1901.09321.
@@ -120,7 +150,17 @@ def skipinit(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPla
 
     Where a branch has no gain its last linear map is 0 instead, which is the same function.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [de2020] arXiv:2002.10444.
@@ -133,7 +173,17 @@ def rezero(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
 
     Where a branch has no gain its last linear map is 0 instead, which is the same function.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [bachlechner2021] arXiv:2003.04887.
@@ -146,7 +196,17 @@ def lsuv(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
 
     The maps are scaled in the order in which they run, each expert of a bank alone; biases are 0.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [mishkin2016] arXiv:1511.06422.
@@ -169,7 +229,17 @@ def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan
     those rows of a fused map, whose parts count as maps of their own. The rule's larger skip,
     (2 N)^(1/4) before a layer norm, is not added.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [wang2022] arXiv:2203.00555.
@@ -188,7 +258,17 @@ def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan
 def depth_mup(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan:
     """Draw by He's rule and scale the end of each of L branches by 1 / sqrt(L).
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [yang2023] arXiv:2310.02244.
@@ -205,7 +285,17 @@ def stable_resnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> In
 
     The decreasing scaling, whose squares have a finite sum over any depth; l starts at 1.
 
-    Arguments, result and errors are those of :func:`he`.
+    Args:
+        model: As for :func:`isometry.nn.plan`.
+        x: As for :func:`isometry.nn.plan`.
+        **options: ``blocks``, ``batch_norm`` and ``generator``, as for the plan.
+
+    Returns:
+        The plan.
+
+    Raises:
+        TypeError: If the input or the output is not one floating-point tensor.
+        ValueError: If no residual block is found, or one has no parameter that scales it.
 
     References:
         [hayou2021] arXiv:2010.12859.

@@ -1,0 +1,28 @@
+"""How the pages are built: `make docs`; a warning is an error and nothing is fetched."""
+
+import sys
+from pathlib import Path
+
+import isometry
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "isometry"
+author = "The isometry developers"
+version = release = isometry.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "rooms"]
+exclude_patterns = ["generated/*.md", "**.html"]
+
+html_theme = "furo"
+html_title = f"isometry {release}"
+html_math_renderer = "mathml"
+html_copy_source = False
+
+myst_heading_anchors = 3
+autodoc_member_order = "groupwise"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False

@@ -1,0 +1,147 @@
+"""Every block of Python in the README, the changelog and docs/ runs, a page from its top to its end."""
+
+import inspect
+import pathlib
+import re
+import socket
+
+import pytest
+import torch
+
+from isometry.experiments.tasks import TASKS
+from isometry.nn.resnet import WRITTEN_OUT
+from isometry.nn.tape.rules import RULES
+from isometry.theory.activations.catalogue import NAMED
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- not run: .+ -->\n\n)?```python\n(.*?)```", re.DOTALL)
+REGISTRIES = (NAMED, RULES, TASKS, WRITTEN_OUT)
+
+
+def blocks(path):
+    """Return the blocks that run, each behind as many empty lines as stand before it."""
+    text = path.read_text()
+    found = [match for match in BLOCK.finditer(text) if not match[1]]
+    return [compile("\n" * text.count("\n", 0, m.start(2)) + m[2], path, "exec") for m in found]
+
+
+def rows(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+PAGES = [
+    path for path in [ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))] if blocks(path)
+]
+HOW_TO = [path for path in PAGES if path.parent.name == "howto"]
+
+
+@pytest.fixture(autouse=True)
+def registries_and_random_state_are_put_back():
+    before = [dict(table) for table in REGISTRIES]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    for table, kept in zip(REGISTRIES, before, strict=True):
+        table.clear()
+        table.update(kept)
+
+
+def run(path):
+    """Run a page in one namespace."""
+    names = {}
+    for code in blocks(path):
+        exec(code, names)
+    return names
+
+
+@pytest.fixture
+def one_process_world(monkeypatch):
+    """Stand in for torchrun."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    for key, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+
+
+@pytest.mark.parametrize("code", blocks(README), ids=range(len(blocks(README))))
+def test_the_readme_runs_block_by_block(code):
+    exec(code, {})
+
+
+def test_the_readme_has_blocks_to_run_and_is_short():
+    assert len(blocks(README)) >= 2
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@rows([path for path in PAGES if path not in HOW_TO])
+@pytest.mark.usefixtures("one_process_world")
+def test_a_page_runs_from_its_top_to_its_end(path):
+    run(path)
+
+
+def test_what_is_not_run_is_one_block_and_says_why():
+    texts = [README.read_text(), *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
+    assert sum(text.count("<!-- not run: ") for text in texts) == 1
+
+
+def test_there_is_a_page_for_each_thing_that_can_be_added():
+    assert {path.stem for path in HOW_TO} == {"activation", "law", "study", "tape_rule"}
+
+
+def test_the_activation_that_its_page_adds_agrees_with_mpmath():
+    names = run(ROOT / "docs/howto/activation.md")
+    from cases_activations import averages
+    from isometry import gaussian_moments
+
+    for q in (1e-8, 1.0, 1e8):
+        moments = gaussian_moments("quick_gelu", q)
+        wanted = [float(value) for value in averages(*names["mpmath_row"], q)]
+        got = [moments.mean, moments.square, moments.slope, moments.slope_square]
+        assert got == pytest.approx(wanted, rel=1e-10)
+    text, function, _ = names["torch_row"]
+    x = torch.linspace(-9, 9, 101, dtype=torch.float64)
+    torch.testing.assert_close(WRITTEN_OUT[text](x), function(x))
+
+
+def conformance_suite(law):
+    """Return the tests that every law goes through, and that take nothing else."""
+    path = ROOT / "tests/theory/laws/test_laws.py"
+    space = {}
+    exec(compile(path.read_text(), path, "exec"), space)
+    space["NAMES"][type(law).__name__] = type(law)
+    return [
+        test
+        for test in space.values()
+        if inspect.isfunction(test) and [*inspect.signature(test).parameters] == ["law"]
+        for mark in getattr(test, "pytestmark", ())
+        if mark.args == space["every_law"].args
+    ]
+
+
+def test_the_law_that_its_page_adds_passes_the_conformance_suite():
+    ((_, law),) = run(ROOT / "docs/howto/law.md")["row"].items()
+    suite = conformance_suite(law)
+    assert len(suite) >= 10
+    for test in suite:
+        test(law)
+
+
+def test_the_tape_rule_that_its_page_adds_is_taken():
+    names = run(ROOT / "docs/howto/tape_rule.md")
+    assert RULES["prod"] is names["product_along"]
+
+
+def test_the_study_that_its_page_adds_runs_and_resumes():
+    names = run(ROOT / "docs/howto/study.md")
+    assert TASKS["linear_spread"] is names["measure"]
+
+
+def test_every_class_that_the_list_of_nouns_names_is_in_the_code():
+    named = re.findall(r"`([A-Z]\w+)`", (ROOT / "docs/nouns.md").read_text())
+    source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    assert len(named) > 15
+    gone = [name for name in named if name != "CodeFont" and f"class {name}" not in source]
+    assert gone == []
