@@ -1,4 +1,4 @@
-"""Every block of Python in the README, the changelog and docs/ runs, a page from its top to its end."""
+"""Every block of Python in README, changelog and docs runs, a page from its top to its end."""
 
 import inspect
 import pathlib

@@ -71,3 +71,10 @@ def test_quantile_levels_are_probabilities():
 def test_spectrum_of_no_finite_matrix_is_refused(J):
     with pytest.raises(ValueError, match="`J` has shape"):
         Spectrum.from_matrix(J)
+
+
+def test_a_number_is_answered_by_a_number():
+    spectrum = Spectrum([0.5, 1.0, 2.0])
+    assert spectrum.icdf(0.5) == 1.0
+    assert spectrum.cdf(1.0) == pytest.approx(2 / 3)
+    assert np.ndim(spectrum.icdf(0.5)) == np.ndim(spectrum.cdf(1.0)) == 0

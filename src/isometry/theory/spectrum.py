@@ -13,7 +13,7 @@ import numpy as np
 
 from isometry._checks import check_array, check_integer
 from isometry._result import Result
-from isometry._typing import Checked, Float, FloatArray, Integer, Reals
+from isometry._typing import Checked, Float, FloatArray, Integer, Numbers, Reals
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,12 @@ class Spectrum(Result):
             raise ValueError(f"`J` has shape {matrix.shape}; expected a finite, non-empty matrix.")
         return cls(np.linalg.svd(matrix, compute_uv=False) ** 2, provenance=provenance)
 
-    def cdf(self, lam: Reals) -> FloatArray:
+    def cdf(self, lam: Reals) -> Numbers:
         """Return the weight of the values up to and including ``lam``."""
         total = np.concatenate([[0.0], np.cumsum(self.weights)])
         return total[np.searchsorted(self.values, check_array("lam", lam), side="right")]
 
-    def icdf(self, p: Reals) -> FloatArray:
+    def icdf(self, p: Reals) -> Numbers:
         """Return the smallest value whose cumulative weight reaches ``p`` in [0, 1].
 
         Raises:
