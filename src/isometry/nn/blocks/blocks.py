@@ -79,22 +79,30 @@ class Block(Result):
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of blocks with nothing between them that acts on the stream: what one law covers."""
+    """A run of blocks with nothing between them that acts on the stream: what one law covers.
+
+    Attributes:
+        blocks: From the input on.
+        trunk: From the first block's input to the last block's output.
+    """
 
     blocks: tuple[Block, ...]
     trunk: Segment = field(repr=False)
-    """From the first block's input to the last block's output."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The residual stream of a model at one input: its stages, and what lies between them."""
+    """The residual stream of a model at one input: its stages, and what lies between them.
+
+    Attributes:
+        stages: From the input on.
+        trunk: From the first block's input to the last block's output.
+        remark: What the law of the blocks leaves out, in one sentence; empty where it is all.
+    """
 
     stages: tuple[Stage, ...]
     trunk: Segment = field(repr=False)
-    """From the first block's input to the last block's output."""
     remark: str
-    """What the law of the blocks leaves out, in one sentence; empty where it is all."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:

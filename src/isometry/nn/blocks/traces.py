@@ -39,16 +39,23 @@ _ENTRIES = 2**15
 
 @dataclass(frozen=True)
 class BlockTraces(Result):
-    """The normalised traces of one block's branch Jacobian X, with standard errors."""
+    """The normalised traces of one block's branch Jacobian X, with standard errors.
+
+    Attributes:
+        name: The block's name.
+        index: Its place among the model's blocks.
+        size: N, the number of entries of its output, batch included.
+        skip: The factor of the stream.
+        samples: Per probe z, of norm sqrt(N): zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N.
+        exact: Whether the probes are a basis, so that the means are the traces.
+    """
 
     name: str
     index: int
     size: int
     skip: float
     samples: Float[np.ndarray, "3 probes"] = field(repr=False)
-    """Per probe z, of norm sqrt(N): zᵀXz/N, zᵀXXᵀz/N and zᵀX²z/N."""
     exact: bool = False
-    """Whether the probes are a basis, so that the means are the traces."""
 
     @property
     def t(self) -> float:
@@ -123,7 +130,16 @@ class BlockTraces(Result):
 
 @dataclass(frozen=True)
 class MeasuredCumulant(Result):
-    """The two-parameter law that the blocks predict: c, scale and the law with them."""
+    """The two-parameter law that the blocks predict: c, scale and the law with them.
+
+    Attributes:
+        c: The sum of the blocks' parts.
+        c_standard_error: Of that, from the probes.
+        scale: The factor on lam.
+        scale_standard_error: Of that, from the probes.
+        law: The universal law at both.
+        shares: {block: its part of c as a fraction}; all 0 where c is 0.
+    """
 
     c: float
     c_standard_error: float
@@ -131,7 +147,6 @@ class MeasuredCumulant(Result):
     scale_standard_error: float
     law: UniversalLaw
     shares: dict[str, float]
-    """{block: its part of c as a fraction}; all 0 where c is 0."""
 
 
 def block_traces(

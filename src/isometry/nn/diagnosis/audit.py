@@ -22,7 +22,13 @@ _OFF = 3.0
 
 @dataclass(frozen=True)
 class ParameterFinding(Result):
-    """One parameter that stands out, with what to do."""
+    """One parameter that stands out, with what to do.
+
+    Attributes:
+        name: The parameter's name in the model.
+        finding: What is wrong with it, the rest of a sentence that begins with its name.
+        remedy: What to do, a sentence.
+    """
 
     name: str
     finding: str

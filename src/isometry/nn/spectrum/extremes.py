@@ -21,7 +21,13 @@ from isometry.nn.spectrum.spectrum import bidiagonalise, check_method
 
 @dataclasses.dataclass(frozen=True)
 class ExtremeSingularValues(Result):
-    """Singular values at one end of the spectrum, the outermost first, with error bounds."""
+    """Singular values at one end of the spectrum, the outermost first, each with its error.
+
+    Attributes:
+        s: The singular values.
+        error: Estimates of their absolute errors, residual^2 / gap.
+        num_matvecs: Steps taken, of one product with J and one with its transpose each.
+    """
 
     s: Float[np.ndarray, "k"]
     error: Float[np.ndarray, "k"]
