@@ -30,7 +30,7 @@ def reproduce(
     the work.
 
     Args:
-        studies: Any of matrices, cumulants, spectra, learning, training, convolution; all without.
+        studies: Names of studies; all without. A wrong one is answered with the list.
         profile: smoke, quick or full.
         out: Folder of the runs, which all workers must see.
         data: Image set to train on; digits for smoke and quick, the best found for full.

@@ -13,7 +13,7 @@ from isometry._result import Result
 from isometry.experiments.engine.runs import Run, find_run
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
 from isometry.experiments.parts.claims import Findings, Hypothesis
-from isometry.experiments.profiles import Study
+from isometry.experiments.parts.study import PlannedStudy
 from isometry.experiments.tasks import run_task
 from isometry.report import Paragraph, Report, Section, Table, write_text
 
@@ -55,7 +55,7 @@ class Reproduction(Result):
 
 
 def run_studies(
-    studies: Sequence[Study],
+    studies: Sequence[PlannedStudy],
     out: Path,
     *,
     open_executor: Open,
@@ -84,7 +84,7 @@ def run_studies(
     )
 
 
-def gather(studies: Sequence[Study], out: Path, *, profile: str) -> Reproduction:
+def gather(studies: Sequence[PlannedStudy], out: Path, *, profile: str) -> Reproduction:
     """Summarise the finished runs of the studies.
 
     Args:

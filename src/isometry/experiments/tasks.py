@@ -4,21 +4,12 @@ from pathlib import Path
 
 from isometry._checks import suggest
 from isometry.experiments.engine.runs import Outcome, RunConfig, Task
-from isometry.experiments.studies import (
-    confounder,
-    cumulants,
-    learning,
-    network_spectra,
-    random_matrices,
-)
+from isometry.experiments.studies import all_studies
 
-TASKS: dict[str, Task] = {
-    random_matrices.TASK: random_matrices.draw,
-    cumulants.TASK: cumulants.measure,
-    network_spectra.TASK: network_spectra.measure,
-    learning.TASK: learning.follow,
-    confounder.TASK: confounder.fit,
-}
+
+def tasks() -> dict[str, Task]:
+    """Return the function of every task of the registered studies."""
+    return {study.task: study.run for study in all_studies()}
 
 
 def run_task(config: RunConfig, folder: Path) -> Outcome:
@@ -34,10 +25,11 @@ def run_task(config: RunConfig, folder: Path) -> Outcome:
     Raises:
         ValueError: If the task is unknown.
     """
-    task = TASKS.get(config.task)
+    known = tasks()
+    task = known.get(config.task)
     if task is None:
         raise ValueError(
-            f"`task` is {config.task!r}; expected one of {', '.join(map(repr, TASKS))}."
-            f"{suggest(config.task, TASKS)}"
+            f"`task` is {config.task!r}; expected one of {', '.join(map(repr, known))}."
+            f"{suggest(config.task, known)}"
         )
     return task(config, folder)

@@ -1,10 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 
 from cases_runs import finished
-from isometry.experiments.studies.confounder import bootstrap, fit, log_spread, plan, times
+from isometry.experiments.parts.study import PROFILES
+from isometry.experiments.studies.confounder import CONVOLUTION, TRAINING, fit, plan
+from isometry.experiments.studies.confounder_times import times
 
 SIZE = {
     "images": "digits",
@@ -51,29 +52,14 @@ def test_a_run_starts_at_the_wanted_c_and_at_one_loss(tmp_path):
     assert times(runs, "He", 1.0) == {}
 
 
-def test_the_spread_is_the_deviation_of_the_log_of_the_times():
-    table = {"a": {0: math.e, 1: math.e}, "b": {0: math.e**3, 1: math.e**3}}
-    assert log_spread(table, censored=100) == pytest.approx(math.sqrt(2))
-    assert log_spread({"a": {0: math.e}, "b": {0: None}}, censored=math.e**3) == pytest.approx(
-        math.sqrt(2)
-    )
+def test_the_full_training_is_what_the_readme_promises():
+    full = TRAINING.sizes["full"]
+    assert len(full["activations"]) >= 8
+    assert full["seeds"] == 3
+    assert (full["network"]["width"], full["network"]["depth"]) == (256, 20)
 
 
-def test_the_interval_contains_the_ratio_and_narrows_with_agreeing_seeds():
-    def table(spread, noise):
-        rng = np.random.default_rng(0)
-        return {
-            name: {s: math.exp(4 + spread * k + noise * rng.standard_normal()) for s in range(5)}
-            for k, name in enumerate("abcd")
-        }
-
-    def width(noise):
-        low, high = bootstrap(
-            table(0.2, noise), table(0.5, noise), censored=1e9, rng=np.random.default_rng(1),
-            draws=200,
-        )  # fmt: skip
-        assert low <= 0.4 + 3 * noise
-        assert high >= 0.4 - 3 * noise
-        return high - low
-
-    assert width(0.001) < width(0.1) / 5
+@pytest.mark.parametrize("study", [TRAINING, CONVOLUTION], ids=lambda study: study.name)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_convolutional_study_is_convolutional_and_the_other_one_is_not(study, profile):
+    assert (study.sizes[profile]["network"]["side"] > 0) is (study is CONVOLUTION)

@@ -19,6 +19,11 @@ from isometry.theory.design import solve_sigma_w
 from isometry.theory.propagation import ResNetSpec
 
 CLASSES = 10
+ACTIVATIONS = (
+    "relu", "leaky_relu(0.1)", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh",
+    "hardtanh",
+)  # fmt: skip
+"""What the studies compare unless they say otherwise."""
 SCHEMES = ("equal sigma_w", "He", "equal c")
 
 

@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
+from isometry.experiments.engine.runs import RunConfig
 from isometry.experiments.engine.storage import remove, write_synced, writing
 
 _DIVERGED = 100.0  # times the first loss
+_EVALUATED = 512  # training images whose loss is the measure
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,44 @@ def steps_to(history: Sequence[dict[str, Any]], loss: float) -> float | None:
             return last["step"] + part * (record["step"] - last["step"])
         last = record
     return None
+
+
+def training_settings(steps: int, learning_rate: float, batch: int = 64) -> dict[str, Any]:
+    """Return the part of a run's settings that says how to train.
+
+    Args:
+        steps: Number of gradient steps.
+        learning_rate: Step size of plain SGD.
+        batch: Samples of a step.
+    """
+    return {
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "evaluate_every": 10 if steps >= 200 else 5,
+    }
+
+
+def training_of(config: RunConfig) -> Training:
+    """Return how a run trains, from what :func:`training_settings` put into its settings."""
+    keys = ("steps", "batch", "learning_rate", "evaluate_every")
+    return Training(**{key: config.settings[key] for key in keys}, seed=config.seed)
+
+
+def loss_meter(model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    """Return a function of the step: the loss on the first 512 training samples.
+
+    Args:
+        model: From a batch to logits.
+        x: The samples.
+        y: Their classes.
+    """
+
+    @torch.no_grad()
+    def measure(step: int) -> float:  # noqa: ARG001
+        return float(nn.functional.cross_entropy(model(x[:_EVALUATED]), y[:_EVALUATED]))
+
+    return measure
 
 
 def _bounded(loss: float, history: Sequence[dict[str, Any]]) -> float | None:

@@ -1,4 +1,4 @@
-"""Studies 4 and 6: does initialisation confound a comparison of activations?
+"""The studies training and convolution: does initialisation confound a comparison of activations?
 
 The same training from three starts: all activations at one sigma_w, He's variance 2/N, all at one
 c. What is measured is the time (steps) to a fixed training loss, and its spread over activations.
@@ -6,27 +6,33 @@ Then c is varied, to see at which c an activation learns fastest.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from isometry._typing import Real
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
+from isometry.experiments.parts.claims import Findings
 from isometry.experiments.parts.classifiers import (
+    ACTIVATIONS,
     SCHEMES,
     Classifier,
     draw_trunk,
     inputs,
     scheme_sigma_w,
 )
-from isometry.experiments.parts.training import Training, steps_to, train
+from isometry.experiments.parts.study import Size, Study, register
+from isometry.experiments.parts.training import (
+    loss_meter,
+    train,
+    training_of,
+    training_settings,
+)
+from isometry.experiments.studies.confounder_report import summarise
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
 TASK = "training"
-_EVALUATED = 512  # training images whose loss is the measure
 
 
 def plan(
@@ -109,101 +115,81 @@ def fit(config: RunConfig, folder: Path) -> Outcome:
     return Outcome(results, history)
 
 
-def training_of(config: RunConfig) -> Training:
-    """Return the part of a run's settings that says how to train."""
-    keys = ("steps", "batch", "learning_rate", "evaluate_every")
-    return Training(**{key: config.settings[key] for key in keys}, seed=config.seed)
+def _plan(images: Sequence[str], size: Size) -> list[RunConfig]:
+    asked = {key: value for key, value in size.items() if key != "levels"}
+    return plan(images=images[0], **asked)
 
 
-def loss_meter(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Any:
-    """Return a function of the step: the loss on the first 512 training samples.
-
-    Args:
-        model: From a batch to logits.
-        x: The samples.
-        y: Their classes.
-    """
-
-    @torch.no_grad()
-    def measure(step: int) -> float:  # noqa: ARG001
-        return float(nn.functional.cross_entropy(model(x[:_EVALUATED]), y[:_EVALUATED]))
-
-    return measure
+def _summarise(runs: Sequence[Run], size: Size, name: str) -> Findings:
+    return summarise(runs, levels=size["levels"], c=size.get("c", 1.0), name=name)
 
 
-def times(runs: Sequence[Run], scheme: str, level: float) -> dict[str, dict[int, float | None]]:
-    """Return the steps to a loss, per activation and seed; ``None`` where it is not reached.
+TRAINING = register(
+    Study(
+        name="training",
+        number=5,
+        task=TASK,
+        plan=_plan,
+        run=fit,
+        summarise=partial(_summarise, name="training"),
+        sizes={
+            "smoke": {
+                "limit": 300, "activations": ["relu", "tanh"],
+                "network": {"width": 64, "depth": 8, "side": 0},
+                "training": training_settings(20, 0.05),
+                "seeds": 1, "levels": [1.7, 1.5, 1.3], "sweep_activations": ["relu"],
+                "sweep_cs": [0.1, 1.0], "sweep_seeds": 1,
+            },
+            "quick": {
+                "limit": 1000, "activations": ACTIVATIONS,
+                "network": {"width": 64, "depth": 12, "side": 0},
+                "training": training_settings(120, 0.03),
+                "seeds": 2, "levels": [1.5, 1.25, 1.0],
+                "sweep_activations": ["relu", "tanh"],
+                "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 1,
+            },
+            "full": {
+                "limit": 10000, "activations": ACTIVATIONS,
+                "network": {"width": 256, "depth": 20, "side": 0},
+                "training": training_settings(800, 0.03), "seeds": 3,
+                "levels": [2.2, 2.1, 2.0, 1.9, 1.8],
+                "shared_sigma_ws": [2.0, 4.0], "sweep_activations": ["relu", "tanh", "gelu"],
+                "sweep_cs": [0.01, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 3,
+            },
+        },
+    )
+)  # fmt: skip
 
-    Args:
-        runs: Training runs.
-        scheme: Which of them.
-        level: The training loss.
-    """
-    found: dict[str, dict[int, float | None]] = {}
-    for run in runs:
-        if run.config.settings["scheme"] == scheme:
-            reached = steps_to(run.history(), level)
-            found.setdefault(run.config.settings["activation"], {})[run.config.seed] = reached
-    return found
-
-
-def log_spread(table: Mapping[str, Mapping[int, float | None]], *, censored: Real) -> float:
-    """Return the standard deviation over activations of the mean log time over seeds.
-
-    Args:
-        table: What :func:`times` returned.
-        censored: Steps that stand for a time that was not reached: the spread is then a lower
-            bound.
-    """
-    return float(np.std(list(mean_log_times(table, censored=censored).values()), ddof=1))
-
-
-def mean_log_times(
-    table: Mapping[str, Mapping[int, float | None]], *, censored: Real
-) -> dict[str, float]:
-    """Return every activation's log time to the loss, averaged over seeds.
-
-    Args:
-        table: What :func:`times` returned.
-        censored: Steps that stand for a time that was not reached.
-    """
-    return {
-        phi: float(np.mean([np.log(max(censored if t is None else t, 1.0)) for t in row.values()]))
-        for phi, row in table.items()
-    }
-
-
-def bootstrap(
-    first: Mapping[str, Mapping[int, float | None]],
-    second: Mapping[str, Mapping[int, float | None]],
-    *,
-    censored: Real,
-    rng: np.random.Generator,
-    draws: int = 1000,
-) -> tuple[float, float]:
-    """Return a 95 % interval of the ratio of two log spreads, by resampling seeds.
-
-    Args:
-        first: Times of the numerator.
-        second: Times of the denominator.
-        censored: As in :func:`log_spread`.
-        rng: Source of the resampling; an activation's seeds are drawn anew, independently.
-        draws: Number of resamplings.
-    """
-    ratios = [
-        log_spread(_resampled(first, rng), censored=censored)
-        / max(log_spread(_resampled(second, rng), censored=censored), 1e-12)
-        for _ in range(draws)
-    ]
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _resampled(
-    table: Mapping[str, Mapping[int, float | None]], rng: np.random.Generator
-) -> dict[str, dict[int, float | None]]:
-    drawn = {}
-    for name, row in table.items():
-        values = list(row.values())
-        drawn[name] = {k: values[j] for k, j in enumerate(rng.integers(len(values), size=len(row)))}
-    return drawn
+CONVOLUTION = register(
+    Study(
+        name="convolution",
+        number=6,
+        task=TASK,
+        plan=_plan,
+        run=fit,
+        summarise=partial(_summarise, name="convolutional training"),
+        sizes={
+            "smoke": {
+                "limit": 300, "activations": ["relu", "tanh"],
+                "network": {"width": 4, "depth": 4, "side": 4},
+                "training": training_settings(10, 0.05),
+                "seeds": 1, "levels": [2.1, 2.0, 1.9],
+            },
+            "quick": {
+                "limit": 1000, "activations": ["relu", "tanh", "gelu"],
+                "network": {"width": 8, "depth": 6, "side": 8},
+                "training": training_settings(60, 0.03),
+                "seeds": 1, "levels": [1.75, 1.5, 1.25],
+            },
+            "full": {
+                "limit": 10000,
+                "activations": [
+                    "relu", "elu", "selu", "gelu", "silu", "softplus", "sigmoid", "tanh",
+                ],
+                "network": {"width": 12, "depth": 10, "side": 8},
+                "training": training_settings(300, 0.03), "seeds": 3,
+                "levels": [2.0, 1.9, 1.8, 1.7, 1.6],
+            },
+        },
+    )
+)  # fmt: skip

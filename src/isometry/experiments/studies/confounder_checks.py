@@ -8,7 +8,7 @@ import numpy as np
 from isometry._typing import Real
 from isometry.experiments.engine.runs import Run
 from isometry.experiments.parts.classifiers import SCHEMES
-from isometry.experiments.studies.confounder import log_spread, mean_log_times, times
+from isometry.experiments.studies.confounder_times import log_spread, mean_log_times, times
 
 ENOUGH = 0.75
 """Fraction of the runs that must reach a loss for the spread of their times to be measured."""
@@ -20,7 +20,7 @@ def ratio(ours: Times, theirs: Times, steps: Real) -> float:
     """Return the log spread of the times of ``ours`` over that of ``theirs``.
 
     Args:
-        ours: What :func:`isometry.experiments.studies.confounder.times` returned.
+        ours: What :func:`isometry.experiments.studies.confounder_times.times` returned.
         theirs: The same, of another scheme.
         steps: Stand for a time that was not reached.
     """
@@ -31,7 +31,7 @@ def correlation(ours: Times, theirs: Times, steps: Real) -> float | None:
     """Return how far the activations keep their mean log times from one scheme to the other.
 
     Args:
-        ours: What :func:`isometry.experiments.studies.confounder.times` returned.
+        ours: What :func:`isometry.experiments.studies.confounder_times.times` returned.
         theirs: The same, of another scheme, for the same activations.
         steps: Stand for a time that was not reached.
 
@@ -56,7 +56,7 @@ def shared_sigma_ws(runs: Sequence[Run], ours: Times, level: float) -> dict[str,
 
     Returns:
         From "equal sigma_w = 2" and its like, the smallest first, to what
-        :func:`isometry.experiments.studies.confounder.times` returns.
+        :func:`isometry.experiments.studies.confounder_times.times` returns.
     """
     groups: dict[float, list[Run]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""What the training runs of studies 4 and 6 say: spreads, curves, and the best c."""
+"""What the runs of the studies training and convolution say: spreads, curves, and the best c."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,6 @@ from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.parts.classifiers import SCHEMES
 from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
-from isometry.experiments.studies.confounder import bootstrap, log_spread, times
 from isometry.experiments.studies.confounder_checks import (
     ENOUGH,
     chosen_level,
@@ -21,6 +20,7 @@ from isometry.experiments.studies.confounder_checks import (
     shared_sigma_ws,
     times_of_schemes,
 )
+from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
 from isometry.report import Figure, Paragraph, Table
 
 _SPREAD = (

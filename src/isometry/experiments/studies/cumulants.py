@@ -1,4 +1,4 @@
-"""Study 2: is the c that follows from the activation the c of a real network?
+"""The study cumulants: is the c that follows from the activation the c of a real network?
 
 Mean field gives c from E phi'^2 alone; a network of finite width has sum_l |D_l W_l|^2 / N.
 """
@@ -12,6 +12,7 @@ import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped, line_figure, slope
 from isometry.nn.resnet import ResNet
 from isometry.report import Paragraph, Table
@@ -159,3 +160,28 @@ def _depth_table(names: Sequence[str]) -> list[dict[str, Any]]:
         }
         for name in names
     ]
+
+
+STUDY = register(
+    Study(
+        name="cumulants",
+        number=2,
+        task=TASK,
+        plan=lambda images, size: plan(**size),  # noqa: ARG005
+        run=measure,
+        summarise=lambda runs, size: summarise(runs),  # noqa: ARG005
+        sizes={
+            "smoke": {
+                "widths": [50, 100], "depth": 20, "sigma_ws": [1.0], "sigma_bs": [0.0], "seeds": 1,
+            },
+            "quick": {
+                "widths": [50, 100, 200], "depth": 30, "sigma_ws": [1.0], "sigma_bs": [0.0],
+                "seeds": 2,
+            },
+            "full": {
+                "widths": [50, 100, 200, 400], "depth": 50, "sigma_ws": [0.5, 1.0, 2.0],
+                "sigma_bs": [0.0, 0.05**0.5], "seeds": 3,
+            },
+        },
+    )
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Study 5: does the law survive training, and if not, what breaks it?
+"""The study learning: does the law survive training, and if not, what breaks it?
 
 During training every layer is 1 + X_l with X_l = D_l W_l at one image. The two-parameter law takes
 only traces of X_l, as if the layers were free of each other. Two controls put freeness back by
@@ -20,9 +20,14 @@ from isometry._typing import FloatArray
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs, scheme_sigma_w
+from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped, line_figure
-from isometry.experiments.parts.training import train
-from isometry.experiments.studies.confounder import loss_meter, training_of
+from isometry.experiments.parts.training import (
+    loss_meter,
+    train,
+    training_of,
+    training_settings,
+)
 from isometry.nn.resnet import ResNet
 from isometry.report import Paragraph, Table
 from isometry.theory.comparison import compare
@@ -264,3 +269,33 @@ def _by_step(runs: Sequence[Run]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+STUDY = register(
+    Study(
+        name="learning",
+        number=4,
+        task=TASK,
+        plan=lambda images, size: plan(images=images[0], **size),
+        run=follow,
+        summarise=lambda runs, size: summarise(runs),  # noqa: ARG005
+        sizes={
+            "smoke": {
+                "limit": 300, "activations": ["tanh"], "network": {"width": 64, "depth": 8},
+                "training": training_settings(5, 0.03), "at": [0, 1, 5], "c": 1.0, "seeds": 1,
+            },
+            "quick": {
+                "limit": 1000, "activations": ["relu", "tanh"],
+                "network": {"width": 64, "depth": 12},
+                "training": training_settings(100, 0.03), "at": [0, 1, 10, 100], "c": 1.0,
+                "seeds": 1,
+            },
+            "full": {
+                "limit": 10000, "activations": ["relu", "tanh", "gelu"],
+                "network": {"width": 256, "depth": 20, "side": 0},
+                "training": training_settings(3000, 0.03),
+                "at": [0, 1, 10, 100, 1000, 3000], "c": 1.0, "seeds": 3,
+            },
+        },
+    )
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Study 3: at equal c, do the Jacobian spectra of all activations fall on one curve?
+"""The study spectra: at equal c, do the Jacobian spectra of all activations fall on one curve?
 
 Networks at their initialisation, the Jacobian taken at real images. The bulk is compared with the
 law of the common c, and the bulks with each other; outliers are reported apart.
@@ -14,7 +14,13 @@ import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
-from isometry.experiments.parts.classifiers import draw_trunk, inputs, scheme_sigma_w
+from isometry.experiments.parts.classifiers import (
+    ACTIVATIONS,
+    draw_trunk,
+    inputs,
+    scheme_sigma_w,
+)
+from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
@@ -250,3 +256,34 @@ def _figures(runs: Sequence[Run], c: float) -> list[Figure]:
             Figure(svg, f"Jacobian spectra at {scheme}; the thick curve is the law at c = {c:g}.")
         )
     return figures
+
+
+STUDY = register(
+    Study(
+        name="spectra",
+        number=3,
+        task=TASK,
+        plan=lambda images, size: plan(images=images, **size),
+        run=measure,
+        summarise=lambda runs, size: summarise(runs),  # noqa: ARG005
+        sizes={
+            "smoke": {
+                "activations": ["relu", "tanh"],
+                "networks": [{"width": 64, "depth": 20, "side": 0}],
+                "sigma_bs": [0.0], "c": 1.0, "seeds": 1,
+            },
+            "quick": {
+                "activations": ACTIVATIONS,
+                "networks": [{"width": 150, "depth": 40, "side": 0}],
+                "sigma_bs": [0.0], "c": 1.0, "seeds": 1,
+            },
+            "full": {
+                "activations": (*ACTIVATIONS, "linear", "erf"),
+                "networks": [
+                    {"width": 400, "depth": 60, "side": 0}, {"width": 16, "depth": 30, "side": 6},
+                ],
+                "sigma_bs": [0.0, 0.05**0.5], "c": 1.0, "seeds": 3,
+            },
+        },
+    )
+)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Study 1: do products of random matrices follow the universal law, and at which rate?
+"""The study matrices: do products of random matrices follow the universal law, and at which rate?
 
 No network: J = prod_l (1 + X_l) with independent X_l of five kinds of entries. The law is compared
 at several c, and its distance followed in the width N and the depth L.
@@ -12,6 +12,7 @@ import numpy as np
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped, line_figure, slope
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table
@@ -23,6 +24,7 @@ from isometry.theory.spectrum import Spectrum
 
 TASK = "random-matrix"
 NAME = "random matrices"
+_KINDS = ("gaussian", "rademacher", "uniform", "student", "orthogonal")
 
 
 def plan(
@@ -259,3 +261,30 @@ def _collapse(runs: Sequence[Run], width: int, depth: int) -> Figure:
         lambda figure: plot_collapse(figure.add_subplot(), spectra, UniversalLaw(1.0)), (7.0, 3.8)
     )
     return Figure(svg, "Five kinds of entries at c = 1, and the law (thick).")
+
+
+STUDY = register(
+    Study(
+        name="matrices",
+        number=1,
+        task=TASK,
+        plan=lambda images, size: plan(**size),  # noqa: ARG005
+        run=draw,
+        summarise=lambda runs, size: summarise(runs),  # noqa: ARG005
+        sizes={
+            "smoke": {
+                "cs": [1.0, 2.0], "entries": ["gaussian", "orthogonal"], "width": 50, "depth": 32,
+                "widths": [25, 100], "depths": [2, 4, 8], "trend_width": 50, "seeds": 1,
+            },
+            "quick": {
+                "cs": [0.25, 1.0, 2.0], "entries": _KINDS, "width": 150, "depth": 64,
+                "widths": [50, 100, 200], "depths": [2, 4, 8, 16], "trend_width": 200, "seeds": 2,
+            },
+            "full": {
+                "cs": [0.05, 0.25, 0.5, 1.0, 2.0, 4.0], "entries": _KINDS, "width": 300,
+                "depth": 128, "widths": [50, 100, 200, 400, 1000],
+                "depths": [2, 4, 8, 16, 32, 500], "trend_width": 1000, "seeds": 3,
+            },
+        },
+    )
+)  # fmt: skip
