@@ -9,6 +9,23 @@ import numpy as np
 
 from isometry._typing import FloatArray
 
+_LONGEST = 40  # characters of a value that a message repeats
+
+
+def shown(value: object) -> str:
+    """Return what a message calls ``value``: its text if that is short, otherwise its kind."""
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and shape:
+        return f"an array of shape {tuple(shape)}"
+    if isinstance(value, (str, bytes)) and len(value) > _LONGEST:
+        return f"{value[:_LONGEST]!r}..."
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a foreign object may fail to print itself
+        text = ""
+    short = 0 < len(text) <= 2 * _LONGEST
+    return text if short else f"an object of type {type(value).__name__}"
+
 
 def check_real(
     name: str,
@@ -30,30 +47,36 @@ def check_real(
         expected += f" > {above:g}"
     elif minimum > -math.inf:
         expected += f" >= {minimum:g}"
-    if isinstance(value, (bool, str, bytes)) or np.ndim(value) != 0:  # pyright: ignore[reportArgumentType]
-        raise TypeError(f"`{name}` is {value!r}; expected {expected}.{hint}")
     try:
-        number = float(value)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):
-        raise TypeError(f"`{name}` is {value!r}; expected {expected}.{hint}") from None
+        no_number = isinstance(value, (bool, np.bool_, str, bytes)) or np.ma.is_masked(value)
+        if no_number or np.ndim(value) != 0:  # pyright: ignore[reportArgumentType]
+            raise TypeError
+        with np.errstate(over="ignore"):  # of numbers longer than float64
+            number = float(value)  # pyright: ignore[reportArgumentType]
+    except OverflowError:
+        number = math.inf
+    except (TypeError, ValueError, RuntimeError):  # not a number, ragged, or a foreign refusal
+        raise TypeError(f"`{name}` is {shown(value)}; expected {expected}.{hint}") from None
     if not math.isfinite(number) or number < minimum or number <= above:
         raise ValueError(f"`{name}` is {number!r}; expected {expected}.{hint}")
     return number
 
 
-def check_integer(name: str, value: object, *, minimum: int) -> int:
-    """Return ``value`` as an ``int`` that is at least ``minimum``.
+def check_integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> int:
+    """Return ``value`` as an ``int`` that is at least ``minimum`` and at most ``maximum``.
 
     Raises:
         TypeError: If ``value`` is not an integer.
-        ValueError: If it is smaller than ``minimum``.
+        ValueError: If it is out of range.
     """
+    expected = f"an integer >= {minimum}" + ("" if maximum is None else f" and <= {maximum}")
     try:
         number = operator.index(value)  # pyright: ignore[reportArgumentType]
     except TypeError:
-        raise TypeError(f"`{name}` is {value!r}; expected an integer >= {minimum}.") from None
-    if isinstance(value, bool) or number < minimum:
-        raise ValueError(f"`{name}` is {value!r}; expected an integer >= {minimum}.")
+        raise TypeError(f"`{name}` is {shown(value)}; expected {expected}.") from None
+    too_large = maximum is not None and number > maximum
+    if isinstance(value, bool) or number < minimum or too_large:
+        raise ValueError(f"`{name}` is {shown(value)}; expected {expected}.")
     return number
 
 
@@ -64,19 +87,43 @@ def check_array(name: str, value: object, *, minimum: float = -math.inf) -> Floa
         TypeError: If ``value`` is not numeric.
         ValueError: If an entry is NaN or too small.
     """
+    if np.ma.is_masked(value):
+        raise TypeError(f"`{name}` is masked; expected real numbers. Fill or drop masked entries.")
     try:
         array = np.asarray(value)
     except ValueError:
         raise TypeError(f"`{name}` is ragged; expected an array of real numbers.") from None
+    except Exception:  # a tensor that needs a gradient, or lives on a device, refuses
+        raise TypeError(
+            f"`{name}` is {shown(value)} that NumPy cannot read; expected real numbers. "
+            "Pass a NumPy array."
+        ) from None
     if array.dtype.kind not in "iuf" and not (array.size == 0 and array.dtype.kind == "f"):
         raise TypeError(f"`{name}` has dtype {array.dtype}; expected real numbers.")
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of numbers longer than float64
+        array = array.astype(np.float64)
     bound = f" >= {minimum:g}" if minimum > -math.inf else ""
     if np.isnan(array).any():
         raise ValueError(f"`{name}` contains NaN; expected numbers{bound}.")
     if (array < minimum).any():
         raise ValueError(f"`{name}` contains {array.min():g}; expected numbers{bound}.")
     return array
+
+
+def check_rng(rng: object) -> np.random.Generator:
+    """Return the generator, or a fresh one, seeded by the system, where none is given.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"`rng` is {shown(rng)}; expected a numpy.random.Generator. "
+            "Pass numpy.random.default_rng(seed)."
+        )
+    return rng
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

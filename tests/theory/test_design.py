@@ -154,3 +154,14 @@ def test_gain_restores_the_mean_square(name, q, expected):
 def test_impossible_gain_is_refused(name, q, message):
     with pytest.raises(ValueError, match=message):
         gain(name, q=q)
+
+
+def test_a_c_whose_square_root_leaves_float64_is_refused():
+    with pytest.raises(ValueError, match="expected 0 or a number >= 1e-300"):
+        solve_sigma_w("softshrink", depth=1, c=1e-320)
+
+
+def test_a_tiny_c_of_an_activation_that_is_flat_at_zero_is_solved():
+    sigma_w = solve_sigma_w("softshrink", depth=1, c=1e-200)
+    # c = sigma_w^2 P(|h| > 1/2) with h ~ N(0, sigma_w^2)
+    assert sigma_w**2 * math.erfc(0.5 / (sigma_w * math.sqrt(2))) == pytest.approx(1e-200, rel=1e-8)

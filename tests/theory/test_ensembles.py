@@ -110,3 +110,10 @@ def test_bad_ensemble_is_refused(arguments, error, message):
 def test_what_is_no_finite_matrix_has_no_singular_values(J, error, message):
     with pytest.raises(error, match=message):
         squared_singular_values(J)
+
+
+def test_products_and_squares_beyond_float64_are_refused():
+    with pytest.raises(ValueError, match="with which the product overflows after 4 factors"):
+        residual_product(3, 4, c=1e300, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="`J` has a singular value of 1e\\+200"):
+        squared_singular_values(np.array([[1e200]]))

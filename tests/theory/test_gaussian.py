@@ -251,3 +251,28 @@ def test_nodes_respect_the_breakpoints_of_an_activation():
     assert weights @ act.dphi(h) == pytest.approx(special.erf(0.5), rel=1e-13)
     given, _ = gaussian_nodes(2.0, act.breakpoints)
     np.testing.assert_array_equal(h, given)
+
+
+@pytest.mark.parametrize(
+    ("name", "q"), [("leaky_relu(1e200)", 0.0), ("leaky_relu(1e200)", 1.0), ("celu(1e308)", 1.0)]
+)
+def test_averages_beyond_float64_are_refused(name, q):
+    with pytest.raises(ValueError, match="beyond float64's range at q = "):
+        gaussian_moments(name, q)
+
+
+@pytest.mark.parametrize(
+    ("f", "breakpoints", "kind", "match"),
+    [
+        ("relu", (), TypeError, "`f` is 'relu'; expected a function"),
+        (np.square, None, TypeError, "`breakpoints` has dtype object"),
+        (np.square, "ab", TypeError, "`breakpoints` has dtype"),
+        (np.square, [math.nan], ValueError, "`breakpoints` contains NaN"),
+        (np.square, [math.inf], ValueError, "`breakpoints` is .inf.; expected a list of finite"),
+        (lambda h: h * 1j, (), TypeError, "`f` returns dtype complex128; expected real numbers"),
+        (lambda h: h.astype(str), (), TypeError, "`f` returns dtype <U32; expected real numbers"),
+    ],
+)
+def test_what_cannot_be_averaged_is_refused_in_a_sentence(f, breakpoints, kind, match):
+    with pytest.raises(kind, match=match):
+        gaussian_mean(f, 1.0, breakpoints=breakpoints)

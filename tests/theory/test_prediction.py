@@ -130,3 +130,27 @@ def test_outliers_for_a_moment_that_is_no_number_are_refused():
 def test_overflow_of_the_tangent_vector_is_reported():
     with pytest.raises(OverflowError, match="overflows"):
         predict_outliers(ResNetSpec("relu", depth=1000, sigma_w=1e3))
+
+
+@pytest.mark.parametrize("call", [jacobian_law, finite_depth_law, predict_outliers])
+def test_predictions_need_a_specification(call):
+    with pytest.raises(TypeError, match="`spec` is 'relu'; expected a ResNetSpec"):
+        call("relu")
+
+
+@pytest.mark.parametrize("depth", [2, 3, 10])
+def test_the_atom_of_flat_pieces_beside_smooth_ones_is_kept(depth):
+    # hardswish has slope 0 below -3 and a smooth one above it; without a skip the dead units of
+    # the layer with the most of them are the atom of the product at lam = 0
+    spec = ResNetSpec("hardswish", depth=depth, sigma_w=4.0, sigma_b=1.0, skip=0.0)
+    law = finite_depth_law(spec)
+    dead = [0.5 * math.erfc(3 / math.sqrt(2 * q)) for q in propagate(spec).q]
+    (place,), (mass,) = law.atoms()
+    assert place == 0
+    assert mass == pytest.approx(max(dead), rel=1e-9)
+    assert law.cdf(0.0) == pytest.approx(max(dead), rel=1e-9)
+
+
+def test_outliers_of_a_vanishing_skip_are_refused_in_a_sentence():
+    with pytest.raises(OverflowError, match="is outside float64"):
+        predict_outliers(ResNetSpec("relu", depth=5, skip=1e-170))

@@ -205,3 +205,22 @@ def test_impossible_moments_are_refused(m1, m2, error, message):
 def test_overflow_names_the_layer(spec, layer):
     with pytest.raises(OverflowError, match=f"overflows in layer {layer} of {spec.depth}"):
         propagate(spec)
+
+
+@pytest.mark.parametrize("call", [propagate, effective_cumulant])
+@pytest.mark.parametrize("spec", ["relu", 3, None])
+def test_what_is_no_specification_is_refused_with_the_call_to_write(call, spec):
+    with pytest.raises(
+        TypeError, match=r"`spec` is .*; expected a ResNetSpec\. Write ResNetSpec\("
+    ):
+        call(spec)
+
+
+def test_moments_are_named():
+    with pytest.raises(TypeError, match="positional"):
+        propagate(ResNetSpec("relu"), 0.0)
+
+
+def test_a_depth_that_no_memory_holds_is_refused():
+    with pytest.raises(ValueError, match="`depth` is 100000000; expected an integer >= 1 and <="):
+        ResNetSpec("relu", depth=100_000_000)

@@ -78,3 +78,8 @@ def test_a_number_is_answered_by_a_number():
     assert spectrum.icdf(0.5) == 1.0
     assert spectrum.cdf(1.0) == pytest.approx(2 / 3)
     assert np.ndim(spectrum.icdf(0.5)) == np.ndim(spectrum.cdf(1.0)) == 0
+
+
+def test_a_matrix_whose_squares_leave_float64_is_refused():
+    with pytest.raises(ValueError, match="`J` has a singular value of 1e"):
+        Spectrum.from_matrix(np.array([[1e200]]))

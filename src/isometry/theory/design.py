@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from isometry._checks import check_real
+from isometry._checks import check_real, shown
 from isometry._typing import Integer, Real
 from isometry.theory.activations.lookup import ActivationLike, activation
 from isometry.theory.gaussian import gaussian_moments
@@ -22,6 +22,7 @@ from isometry.theory.propagation import (
 from isometry.theory.roots import bracketed_root
 
 _STEP = 2.0  # of the scan in sigma_w
+_SMALLEST_C = 1e-300
 _LARGEST = 1e12  # sigma_w at which the scan gives up
 _PROBES = np.geomspace(1e-6, 4.0, 200)
 
@@ -69,6 +70,11 @@ def solve_sigma_w(
     check_moments(m1, m2)
     if target == 0.0:
         return 0.0
+    if target < _SMALLEST_C:
+        raise ValueError(
+            f"`c` is {target:g}; expected 0 or a number >= {_SMALLEST_C:g}, as sigma_w^2 of a "
+            "smaller one leaves float64's range."
+        )
 
     def cumulant(sigma_w: float) -> float:
         try:
@@ -80,7 +86,7 @@ def solve_sigma_w(
     if cumulant(high) == target:
         return high
     root = bracketed_root(
-        lambda t: math.log(cumulant(math.exp(t)) / target),
+        lambda t: math.log(max(cumulant(math.exp(t)), _SMALLEST_C**1.07) / target),
         math.log(low),
         math.log(high),
         xtol=1e-12,
@@ -142,8 +148,9 @@ def gain(activation: ActivationLike, *, q: Real = 1.0) -> float:
     square = float(gaussian_moments(_resolve(activation), variance).square)
     if not square > 0:
         raise ValueError(
-            f"`activation` is {activation!r} with E phi(h)^2 = {square:g} at q = {variance:g}; "
-            "expected a positive mean square. Raise q or choose another activation."
+            f"`activation` is {shown(activation)}, E phi(h)^2 = {square:g} at q = {variance:g}; "
+            "expected "
+            "a positive mean square. Raise q or choose another activation."
         )
     return 1.0 / math.sqrt(square)
 

@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from isometry._checks import check_array, check_integer, check_real, suggest
+from isometry._checks import (
+    check_array,
+    check_integer,
+    check_real,
+    check_rng,
+    shown,
+    suggest,
+)
 from isometry._typing import Checked, Float, FloatArray, Integer, Real, Reals
 from isometry._words import Entries
 
@@ -22,7 +29,7 @@ def residual_product(
     entries: Checked[Entries] = "gaussian",
     skip: Real = 1.0,
     slopes: Reals | None = None,
-    rng: np.random.Generator,
+    rng: Checked[np.random.Generator | None] = None,
 ) -> Float[np.ndarray, "width width"]:
     """Draw the Jacobian-like product of ``depth`` factors ``skip + D_l X_l``.
 
@@ -35,7 +42,7 @@ def residual_product(
         skip: The number a in every factor.
         slopes: The diagonals D_l, of shape (depth, width); 1 without. If they are independent
             of each other, the effective cumulant is c times the mean of ``slopes**2``.
-        rng: Source of the randomness.
+        rng: Source of the randomness; a fresh generator, seeded by the system, without.
 
     Returns:
         The product, float64.
@@ -53,18 +60,25 @@ def residual_product(
     depth = check_integer("depth", depth, minimum=1)
     scale = np.sqrt(check_real("c", c, minimum=0.0) / depth)
     skip = check_real("skip", skip)
-    if entries not in _DRAW:
+    rng = check_rng(rng)
+    if not isinstance(entries, str) or entries not in _DRAW:
         raise ValueError(
-            f"`entries` is {entries!r}; expected one of {sorted(_DRAW)}."
+            f"`entries` is {shown(entries)}; expected one of {sorted(_DRAW)}."
             f"{suggest(str(entries), _DRAW)}"
         )
     diagonals = np.ones((depth, width)) if slopes is None else check_array("slopes", slopes)
     if diagonals.shape != (depth, width):
         raise ValueError(f"`slopes` has shape {diagonals.shape}; expected ({depth}, {width}).")
     J = np.eye(width)
-    for diagonal in diagonals:
-        X = scale * _DRAW[entries](width, rng)
-        J = skip * J + diagonal[:, None] * (X @ J)
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        for diagonal in diagonals:
+            X = scale * _DRAW[entries](width, rng)
+            J = skip * J + diagonal[:, None] * (X @ J)
+    if not np.isfinite(J).all():
+        raise ValueError(
+            f"`c` is {c:g} and `skip` {skip:g}, with which the product overflows after {depth} "
+            "factors; expected one within float64's range. Reduce them or the depth."
+        )
     return J
 
 
@@ -92,7 +106,13 @@ def squared_singular_values(J: Reals) -> Float[np.ndarray, "n"]:
             f"`J` has shape {matrix.shape} and {np.sum(~np.isfinite(matrix))} infinite entries; "
             "expected a finite matrix. Rescale it before it overflows."
         )
-    return np.linalg.svd(matrix, compute_uv=False)[::-1] ** 2
+    s = np.linalg.svd(matrix, compute_uv=False)[::-1]
+    if s.max(initial=0.0) > 1e154:
+        raise ValueError(
+            f"`J` has a singular value of {s.max():g}; expected values below 1e154, whose squares "
+            "float64 holds. Rescale it."
+        )
+    return s**2
 
 
 def _gaussian(width: int, rng: np.random.Generator) -> Float[np.ndarray, "n n"]:

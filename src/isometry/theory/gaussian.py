@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from isometry._checks import check_array, check_real
+from isometry._checks import check_array, check_real, shown
 from isometry._result import Result
-from isometry._typing import Float, FloatArray, Function, Numbers, Real, Reals
+from isometry._typing import Checked, Float, FloatArray, Function, Numbers, Real, Reals
 from isometry.errors import AccuracyWarning
 from isometry.theory import quadrature
 from isometry.theory.activations.definition import Activation
@@ -91,7 +91,9 @@ def gaussian_moments(act: ActivationLike, q: Reals) -> GaussianMoments[Any]:
     return GaussianMoments(*_batch(act, variances))
 
 
-def gaussian_mean(f: Function, q: Reals, *, breakpoints: Iterable[float] = ()) -> Numbers:
+def gaussian_mean(
+    f: Checked[Function], q: Reals, *, breakpoints: Checked[Iterable[float]] = ()
+) -> Numbers:
     """Average ``f`` over a centred Gaussian of variance ``q``.
 
     Args:
@@ -103,9 +105,9 @@ def gaussian_mean(f: Function, q: Reals, *, breakpoints: Iterable[float] = ()) -
         A float for a number, an array of the shape of ``q`` for an array.
 
     Raises:
-        TypeError: If ``q`` is not numeric.
-        ValueError: If ``q`` is negative, infinite or NaN, or if ``f`` changes the shape or returns
-            a value that is not finite.
+        TypeError: If ``q`` or ``breakpoints`` is not numeric, ``f`` no function of real numbers.
+        ValueError: If ``q`` is negative, infinite or NaN, a breakpoint is not finite, or ``f``
+            changes the shape or returns a value that is not finite.
 
     Notes:
         Warns with ``AccuracyWarning`` where two resolutions differ by more than 2.5e-7. A feature
@@ -116,7 +118,12 @@ def gaussian_mean(f: Function, q: Reals, *, breakpoints: Iterable[float] = ()) -
         4.0
     """
     variances = _variances(q)
-    points = np.union1d(np.asarray(tuple(breakpoints), dtype=float), _LADDER)
+    if not callable(f):
+        raise TypeError(
+            f"`f` is {shown(f)}; expected a function of arrays. "
+            "Averages of a named activation are those of `gaussian_moments`."
+        )
+    points = _with_ladder(breakpoints)
     rows = _finite_rows(lambda h: (f(h),), "f")
     means = np.empty(variances.shape)
     for where, value in np.ndenumerate(variances):
@@ -130,7 +137,7 @@ def gaussian_mean(f: Function, q: Reals, *, breakpoints: Iterable[float] = ()) -
 
 
 def gaussian_nodes(
-    q: float, breakpoints: Iterable[float] | Activation = ()
+    q: Real, breakpoints: Checked[Iterable[float] | Activation] = ()
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Return nodes and weights for averages over h ~ N(0, q).
 
@@ -144,8 +151,8 @@ def gaussian_nodes(
         nodes stand for the two sides of h = 0.
 
     Raises:
-        TypeError: If ``q`` is not a number.
-        ValueError: If ``q`` is negative, infinite or NaN.
+        TypeError: If ``q`` is not a number or ``breakpoints`` are not.
+        ValueError: If ``q`` is negative, infinite or NaN, or a breakpoint is not finite.
 
     Examples:
         >>> h, weights = gaussian_nodes(1.0, (0.0,))
@@ -158,10 +165,26 @@ def gaussian_nodes(
     if isinstance(breakpoints, Activation):
         points = _points(breakpoints)
     else:
-        points = np.union1d(np.asarray(tuple(breakpoints), dtype=float), _LADDER)
+        points = _with_ladder(breakpoints)
     sigma = math.sqrt(q)
     z, weights = quadrature.rule(quadrature.edges(points / sigma, quadrature.NEAR))
     return sigma * z, weights / weights.sum()
+
+
+def _with_ladder(breakpoints: object) -> np.ndarray:
+    """Return the points between which an unknown function is integrated panel by panel.
+
+    Raises:
+        TypeError: If ``breakpoints`` are no numbers.
+        ValueError: If one of them is not finite.
+    """
+    given = list(breakpoints) if isinstance(breakpoints, Iterable) else breakpoints
+    points = check_array("breakpoints", given) if given != [] else np.empty(0)
+    if points.ndim != 1 or np.isinf(points).any():
+        raise ValueError(
+            f"`breakpoints` is {shown(breakpoints)}; expected a list of finite numbers."
+        )
+    return np.union1d(points, _LADDER)
 
 
 def _variances(q: Any) -> np.ndarray:
@@ -181,7 +204,22 @@ def _batch(act: Activation, q: np.ndarray) -> np.ndarray:
 
 
 def _moments(act: Activation, q: float) -> tuple[float, ...]:
-    """Return the four averages for one variance."""
+    """Return the four averages for one variance.
+
+    Raises:
+        ValueError: If one of them leaves float64's range.
+    """
+    with np.errstate(all="ignore"):  # what overflows is refused below
+        averages = _averages(act, q)
+    if not all(map(math.isfinite, averages)):
+        raise ValueError(
+            f"`{act.name}` has {_NAMES[int(np.argmin(np.isfinite(averages)))]} beyond float64's "
+            f"range at q = {q:g}; expected finite averages. Use a smaller q or parameter."
+        )
+    return averages
+
+
+def _averages(act: Activation, q: float) -> tuple[float, ...]:
     if q == 0:
         return _at_zero(act)
     if act.closed is not None:
@@ -194,8 +232,8 @@ def _moments(act: Activation, q: float) -> tuple[float, ...]:
 
 def _at_zero(act: Activation) -> tuple[float, ...]:
     value = float(act.phi(np.zeros(1))[0])
-    left, right = act.dphi(np.array([-_TINY, _TINY]))
-    return value, value * value, float(left + right) / 2, float(left**2 + right**2) / 2
+    left, right = act.dphi(np.array([-_TINY, _TINY])).tolist()
+    return value, value * value, (left + right) / 2, (left * left + right * right) / 2
 
 
 def _integrate(act: Activation, q: float, grid: np.ndarray) -> tuple[tuple[float, ...], bool]:
@@ -254,13 +292,15 @@ def _finite_rows(
 ) -> Callable[[np.ndarray], np.ndarray]:
     def rows(h: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"):
-            values = tuple(np.asarray(row, dtype=np.float64) for row in f(h))
+            values = tuple(np.asarray(row) for row in f(h))
+        if any(row.dtype.kind not in "biuf" for row in values):
+            raise TypeError(f"`{name}` returns dtype {values[0].dtype}; expected real numbers.")
         if any(row.shape != h.shape for row in values):
             raise ValueError(
                 f"`{name}` returns shape {values[0].shape} for an input of shape {h.shape}; "
                 "expected an elementwise function."
             )
-        stack = np.stack(values)
+        stack = np.stack(values).astype(np.float64)
         bad = ~np.isfinite(stack).all(axis=0)
         if bad.any():
             raise ValueError(

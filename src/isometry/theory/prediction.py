@@ -14,6 +14,7 @@ from isometry.theory.propagation import (
     ResNetSpec,
     Signal,
     check_moments,
+    check_spec,
     effective_cumulant,
     propagate,
 )
@@ -36,7 +37,7 @@ def jacobian_law(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -
         The law of the bulk in the limit of large width and depth.
 
     Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
+        TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         NotImplementedError: If the skip is 0, since the network is then not residual.
         OverflowError: If the signal or ``a^(2 L)`` leaves the range of float64.
@@ -51,19 +52,27 @@ def jacobian_law(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -
         >>> jacobian_law(ResNetSpec("relu", depth=100)).c
         0.5
     """
-    if spec.skip == 0:
+    if check_spec(spec).skip == 0:
         raise NotImplementedError(
             "`spec` has skip = 0; expected a residual network: the universal law describes "
             "small steps from the identity. Use finite_depth_law, or a skip."
         )
-    c = effective_cumulant(spec, m1=m1, m2=m2) / spec.skip**2
+    return _universal(spec, effective_cumulant(spec, m1=m1, m2=m2))
+
+
+def _universal(spec: ResNetSpec, c: float) -> UniversalLaw:
+    """Return the universal law at ``c / skip^2``, scaled.
+
+    Raises:
+        OverflowError: If the scale leaves float64's range.
+    """
     log_scale = 2 * spec.depth * math.log(abs(spec.skip))
-    if not (abs(log_scale) < 700 and math.isfinite(c)):
+    if not abs(log_scale) < 700:
         raise OverflowError(
             f"the law's scale skip^(2 depth) = exp({log_scale:.6g}) is outside float64; expected "
             f"an exponent within 700. Bring skip = {spec.skip:g} closer to 1 or reduce the depth."
         )
-    return UniversalLaw(c=c, scale=math.exp(log_scale))
+    return UniversalLaw(c=c / spec.skip**2, scale=math.exp(log_scale))
 
 
 def finite_depth_law(
@@ -84,7 +93,7 @@ def finite_depth_law(
         The law of the bulk in the limit of large width.
 
     Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
+        TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         OverflowError: If the signal leaves the range of float64.
 
@@ -96,7 +105,7 @@ def finite_depth_law(
     References:
         Derived here.
     """
-    act = activation(spec.activation)
+    act = activation(check_spec(spec).activation)
     signal = propagate(spec, m1=m1, m2=m2)
     size = max(8, 32 // spec.depth)
     rules: list[Rule] = [(np.empty(0), np.empty(0))] * spec.depth
@@ -126,7 +135,7 @@ def predict_outliers(
         constant vector and x_0 is not seen.
 
     Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
+        TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         NotImplementedError: If the skip is 0, since the law has then no bulk to leave.
         OverflowError: If the signal or the tangent vector leaves the range of float64.
@@ -145,14 +154,14 @@ def predict_outliers(
         >>> predict_outliers(ResNetSpec("tanh", depth=50))
         array([], dtype=float64)
     """
-    if spec.skip == 0:
+    if check_spec(spec).skip == 0:
         raise NotImplementedError(
             "`spec` has skip = 0; expected a residual network: without a skip the universal "
             "law has no bulk that a value could leave. Use a skip."
         )
     m1, m2 = check_moments(m1, m2)
     signal = propagate(spec, m1=m1, m2=m2)
-    bulk = UniversalLaw(c=signal.c / spec.skip**2)
+    bulk = UniversalLaw(c=_universal(spec, signal.c).c)
     with np.errstate(over="ignore", invalid="ignore"):
         grown = tangent_growth(spec, signal.q, np.concatenate([[m1], signal.m1[:-1]]), m1, m2)
     scale = spec.depth * math.log(abs(spec.skip))
@@ -189,11 +198,17 @@ def _mix(rules: list[Rule], size: int) -> Rule:
 
 
 def _gauss_rule(d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size: int) -> Rule:
-    """Return the Gauss rule of a discrete measure, by Lanczos with reorthogonalisation."""
+    """Return the Gauss rule of a discrete measure, by Lanczos with reorthogonalisation.
+
+    Its atom at 0 is kept: without a skip it is an atom of the law.
+    """
     d, where = np.unique(d, return_inverse=True)
     weights = np.bincount(where, weights)
     if len(d) <= size:
         return d, weights.round(15)  # so that equal layers are equal to the last digit
+    if d[0] == 0.0:
+        rest, shares = _gauss_rule(d[1:], weights[1:], size - 1)
+        return np.append(0.0, rest), np.append(weights[0], shares * weights[1:].sum())
     basis = [np.sqrt(weights / weights.sum())]
     diagonal, off = [], []
     for _ in range(size):

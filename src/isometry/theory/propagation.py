@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isometry._checks import check_integer, check_real
+from isometry._checks import check_integer, check_real, shown
 from isometry._result import Result
 from isometry._typing import Checked, Float, Integer, Real
 from isometry.theory.activations.lookup import Activation, ActivationLike, activation
@@ -74,7 +74,7 @@ class ResNetSpec:
         if not isinstance(self.activation, str):  # a callable is examined once
             object.__setattr__(self, "activation", act)
         checked = {
-            "depth": check_integer("depth", self.depth, minimum=1),
+            "depth": check_integer("depth", self.depth, minimum=1, maximum=_DEEPEST),
             "sigma_w": check_real("sigma_w", self.sigma_w, minimum=0.0, advice=_SIGMA_ADVICE),
             "sigma_b": check_real("sigma_b", self.sigma_b, minimum=0.0, advice=_SIGMA_ADVICE),
             "skip": check_real("skip", self.skip),
@@ -83,6 +83,7 @@ class ResNetSpec:
             object.__setattr__(self, name, value)
 
 
+_DEEPEST = 10_000_000  # the signal of as many layers still fits memory
 _SIGMA_ADVICE = "Pass a standard deviation, not a variance or its logarithm."
 
 
@@ -124,6 +125,20 @@ class Signal(Result):
         return f"Signal(depth={len(self.q)}, c={self.c:.6g}, {ends})"
 
 
+def check_spec(spec: object) -> ResNetSpec:
+    """Return ``spec`` if it describes a network.
+
+    Raises:
+        TypeError: If it is something else, such as an activation's name.
+    """
+    if not isinstance(spec, ResNetSpec):
+        raise TypeError(
+            f"`spec` is {shown(spec)}; expected a ResNetSpec. "
+            "Write ResNetSpec('relu', depth=100), with the activation that you mean."
+        )
+    return spec
+
+
 def propagate(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> Signal:
     """Follow the first two moments of the signal through every layer.
 
@@ -136,7 +151,7 @@ def propagate(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> S
         The moments after each layer and each layer's chi.
 
     Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
+        TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         OverflowError: If the signal leaves the range of float64; the layer is named.
 
@@ -151,6 +166,7 @@ def propagate(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> S
         >>> propagate(ResNetSpec("relu", depth=2, sigma_w=1.0)).q
         array([0.5  , 0.625])
     """
+    spec = check_spec(spec)
     m1, m2 = check_moments(m1, m2)
     act = activation(spec.activation)
     table = np.empty((4, spec.depth))
@@ -179,7 +195,7 @@ def effective_cumulant(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 
         The effective cumulant, at least 0.
 
     Raises:
-        TypeError: If ``m1`` or ``m2`` is not a real number.
+        TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         OverflowError: If the signal leaves the range of float64; the layer is named.
 

@@ -15,6 +15,8 @@ from isometry._checks import check_array, check_integer
 from isometry._result import Result
 from isometry._typing import Checked, Float, FloatArray, Integer, Numbers, Reals
 
+_LARGEST_S = 1e154
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum(Result):
@@ -88,7 +90,13 @@ class Spectrum(Result):
         matrix = check_array("J", J)
         if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
             raise ValueError(f"`J` has shape {matrix.shape}; expected a finite, non-empty matrix.")
-        return cls(np.linalg.svd(matrix, compute_uv=False) ** 2, provenance=provenance)
+        s = np.linalg.svd(matrix, compute_uv=False)
+        if not s.max() < _LARGEST_S:
+            raise ValueError(
+                f"`J` has a singular value of {s.max():g}; expected values below {_LARGEST_S:g}, "
+                "whose squares float64 holds. Rescale it."
+            )
+        return cls(s**2, provenance=provenance)
 
     def cdf(self, lam: Reals) -> Numbers:
         """Return the weight of the values up to and including ``lam``."""

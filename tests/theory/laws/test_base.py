@@ -101,6 +101,29 @@ def test_the_representation_gives_the_law_back(law):
     assert hash(eval(repr(law), NAMES)) == hash(law)
 
 
+@every_law
+def test_the_median_and_the_interval_are_quantiles(law):
+    assert law.median() == law.icdf(0.5)
+    low, high = law.interval(0.9)
+    assert (low, high) == (pytest.approx(law.icdf(0.05)), pytest.approx(law.icdf(0.95)))
+    np.testing.assert_allclose(law.interval(1), law.support(), rtol=1e-15)
+
+
+@every_law
+def test_logarithms_of_quantiles_are_those_of_the_quantiles(law):
+    p = np.linspace(0, 1, 41)
+    lam = law.icdf(p)
+    inside = lam > 0
+    np.testing.assert_allclose(law.log_icdf(p)[inside], np.log(lam[inside]), rtol=1e-12, atol=1e-13)
+    assert (law.log_icdf(p)[~inside] == -np.inf).all()
+
+
+def test_draws_need_no_generator_and_differ():
+    law = LAWS["c=1, scaled"]
+    assert law.sample() != law.sample()
+    assert law.sample(5).shape == (5,)
+
+
 @pytest.mark.parametrize("law", [LAWS["c=1, scaled"], LAWS["five Ginibre layers"]])
 class TestRefusals:
     @pytest.mark.parametrize("method", [*METHODS, "icdf"])
@@ -117,6 +140,18 @@ class TestRefusals:
     def test_probabilities_stay_in_the_unit_interval(self, law, p):
         with pytest.raises(ValueError, match="`p` contains"):
             law.icdf(p)
+
+    @pytest.mark.parametrize("p", [-0.1, 1.5])
+    def test_the_mass_of_an_interval_is_a_probability(self, law, p):
+        with pytest.raises(ValueError, match="`p` contains"):
+            law.interval(p)
+
+    @pytest.mark.parametrize(
+        ("shape", "kind"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError)]
+    )
+    def test_a_shape_is_made_of_lengths(self, law, shape, kind):
+        with pytest.raises(kind, match=r"`shape` is .*; expected .*integer"):
+            law.sample(shape)
 
     def test_the_global_generator_is_refused(self, law):
         with pytest.raises(TypeError, match="rng"):

@@ -89,7 +89,7 @@ def test_the_first_moments_are_those_of_the_theory(c):
     assert law.mean() == pytest.approx(math.exp(c), rel=1e-13)
     assert law.moment(2) == pytest.approx(math.exp(2 * c) * (1 + 2 * c), rel=1e-13)
     assert law.variance() == pytest.approx(math.exp(2 * c) * 2 * c, rel=1e-13)
-    t, weights = law._quadrature()
+    t, weights = law._nodes()
     assert weights @ t == pytest.approx(law.log_mean(), abs=1e-12 * t.max())
     assert weights @ t**2 == pytest.approx(law.log_variance(), rel=1e-12)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from isometry._checks import check_array, check_real, suggest
+from isometry._checks import check_array, check_real, shown, suggest
 from isometry._typing import Real, Reals
 from isometry.errors import TheoryWarning
 from isometry.theory.activations import torch_bridge
@@ -80,11 +80,13 @@ def activation(
     """
     if isinstance(spec, (str, Activation)) and breakpoints is not None:
         raise ValueError(
-            f"`breakpoints` is {breakpoints!r}; expected none, as {spec!r} has its own."
+            f"`breakpoints` is {shown(breakpoints)}; expected none, as {shown(spec)} has its own."
         )
     if isinstance(spec, Activation):
         if parameters:
-            raise TypeError(f"`parameters` are {parameters!r}; expected none for an Activation.")
+            raise TypeError(
+                f"`parameters` are {shown(parameters)}; expected none for an Activation."
+            )
         return spec
     made = _from_text(spec, parameters) if isinstance(spec, str) else None
     if made is None:
@@ -96,7 +98,8 @@ def activation(
 def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> Activation:
     if not callable(spec):
         raise TypeError(
-            f"`spec` is {spec!r}; expected a name, a callable, a torch module or an Activation."
+            f"`spec` is {shown(spec)}; expected a name, a callable, a torch module or an "
+            "Activation."
         )
     kind = getattr(spec, "__name__", type(spec).__name__)
     _refuse_mixing(kind)
@@ -106,7 +109,7 @@ def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> A
         return _named(found[0], (), {**found[1], **parameters})
     if parameters:
         raise TypeError(
-            f"`parameters` are {parameters!r}; expected none for the callable {kind!r}, whose "
+            f"`parameters` are {shown(parameters)}; expected none for the callable {kind!r}, whose "
             "parameters are its own."
         )
     points = check_array("breakpoints", np.empty(0) if breakpoints is None else breakpoints)
@@ -126,7 +129,9 @@ def _refuse_mixing(name: str) -> None:
 def _from_text(text: str, parameters: dict[str, Any]) -> Activation:
     match = _CALL.fullmatch(text)
     if match is None:
-        raise ValueError(f"`spec` is {text!r}; expected a name such as 'gelu' or 'elu(alpha=0.5)'.")
+        raise ValueError(
+            f"`spec` is {shown(text)}; expected a name such as 'gelu' or 'elu(alpha=0.5)'."
+        )
     name = _canonical(match[1])
     values: list[Any] = []
     if match[2]:
@@ -142,8 +147,8 @@ def _canonical(name: str) -> str:
     if found not in NAMED:
         hint = suggest(lower, [*NAMED, *ALIASES])
         raise ValueError(
-            f"`spec` is {name!r}; expected a name that `activation_names()` lists, a callable or "
-            f"a torch module.{hint}"
+            f"`spec` is {shown(name)}; expected a name that `activation_names()` lists, a callable "
+            f"or a torch module.{hint}"
         )
     return found
 
@@ -155,9 +160,9 @@ def _arguments(text: str, written: str) -> tuple[list[Any], dict[str, Any]]:
             raise ValueError
         values = [ast.literal_eval(value) for value in call.args]
         pairs = {str(pair.arg): ast.literal_eval(pair.value) for pair in call.keywords}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested deeply
         raise ValueError(
-            f"`spec` is {text!r}; expected literal arguments as in 'elu(alpha=0.5)'."
+            f"`spec` is {shown(text)}; expected literal arguments as in 'elu(alpha=0.5)'."
         ) from None
     return values, pairs
 

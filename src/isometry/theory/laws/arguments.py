@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isometry import _words
-from isometry._checks import check_integer
+from isometry._checks import check_integer, shown
 from isometry._typing import Checked, Integer
 from isometry.theory.laws.piecewise import Vector
 
@@ -36,7 +36,7 @@ def check_method(method: str, known: tuple[str, ...]) -> None:
     """
     if not isinstance(method, str) or method not in known:
         choices = " or ".join(repr(name) for name in known)
-        raise ValueError(f"`method` is {method!r}; expected {choices}.")
+        raise ValueError(f"`method` is {shown(method)}; expected {choices}.")
 
 
 def as_complex(name: str, value: object) -> ComplexArray:
@@ -61,22 +61,6 @@ def as_complex(name: str, value: object) -> ComplexArray:
     return array
 
 
-def check_rng(rng: object) -> np.random.Generator:
-    """Return the generator, or a fresh one where none is given.
-
-    Raises:
-        TypeError: If it is something else.
-    """
-    if rng is None:
-        return np.random.default_rng()
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"`rng` is a {type(rng).__name__}; expected a numpy.random.Generator. "
-            "Pass numpy.random.default_rng(seed)."
-        )
-    return rng
-
-
 def check_shape(shape: object) -> tuple[int, ...]:
     """Return the shape of an array as a tuple.
 
@@ -85,7 +69,7 @@ def check_shape(shape: object) -> tuple[int, ...]:
     """
     entries = tuple(shape) if isinstance(shape, Iterable) else (shape,)
     if isinstance(shape, (str, bytes)) or len(entries) > 64:
-        raise TypeError(f"`shape` is a {type(shape).__name__}; expected integers >= 0.")
+        raise TypeError(f"`shape` is {shown(shape)}; expected integers >= 0.")
     return tuple(check_integer("shape", entry, minimum=0) for entry in entries)
 
 

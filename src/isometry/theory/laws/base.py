@@ -10,14 +10,13 @@ import math
 
 import numpy as np
 
-from isometry._checks import check_array, check_real
+from isometry._checks import check_array, check_real, check_rng
 from isometry._typing import Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     LARGEST_LOG,
     TINY,
     Generator,
     Lengths,
-    check_rng,
     check_shape,
     positive,
 )
@@ -252,8 +251,8 @@ class SingularValueLaw(SpectralLaw):
     def _log_icdf(self, p: Vector) -> Vector:
         return self.law._log_icdf(p) / 2
 
-    def _quadrature(self) -> tuple[Vector, Vector]:
-        t, weights = self.law._quadrature()
+    def _nodes(self) -> tuple[Vector, Vector]:
+        t, weights = self.law._nodes()
         return t / 2, weights
 
     def _log_moment(self, n: float) -> float:

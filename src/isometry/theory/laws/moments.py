@@ -15,11 +15,8 @@ class Moments(abc.ABC):
     """What a law answers about averages; logarithms inside, so that nothing overflows early."""
 
     @abc.abstractmethod
-    def atoms(self) -> tuple[Vector, Vector]: ...
-
-    @abc.abstractmethod
-    def _quadrature(self) -> tuple[Vector, Vector]:
-        """Return nodes in log lam and weights that integrate against the continuous part."""
+    def _nodes(self) -> tuple[Vector, Vector]:
+        """Return quadrature nodes in log lam and weights, the atoms included."""
 
     def moment(self, n: Real, *, method: Evaluation = "formula") -> float:
         """Return ``E lam**n``.
@@ -72,13 +69,6 @@ class Moments(abc.ABC):
         if np.isneginf(t).any():
             return math.inf
         return float(weights @ (t - weights @ t) ** 2)
-
-    def _nodes(self) -> tuple[Vector, Vector]:
-        """Return quadrature nodes in log lam and weights, the atoms included."""
-        t, weights = self._quadrature()
-        places, masses = self.atoms()
-        with np.errstate(divide="ignore"):
-            return np.concatenate([t, np.log(places)]), np.concatenate([weights, masses])
 
     @np.errstate(over="ignore", under="ignore")
     def _integrated_moment(self, n: float) -> float:

@@ -42,6 +42,5 @@ class PointMass:
     def log_icdf(self, p: Vector) -> Vector:
         return np.full_like(p, self.log_place)
 
-    def quadrature(self) -> tuple[Vector, Vector]:
-        """Return no nodes: the atom is counted apart."""
-        return np.empty(0), np.empty(0)
+    def nodes(self) -> tuple[Vector, Vector]:
+        return np.array([self.log_place]), np.ones(1)

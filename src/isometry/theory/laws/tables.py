@@ -252,10 +252,11 @@ class Tables:
         shape = self.shape
         return -shape.decay * shape.left.order if shape.decay else -math.inf
 
-    def quadrature(self) -> tuple[Vector, Vector]:
-        """Return nodes in log lam and weights for the continuous part."""
+    def nodes(self) -> tuple[Vector, Vector]:
+        """Return nodes in log lam and weights, the atom's last."""
         t, weights = quadrature(self.shape, NODES)
-        return t + self.log_scale, weights
+        t += self.log_scale
+        return (np.append(t, -np.inf), np.append(weights, self.atom)) if self.atom else (t, weights)
 
 
 def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:

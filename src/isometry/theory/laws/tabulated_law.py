@@ -43,8 +43,8 @@ class TabulatedLaw(SpectralLaw):
     def _log_icdf(self, p: Vector) -> Vector:
         return self._held().log_icdf(p)
 
-    def _quadrature(self) -> tuple[Vector, Vector]:
-        return self._held().quadrature()
+    def _nodes(self) -> tuple[Vector, Vector]:
+        return self._held().nodes()
 
     def _integrated_moment(self, n: float) -> float:
         held = self._held()

@@ -91,10 +91,14 @@ class Transforms(abc.ABC):
             return float(within_range("w", np.exp(log)))
 
     def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
-        raise NotImplementedError(f"{type(self).__name__} has no formula; use 'quadrature'.")
+        raise NotImplementedError(
+            f"`method` is 'formula'; {type(self).__name__} has no formula. Use 'quadrature'."
+        )
 
     def _s_formula(self, w: ComplexArray) -> ComplexArray:
-        raise NotImplementedError(f"{type(self).__name__} has no formula; use 'quadrature'.")
+        raise NotImplementedError(
+            f"`method` is 'formula'; {type(self).__name__} has no formula. Use 'quadrature'."
+        )
 
     def _check_off_support(self, z: object) -> ComplexArray:
         array = as_complex("z", z)

@@ -1,0 +1,71 @@
+import decimal
+import fractions
+import math
+
+import numpy as np
+import pytest
+
+from isometry._checks import check_array, check_integer, check_real, check_rng, shown
+
+
+def test_values_are_shown_short_and_on_one_line():
+    assert shown("relu") == "'relu'"
+    assert shown(np.ones((3, 400))) == "an array of shape (3, 400)"
+    assert shown("x" * 5000) == f"'{'x' * 40}'..."
+    assert shown(list(range(10_000))) == "an object of type list"
+    assert "\n" not in shown(np.float64(1.5))
+
+
+def test_an_object_that_cannot_print_itself_is_named_by_its_type():
+    class Silent:
+        def __repr__(self):
+            raise RuntimeError("no")
+
+    assert shown(Silent()) == "an object of type Silent"
+
+
+@pytest.mark.parametrize("value", [2, np.float32(2), fractions.Fraction(2), decimal.Decimal(2)])
+def test_numbers_of_every_type_are_taken(value):
+    assert check_real("c", value) == 2.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[[1, 2], [3]], np.ones(3), "1", b"1", True, np.bool_(True), None, 1j, np.ma.masked, {}, type],
+    ids=repr,
+)
+def test_what_is_no_number_is_refused_in_a_sentence(value):
+    with pytest.raises(TypeError, match=r"^`c` is .{1,60}; expected a finite number\.$"):
+        check_real("c", value)
+
+
+@pytest.mark.parametrize("value", [10**400, np.longdouble("1e4000"), decimal.Decimal("1e400")])
+def test_numbers_beyond_float64_are_infinite_and_refused(value):
+    with pytest.raises(ValueError, match="`c` is inf; expected a finite number"):
+        check_real("c", value)
+
+
+def test_arrays_of_longer_numbers_become_infinite_without_a_warning():
+    assert check_array("lam", np.longdouble("1e4000")) == math.inf
+
+
+def test_masked_and_ragged_arrays_are_refused():
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    with pytest.raises(TypeError, match="`lam` is masked"):
+        check_array("lam", masked)
+    with pytest.raises(TypeError, match="`lam` is ragged"):
+        check_array("lam", [[1, 2], [3]])
+
+
+@pytest.mark.parametrize("value", [0, 11, True])
+def test_integers_have_both_bounds(value):
+    with pytest.raises(ValueError, match="expected an integer >= 1 and <= 10"):
+        check_integer("depth", value, minimum=1, maximum=10)
+
+
+def test_a_generator_is_made_fresh_and_the_global_one_is_left_alone():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 (that it stays is the point)
+    assert check_rng(None).random() != check_rng(None).random()
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    with pytest.raises(TypeError, match="`rng` is 3; expected a numpy"):
+        check_rng(3)
