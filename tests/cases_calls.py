@@ -161,7 +161,7 @@ def transform(draw):
         return "s_transform", asked.s_transform(w, method=method)
     z = draw.number()
     if isinstance(z, float) and draw.chance(0.7):
-        z = complex(z, draw.ordinary() if draw.chance(0.5) else 1e-3 * z)
+        z = complex(z, float(draw.rng.uniform(0.05, 3.0)) if draw.chance(0.5) else 1e-3 * z)
     return "cauchy", asked.cauchy_transform(z, method=method)
 
 
