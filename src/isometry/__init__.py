@@ -26,8 +26,7 @@ from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, 
 
 # Measured spectra
 from isometry.theory.spectrum import Spectrum
-
-__version__ = "0.1.0"
+from isometry_command import __version__
 
 __all__ = [
     "AccuracyWarning",
@@ -41,6 +40,7 @@ __all__ = [
     "Spectrum",
     "TheoryWarning",
     "UniversalLaw",
+    "__version__",
     "activation",
     "activation_names",
     "compare",

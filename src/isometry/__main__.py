@@ -1,5 +1,5 @@
 """``python -m isometry`` is the ``isometry`` command."""
 
-from isometry.cli import main
+from isometry_command import main
 
 main()

@@ -3,6 +3,7 @@
 import difflib
 import math
 import operator
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -48,7 +49,7 @@ def check_real(
     elif minimum > -math.inf:
         expected += f" >= {minimum:g}"
     try:
-        no_number = isinstance(value, (bool, np.bool_, str, bytes)) or np.ma.is_masked(value)
+        no_number = isinstance(value, (bool, np.bool_, str, bytes)) or _is_masked(value)
         if no_number or np.ndim(value) != 0:  # pyright: ignore[reportArgumentType]
             raise TypeError
         with np.errstate(over="ignore"):  # of numbers longer than float64
@@ -87,7 +88,7 @@ def check_array(name: str, value: object, *, minimum: float = -math.inf) -> Floa
         TypeError: If ``value`` is not numeric.
         ValueError: If an entry is NaN or too small.
     """
-    if np.ma.is_masked(value):
+    if _is_masked(value):
         raise TypeError(f"`{name}` is masked; expected real numbers. Fill or drop masked entries.")
     try:
         array = np.asarray(value)
@@ -110,7 +111,7 @@ def check_array(name: str, value: object, *, minimum: float = -math.inf) -> Floa
     return array
 
 
-def check_rng(rng: object) -> np.random.Generator:
+def check_rng(rng: object) -> "np.random.Generator":  # NumPy loads it when it is asked for
     """Return the generator, or a fresh one, seeded by the system, where none is given.
 
     Raises:
@@ -124,6 +125,11 @@ def check_rng(rng: object) -> np.random.Generator:
             "Pass numpy.random.default_rng(seed)."
         )
     return rng
+
+
+def _is_masked(value: object) -> bool:
+    """Return whether entries are masked; who masks has loaded NumPy's module for it."""
+    return "numpy.ma" in sys.modules and bool(np.ma.is_masked(value))
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ A parameter of the public interface has a narrow type for editors and type check
 the checker of the test run: there our own sentence about a wrong argument has to come first.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, SupportsIndex, TypeAlias, TypeVar
 
@@ -15,18 +16,17 @@ if TYPE_CHECKING:  # as jaxtyping defines them, which need not be installed wher
     from typing import Annotated as Float
     from typing import Annotated as Int
     from typing import Annotated as Num
+elif "jaxtyping" in sys.modules:  # the test run's; a user's process need not wait for it
+    from jaxtyping import Bool, Complex, Float, Int, Num
 else:
-    try:
-        from jaxtyping import Bool, Complex, Float, Int, Num
-    except ImportError:
 
-        class _Unchecked:
-            """Stand in for a jaxtyping type: ``Float[np.ndarray, "n"]`` is ``np.ndarray``."""
+    class _Unchecked:
+        """Stand in for a jaxtyping type: ``Float[np.ndarray, "n"]`` is ``np.ndarray``."""
 
-            def __class_getitem__(cls, item):
-                return item[0]
+        def __class_getitem__(cls, item):
+            return item[0]
 
-        Bool = Complex = Float = Int = Num = _Unchecked
+    Bool = Complex = Float = Int = Num = _Unchecked
 
 T = TypeVar("T")
 

@@ -2,12 +2,12 @@
 
 from cyclopts import App
 
-from isometry import __version__
 from isometry.cli import init, models, reproduce, studies, theory
+from isometry_command import SUMMARY, __version__
 
 app = App(
     name="isometry",
-    help="How a residual network's input-output Jacobian stretches signals, and how to set it.",
+    help=SUMMARY,
     version=__version__,
 )
 app.command(theory.law)

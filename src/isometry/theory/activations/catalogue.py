@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special
 
 from isometry._typing import Function
 from isometry.theory.activations import closed_forms
+from isometry.theory.special import special
 
 
 class Shape(NamedTuple):
@@ -118,8 +118,8 @@ def _gelu(approximate: str = "none") -> Shape:
     if approximate != "none":
         raise ValueError(f"`approximate` is {approximate!r}; expected 'none' or 'tanh'.")
     return Shape(
-        lambda h: h * special.ndtr(h),
-        lambda h: special.ndtr(h) + h * np.exp(-h * h / 2) / math.sqrt(2 * math.pi),
+        lambda h: h * special().ndtr(h),
+        lambda h: special().ndtr(h) + h * np.exp(-h * h / 2) / math.sqrt(2 * math.pi),
         closed=closed_forms.gelu,
     )
 
@@ -128,21 +128,21 @@ _GELU_TANH = 2 * math.sqrt(2 / math.pi)
 
 
 def _gelu_tanh(h: np.ndarray) -> np.ndarray:
-    return h * special.expit(_GELU_TANH * h * (1 + 0.044715 * h * h))
+    return h * special().expit(_GELU_TANH * h * (1 + 0.044715 * h * h))
 
 
 def _gelu_tanh_slope(h: np.ndarray) -> np.ndarray:
     u = _GELU_TANH * h * (1 + 0.044715 * h * h)
     du = _GELU_TANH * (1 + 3 * 0.044715 * h * h)
-    s = special.expit(u)
-    return s + h * du * s * special.expit(-u)
+    s = special().expit(u)
+    return s + h * du * s * special().expit(-u)
 
 
 def _silu() -> Shape:
     def dphi(h: np.ndarray) -> np.ndarray:
-        return special.expit(h) * (1 + h * special.expit(-h))
+        return special().expit(h) * (1 + h * special().expit(-h))
 
-    return Shape(lambda h: h * special.expit(h), dphi)
+    return Shape(lambda h: h * special().expit(h), dphi)
 
 
 def _mish() -> Shape:
@@ -160,7 +160,7 @@ def _tanh_softplus(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _mish_slope(h: np.ndarray) -> np.ndarray:
     value, sech = _tanh_softplus(h)
-    return value + h * sech * special.expit(h)
+    return value + h * sech * special().expit(h)
 
 
 def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Shape:
@@ -171,7 +171,7 @@ def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Shape:
     visible = gap > 1e-6 * max(1.0, abs(threshold))
     return Shape(
         lambda h: np.where(beta * h > threshold, h, np.logaddexp(0.0, beta * h) / beta),
-        lambda h: np.where(beta * h > threshold, 1.0, special.expit(beta * h)),
+        lambda h: np.where(beta * h > threshold, 1.0, special().expit(beta * h)),
         (switch,),
         (switch,) if visible else (),
         length=1 / beta,
@@ -179,11 +179,11 @@ def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Shape:
 
 
 def _sigmoid() -> Shape:
-    return Shape(special.expit, lambda h: special.expit(h) * special.expit(-h))
+    return Shape(lambda h: special().expit(h), lambda h: special().expit(h) * special().expit(-h))
 
 
 def _logsigmoid() -> Shape:
-    return Shape(lambda h: -np.logaddexp(0.0, -h), lambda h: special.expit(-h))
+    return Shape(lambda h: -np.logaddexp(0.0, -h), lambda h: special().expit(-h))
 
 
 def _tanh() -> Shape:
@@ -251,7 +251,7 @@ def _threshold(threshold: float = 0.0, value: float = 0.0) -> Shape:
 
 def _erf() -> Shape:
     return Shape(
-        special.erf,
+        lambda h: special().erf(h),
         lambda h: 2 / math.sqrt(math.pi) * np.exp(-h * h),
         odd=True,
         closed=closed_forms.erf,

@@ -4,16 +4,18 @@ Every function takes the variances ``q > 0`` last and returns the four averages 
 the formulas are elementary Gaussian integrals, derived here.
 """
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from scipy import special
+
+from isometry.theory.special import special
 
 Moments: TypeAlias = tuple[Any, Any, Any, Any]
 
 _TWO_PI = 2 * np.pi
 _POWERS = np.arange(2, 42)
-_ERFCX = (-1.0) ** _POWERS / special.gamma(_POWERS / 2 + 1)
+_ERFCX = (-1.0) ** _POWERS / np.array([math.gamma(k / 2 + 1) for k in _POWERS.tolist()])
 _ERFCX_TWICE = _ERFCX * (2.0**_POWERS - 2.0)
 
 
@@ -63,7 +65,7 @@ def gelu(q: Any) -> Moments:
 def exponential(scale: float, height: float, length: float, q: Any) -> Moments:
     """Average ``scale h`` for ``h > 0`` and ``scale height (e^(h / length) - 1)`` below."""
     x = np.sqrt(q / 2) / length
-    once, twice = special.erfcx(x) / 2, special.erfcx(2 * x) / 2
+    once, twice = special().erfcx(x) / 2, special().erfcx(2 * x) / 2
     ratio = height / length
     first, second = _remainders(x)
     mean = (1 - ratio) * np.sqrt(q / _TWO_PI) + height * first
@@ -76,7 +78,7 @@ def _remainders(x: Any) -> tuple[Any, Any]:
     """Return (e(x) - 1)/2 + x/sqrt(pi) and (e(2x) - 2 e(x) + 1)/2 for e = erfcx."""
     near = np.minimum(x, 0.5)
     powers = np.power.outer(near, _POWERS)
-    once, twice = special.erfcx(x), special.erfcx(2 * x)
+    once, twice = special().erfcx(x), special().erfcx(2 * x)
     first = np.where(x < 0.5, powers @ _ERFCX / 2, (once - 1) / 2 + x / np.sqrt(np.pi))
     second = np.where(x < 0.5, powers @ _ERFCX_TWICE / 2, (twice - 2 * once + 1) / 2)
     return first, second

@@ -8,12 +8,12 @@ torch is already loaded.
 import ast
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from isometry._checks import check_array, check_real, shown, suggest
 from isometry._typing import Real, Reals
@@ -26,14 +26,8 @@ from isometry.theory.activations.definition import Activation, ActivationLike, b
 __all__ = ["Activation", "ActivationLike", "activation", "activation_names"]
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(\(.*\))?\s*", re.DOTALL)
-_UFUNCS = {
-    np.tanh: "tanh",
-    np.sin: "sin",
-    np.sign: "sign",
-    special.erf: "erf",
-    special.expit: "sigmoid",
-    special.log_expit: "logsigmoid",
-}
+_UFUNCS = {np.tanh: "tanh", np.sin: "sin", np.sign: "sign"}
+_SPECIAL = {"erf": "erf", "expit": "sigmoid", "log_expit": "logsigmoid"}
 
 
 def activation_names() -> tuple[str, ...]:
@@ -103,7 +97,7 @@ def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> A
         )
     kind = getattr(spec, "__name__", type(spec).__name__)
     _refuse_mixing(kind)
-    known = _UFUNCS.get(spec) if isinstance(spec, np.ufunc) else None
+    known = _known_ufunc(spec) if isinstance(spec, np.ufunc) else None
     found = (known, {}) if known else torch_bridge.recognise(spec)
     if found is not None and breakpoints is None:
         return _named(found[0], (), {**found[1], **parameters})
@@ -116,6 +110,13 @@ def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> A
     if np.isinf(points).any():
         raise ValueError("`breakpoints` contains inf; expected finite numbers.")
     return wrap(spec, tuple(points.ravel().tolist()))
+
+
+def _known_ufunc(spec: np.ufunc) -> str | None:
+    name = _SPECIAL.get(spec.__name__)
+    if name and spec is getattr(sys.modules.get("scipy.special"), spec.__name__, None):
+        return name  # whoever passes it has loaded its module
+    return _UFUNCS.get(spec)
 
 
 def _refuse_mixing(name: str) -> None:

@@ -18,7 +18,7 @@ Evaluation: TypeAlias = Checked[_words.Evaluation]
 Lengths: TypeAlias = Checked[Integer | tuple[Integer, ...]]
 """The shape of an array: one length, or a tuple of them."""
 
-Generator: TypeAlias = Checked[np.random.Generator | None]
+Generator: TypeAlias = Checked["np.random.Generator | None"]
 """A source of randomness; without one a fresh one is seeded by the system."""
 
 ComplexArray = NDArray[np.complex128]

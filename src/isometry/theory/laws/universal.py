@@ -14,7 +14,6 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from isometry._checks import check_real
 from isometry._typing import Checked, Real
@@ -97,8 +96,12 @@ class UniversalLaw(TabulatedLaw):
             return self._integrated_moment(n)
         if order == 0:
             return 0.0
-        laguerre = special.eval_genlaguerre(order - 1, 1.0, -2.0 * order * self.c)
-        return n * math.log(self.scale) + order * self.c + math.log(laguerre / order)
+        # E lam^n = scale^n e^(nc) / n sum_k C(n, k + 1) (2nc)^k / k!: nothing cancels
+        term = total = 1.0
+        for k in range(1, order):
+            term *= 2.0 * order * self.c * (order - k) / (k * (k + 1))
+            total += term
+        return n * math.log(self.scale) + order * self.c + math.log(total)
 
     def _s_formula(self, w: ComplexArray) -> ComplexArray:
         return np.asarray(np.exp(-self.c * (1 + 2 * w)) / self.scale, dtype=np.complex128)
