@@ -1,7 +1,8 @@
 """Inverse problems: which sigma_w gives this c?
 
 c is propagated through the network, so ``c(sigma_w) = target`` is solved numerically; the condition
-number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through r.
+number ``lam_+(c) = (1 + c + r) e^r``, r = sqrt(c^2 + 2 c), is inverted through r: (10) of
+docs/theory.md.
 """
 
 import math

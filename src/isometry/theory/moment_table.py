@@ -1,8 +1,8 @@
-r"""Gaussian moments of a deep network's activation, read from a table in log q that is built once.
+"""Gaussian moments of a deep network's activation, read from a table in log q that is built once.
 
 A network of a thousand layers asks for a thousand averages at nearly the same variances, and the
 search for its sigma_w ten times as many. They are analytic in log q as far as |Im log q| < pi, so
-a few Chebyshev nodes a panel give them to rounding: :math:`\rho^{-20}` with :math:`\rho = 4.7`.
+a few Chebyshev nodes a panel give them to rounding, by (25) of docs/theory.md: 4.7^-20 = 4e-14.
 Every panel is checked against averages between its nodes; one that fails is halved, and where
 halving does not help each average is computed as if there were no table.
 """
@@ -21,8 +21,8 @@ from isometry.theory.gaussian import gaussian_moments
 
 Averages = tuple[float, float, float, float]
 
-_WIDTH = math.log(16.0)  # of a panel in log q: half of it over pi makes the rho above
-_NODES = 20  # 4.7^-20 = 4e-14; fewer would be seen in the last digits of c
+_WIDTH = math.log(16.0)  # of a panel in log q: so that rho of (25) is 4.7
+_NODES = 20  # fewer would be seen in the last digits of c
 _TOLERANCE = 1e-10  # asked between the nodes, relative: what named activations promise
 _HALVINGS = 3  # a panel of log 4 that still fails has a feature that no table should smooth
 _ANGLES = np.pi * (np.arange(_NODES) + 0.5) / _NODES

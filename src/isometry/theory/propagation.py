@@ -3,12 +3,13 @@
 The network is ``x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1}`` with ``Var W = sigma_w^2 / (N L)`` and
 ``Var b = sigma_b^2``. With m1, m2 the mean and mean square of the entries of x and h ~ N(0, q_l),
 
-    q_l  = sigma_w^2 / L * m2_{l-1} + sigma_b^2
-    m1_l = a m1_{l-1} + E phi(h)
-    m2_l = a^2 m2_{l-1} + 2 a m1_{l-1} E phi(h) + E phi(h)^2
-    chi_l = sigma_w^2 E phi'(h)^2,        c = mean of chi_l over the layers.
+    q_l  = sigma_w^2 / L * m2_{l-1} + sigma_b^2                              (21)
+    m1_l = a m1_{l-1} + E phi(h)                                             (22)
+    m2_l = a^2 m2_{l-1} + 2 a m1_{l-1} E phi(h) + E phi(h)^2                 (23)
+    chi_l = sigma_w^2 E phi'(h)^2,        c = mean of chi_l over the layers. (24)
 
-The middle term of m2 is what makes sigmoid's c depend on depth. Nothing here knows a spectral law.
+The numbers are those of docs/theory.md. The middle term of (23) is what makes sigmoid's c depend on
+depth. Nothing here knows a spectral law.
 """
 
 import math

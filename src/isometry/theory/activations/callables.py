@@ -11,8 +11,9 @@ from isometry.theory.activations import torch_bridge
 from isometry.theory.activations.chebyshev import CORE, Panels, resolve
 from isometry.theory.activations.definition import Activation
 
+# Both signs, no two of one size, no 0, no integer: what distinguishes implementations is met.
 _PROBE = np.array([-2.9, -1.7, -0.6, -0.1, 0.3, 0.8, 1.9, 2.7])
-_STEP = 1e-20
+_STEP = 1e-20  # of the complex step: h + 1j * step is h to the last digit, nothing cancels
 
 
 def wrap(spec: Any, breakpoints: Sequence[float]) -> Activation:
@@ -26,9 +27,11 @@ def wrap(spec: Any, breakpoints: Sequence[float]) -> Activation:
         slope_error = None
         if slope is None:
             slope, slope_error = _derivative(raw, panels)
+    # Whether phi is odd is asked on a grid of its own, off every round number, and in all panels.
     inner = np.diff(panels.edges)[:, None] * np.array([0.1, 0.45, 0.8]) + panels.edges[:-1, None]
     h = np.concatenate((np.linspace(0.0137, CORE, 997), inner.ravel()))
     value = phi(h)
+    # 1e-15: an odd implementation agrees to the last digit or two, another's averages are not 0
     odd = bool(np.all((np.abs(phi(-h) + value) <= 1e-15 * np.abs(value)) | ~np.isfinite(value)))
     return Activation(
         name,
@@ -108,7 +111,7 @@ def _checked(raw: Function, name: str) -> Function:
 
 
 def _check_values(phi: Function, name: str) -> None:
-    h = np.linspace(-8.0, 8.0, 321)
+    h = np.linspace(-8.0, 8.0, 321)  # no activation in use is infinite here
     value = phi(h)
     if not np.isfinite(value).all():
         worst = np.flatnonzero(~np.isfinite(value))[0]
@@ -116,6 +119,8 @@ def _check_values(phi: Function, name: str) -> None:
             f"`spec` {name!r} returns {value[worst]} at h = {h[worst]:g}; expected finite numbers."
         )
     size = np.abs(value).max()
+    # Reversed and rolled: a position-dependent, random or mixing function answers differently, one
+    # in float32 (1e-7) or with other rounding for other memory layouts does not.
     for again in (phi(h[::-1])[::-1], phi(np.roll(h, 7))[np.arange(7, 7 + h.size) % h.size]):
         if np.abs(again - value).max() > 1e-5 * size:
             raise NotImplementedError(
@@ -153,6 +158,8 @@ def _derivative(raw: Function, panels: Panels) -> tuple[Function, Function]:
             found = step(middle)
     except Exception:  # a function of real numbers only
         return panels.slope, panels.slope_error
+    # A complex step is right to rounding, or wrong by the order of the slope (through abs, max or a
+    # cast): 1e-6 tells them apart and leaves the polynomials room.
     size = np.maximum(np.abs(wanted), 1e-3 * np.abs(wanted).max())
     if found.shape == middle.shape and (np.abs(found - wanted) <= 1e-6 * size + slack).all():
         return slope, slope_error

@@ -14,19 +14,23 @@ from numpy.polynomial import chebyshev
 
 from isometry._typing import Function
 
-CORE = 40.0
-_DEGREE = 19
+CORE = 40.0  # saturation and tails are over: exp(-40) is below rounding
+_DEGREE = 19  # as many nodes as the quadrature has: a panel that fits is integrated exactly
 _NODES = np.cos(np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1))
 _FIT = np.linalg.inv(chebyshev.chebvander(_NODES, _DEGREE)).T
+# Between the nodes, denser towards the ends as these are; the shift keeps the middle of a cell,
+# where an odd or even function says least, from being one.
 _CHECKS = np.sin(np.linspace(-1.55, 1.55, 31) + 0.003)
 _PREDICT = _FIT @ chebyshev.chebvander(_CHECKS, _DEGREE).T
 _SAMPLES = np.concatenate((_NODES, _CHECKS))
 _DERIVE = np.stack([np.pad(chebyshev.chebder(row), (0, 1)) for row in np.eye(_DEGREE + 1)])
 _ENDS = chebyshev.chebvander(np.array([-1.0, 1.0]), _DEGREE).T
-_FAR = CORE * 2.0 ** (np.arange(26) / 2)
-# Relative tolerance, and the part of max |f| on [-1, 1] that a cell's own maximum is raised to.
+_FAR = CORE * 2.0 ** (np.arange(26) / 2)  # to 2e5; further out nothing is known
+# Relative tolerance, and the part of max |f| on [-1, 1] that a cell's own maximum is raised to:
+# first every cell to rounding, however small the function is there; then to rounding of the whole;
+# then three steps for functions with noise, which cancel, interpolate or compute in float32.
 _ACCURACIES = ((1e-13, 1e-60), (1e-13, 1.0), (1e-10, 1.0), (1e-7, 1.0), (1e-5, 1.0))
-_BUDGET = 4000
+_BUDGET = 4000  # cells: a kink takes some 50 to be found, noise would take any number
 
 
 class Panels(NamedTuple):
@@ -49,6 +53,7 @@ class Panels(NamedTuple):
         """Return the estimated error of :meth:`slope`, infinite outside the panels."""
         cell, _, half = self._locate(h)
         outside = (h < self.edges[0]) | (h > self.edges[-1])
+        # The order of the slope of an error that changes its sign from node to node.
         return np.where(outside, np.inf, 10 * self.residuals[cell] / half)
 
     def _locate(self, h: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -62,7 +67,7 @@ def resolve(functions: Sequence[Function], seeds: Sequence[float]) -> Panels:
     """Return panels on which every function is smooth; the first one is tabulated."""
     scales = [_scale(f) for f in functions]
     points = np.asarray(seeds, dtype=float)
-    grid = np.linspace(-CORE, CORE, 641)
+    grid = np.linspace(-CORE, CORE, 641)  # 51 samples in a cell of 1/8: 0.003 apart
     edges, accuracy = _part(functions, scales, grid, points, _ACCURACIES)
     for outer in (-_FAR[::-1], _FAR):
         more, _ = _part(functions, scales, outer, points, (accuracy,))
@@ -89,6 +94,7 @@ def _part(
         edges, enough = _split(functions, least, grid, rtol)
         if enough:
             fixed = np.union1d(seeds, _kinks(edges))
+            # Again with the kinks as edges, and with slack: what passed just so is not split anew.
             edges, _ = _split(functions, least, np.union1d(grid, fixed), 10 * rtol)
             return _merge(functions, least, edges, fixed, 10 * rtol), (rtol, floor)
     return edges, accuracies[-1]
@@ -128,7 +134,7 @@ def _split(
     """Bisect the cells that do not fit; say whether the budget lasted."""
     parts = [edges]
     a, b = edges[:-1], edges[1:]
-    for _ in range(70):
+    for _ in range(70):  # halvings from 1/8 to the last digit of h, and on towards h = 0
         wide = b - a > 1e-15 * np.maximum(np.abs(a), np.abs(b)) + 1e-18
         bad = wide & ~_fits(functions, scales, a, b, rtol)
         if not bad.any():
@@ -143,6 +149,8 @@ def _split(
 
 def _kinks(edges: np.ndarray) -> np.ndarray:
     """Return the points on which cells have shrunk, rounded where that changes nothing."""
+    # Bisection stops at 1e-15 of h: a cell below 1e-9 has shrunk on something that is no polynomial
+    # at any scale. Its neighbours within ten times that have shrunk on the same point.
     width, middle = np.diff(edges), (edges[1:] + edges[:-1]) / 2
     unit = np.maximum(1.0, np.abs(middle))
     tiny = np.flatnonzero(width < 1e-9 * unit)
@@ -152,6 +160,7 @@ def _kinks(edges: np.ndarray) -> np.ndarray:
         if group.size:
             best = group[np.argmin(width[group])]
             point, slack = float(middle[best]), 2 * width[best] + 1e-15 * unit[best]
+            # People write kinks as 0.5 or 1.25: such a number within the cell is meant.
             rounded = (round(point, digits) for digits in (3, 6, 9))
             points.append(next((near for near in rounded if abs(near - point) <= slack), point))
     return np.array(points)
@@ -167,12 +176,14 @@ def _merge(
     """Drop every second edge across which one polynomial fits, until none can go."""
     idle = 0
     start = 1
-    while idle < 2:
+    while idle < 2:  # both halves of the inner edges have had their turn in vain
         start = 3 - start
         inner = np.arange(start, edges.size - 1, 2)
         inner = inner[~np.isin(edges[inner], fixed)]
         a, b = edges[inner - 1], edges[inner + 1]
         ratio = (b - edges[inner]) / (edges[inner] - a)
+        # No panel wider than its distance from 0, as q may be tiny; nor one of parts that differ by
+        # more than two halvings, as its checks would miss the smaller part.
         near = b - a <= np.maximum(0.5, np.minimum(np.abs(a), np.abs(b)))
         alike = near & (ratio < 4.1) & (ratio > 1 / 4.1)
         drop = inner[alike & _fits(functions, scales, a, b, rtol)]
@@ -193,6 +204,8 @@ def _classify(
     size = np.maximum(np.maximum(np.abs(value[1:, 0]), np.abs(value[:-1, 1])), scale)
     bend = np.abs(slope[1:, 0] - slope[:-1, 1])
     steep = np.maximum(np.maximum(np.abs(slope[1:, 0]), np.abs(slope[:-1, 1])), scale)
+    # A jump is a gap beyond float32's rounding and ten times what the polynomials miss; a slope may
+    # lose a factor of 19^2 (Markov), hence a thousand.
     noise = (residuals + 1e-15 * scale) / half
     jump = known & (gap > 1e-7 * size + 10 * (residuals[1:] + residuals[:-1]))
     kink = known & (bend > 1e-6 * steep + 1e3 * (noise[1:] + noise[:-1]))

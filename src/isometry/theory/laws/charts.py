@@ -12,14 +12,18 @@ from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
 from isometry.theory.laws.tables import NODES, SOFT, Shape, quadrature
 
 PIECES = 1024
+"""Pieces of degree 4 a side, as the universal law has: 1e-13 where the function is smooth."""
+
 SAMPLES = (48, 96, 192, 384)
-"""Points per side at which the resolvent is solved, until the series has converged."""
+"""Points per side where the resolvent is solved until the series has converged: 48 mostly do; a
+law that needs more than 384 has a second interval or a density that diverges."""
 
 SERIES, CHECK = 1e-10, 1e-7
-"""Accuracy asked of the series of the density, and of the mass and the mean."""
+"""Accuracy asked of the series of the density, and of the mass and the mean, which see its sum."""
 
 CRITICAL = 1e-9
-"""Relative distance of ``<d>`` from ``skip^2`` below which a layer is exactly critical at 0."""
+"""Relative distance of ``<d>`` from ``skip^2`` below which a layer is critical at 0: rounding
+of the two, with room; what is nearer to critical than its tables resolve fails their check."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +103,12 @@ def _charts(layers: Layers, floor: float) -> tuple[Chart, Chart]:
         return Chart(lower, (lower + upper) / 2), Chart(upper, (lower + upper) / 2)
     u = np.array([(1 + floor) / 2])
     middle = float(layers.linearise(u, layers.solve_real(u))[0][0])
-    split = min(middle, upper - 1.0)
+    split = min(middle, upper - 1.0)  # a unit of log lam is left to the side of the soft edge
     return Chart(-math.inf, split, decay, order), Chart(upper, split)
 
 
 def _decay(layers: Layers) -> tuple[float, int]:
-    """Return the power of lam that is ``v`` at a hard edge (0 if soft), and the density's order."""
+    """Return the power of lam that is ``v`` at a hard edge (0 if soft), and the order, by (33)."""
     atom, counts = layers.atom, layers.counts
     if layers.skip2 == 0.0:
         touching = counts[atom == atom.max()].sum() + (atom.max() == 0.0)

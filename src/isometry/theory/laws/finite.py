@@ -1,7 +1,7 @@
 """The law of lam at finite depth: exact at infinite width, for any distribution of slopes.
 
 The Jacobian is a product of free layers ``D W + a``; the law's S-transform is the product of
-theirs (derived here, theory.md section 5). No limit in depth is taken.
+theirs: (30) to (33) of docs/theory.md. No limit in depth is taken.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """From a product of free layers to the resolvent of its spectrum, at every point or not at all.
 
 A layer is ``D W + a`` with ``d`` the entries of ``D^2`` times N Var W. With ``u = z G = w + 1``,
-``H = <d / (E - u d)>`` and ``z = E + a^2 / (1 - H)`` it obeys (derived here)
+``H = <d / (E - u d)>`` and ``z = E + a^2 / (1 - H)`` they obey (30) and (31) of docs/theory.md:
 
-    z (1 + u H) = u E,       and the product   log z_J = log(u / w) + sum_l log(z_l w / u).
+    z (1 + u H) = u E,       log z_J = log(u / w) + sum_l log(z_l w / u).
 
 On the negative axis, u in (0, 1), each layer is one monotone real equation. From there the argument
 of z is turned from pi to its target, where ``u`` is analytic, with Newton steps that are checked.
@@ -23,6 +23,7 @@ from isometry.theory.laws.piecewise import Vector
 
 Numeric = NDArray[Any]
 TOLERANCE = 1e-11
+"""Last Newton step, relative: the next one, quadratically smaller, is below rounding."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,8 +50,9 @@ class Layers:
         return np.where(self.d == 0.0, self.weights, 0.0).sum(axis=1) * (self.skip2 == 0.0)
 
     def solve_real(self, u: Vector) -> Float[np.ndarray, "m groups"]:
-        """Return E < 0 at u in (0, 1) by bisection: ``u`` grows with ``-E``."""
+        """Return E < 0 at u in (0, 1) by bisection in log(-E): ``u`` grows with ``-E`` (32)."""
         x = u[:, None, None]
+        # exp(600) squared, times a^2, still fits float64; 64 halvings of 1200 reach rounding.
         low, high = np.full((2, u.size, self.counts.size), [[[-600.0]], [[600.0]]])
         for _ in range(64):
             middle = (low + high) / 2
@@ -66,7 +68,8 @@ class Layers:
     def linearise(self, u: Numeric, E: Numeric) -> tuple[Numeric, ...]:
         """Return ``F(u)``, its total derivative, and of each layer the gap and -dE/du.
 
-        ``F`` is log z_J, minus i pi, corrected to first order for the layers' gaps.
+        ``F`` is log z_J of (31), minus i pi, corrected to first order for the layers' gaps: u and
+        all E are then one Newton iteration, not one inside another.
         """
         x, w = u[:, None], u[:, None] - 1
         g = 1 / (E[..., None] - x[..., None] * self.d)
@@ -110,14 +113,14 @@ def negative_axis(layers: Layers, floor: float, t: Vector) -> tuple[Vector, Nume
     Raises:
         ConvergenceError: If log lam leaves the range of float64's exponents.
     """
-    logit = np.linspace(-30.0, 30.0, 241)
+    logit = np.linspace(-30.0, 30.0, 241)  # four points a unit: interpolation is a start for Newton
     while True:
         u = floor + (1 - floor) / (1 + np.exp(-logit))
         E = layers.solve_real(u)
         known = layers.linearise(u, E)[0]
         if known[0] <= t.min() and known[-1] >= t.max():
             break
-        if logit[-1] > 500:
+        if logit[-1] > 500:  # twice that leaves float64's exponents
             raise ConvergenceError("The range of log lam is too wide; lower `d` or the depth.")
         logit = logit * 2
     guess = np.interp(t, known, logit)
@@ -133,22 +136,23 @@ def resolvent(layers: Layers, floor: float, t: Vector, angle: Vector) -> Complex
         ConvergenceError: If a point is not reached with checked steps.
     """
     u, E = negative_axis(layers, floor, t)
-    u, E, size = layers.newton(t, u, E, steps=50)
-    if not size.max() < 1e-8:
+    u, E, size = layers.newton(t, u, E, steps=50)  # many, as at the ends only bisection was exact
+    if not size.max() < 1e-8:  # the root of what Newton leaves next to a double root
         raise ConvergenceError(f"The negative axis was reached to {size.max():.2g} only.")
     u, E = u + 0j, E + 0j
-    turned, step = 0.0, 1 / 32
+    turned, step = 0.0, 1 / 32  # of the half turn; it grows where it succeeds
     while turned < 1.0:
         share = min(step, 1.0 - turned)
         target = t + 1j * (turned + share) * (angle - math.pi)
         _, slope, _, turn = layers.linearise(u, E)
         du = 1j * share * (angle - math.pi) / slope
         new_u, new_E, size = layers.newton(target, u + du, E - turn * du[:, None], steps=6)
+        # A corrector that moves a tenth of u, or leaves the half plane, may be on another branch.
         moved = np.abs((new_u - u - du) / (u * (u - 1)))
         good = (size < 1e-8) & (moved < 0.1) & (new_u.imag < 1e-9)
         if good.all():
             u, E, turned, step = new_u, new_E, turned + share, step * 1.5
-        elif step < 1e-9:
+        elif step < 1e-9:  # thirty halvings of no use: the point is singular, or inside a gap
             worst = np.flatnonzero(~good)[0]
             raise ConvergenceError(
                 f"The resolvent at log lam = {t[worst]:.6g} was not reached; the support may have "
@@ -166,6 +170,8 @@ def upper_edge(layers: Layers) -> float:
         ConvergenceError: If no stationary point was met.
     """
     means = layers.skip2 + layers.mean
+    # Far out E = (a^2 + <d>) / (u - 1) to first order, and u - 1 = E lam / z. At the edge u - 1 is
+    # of order 1 / (1 + sum <d> / (a^2 + <d>)): a hundred-thousandth of that is far out.
     start = math.log(1e-5 / (1 + float(layers.counts @ (layers.mean / means))))
     E = means * (1 + math.exp(-start))
     return _stationary(layers, 1.0, 1, start, E)
@@ -178,9 +184,12 @@ def lower_edge(layers: Layers, floor: float) -> float:
         ConvergenceError: If no stationary point was met.
     """
     if layers.skip2:
+        # At u = 0 z vanishes with E = <d> - a^2. The less that is for a layer, the sooner its E
+        # turns, by its square; a thousandth of that is a start.
         E = layers.mean - layers.skip2
         start = math.log(1e-3 * np.max(E / layers.skip2) ** 2 / (1 + layers.counts.sum()))
     else:
+        # The layer with the atom has E -> 0 at u = floor, in proportion to 1 / <1/d>.
         start = math.log(1e-6 * floor)
         inverse = np.where(layers.d > 0, layers.weights / np.maximum(layers.d, 1e-300), 0.0)
         E = layers.solve_real(np.array([floor - math.exp(start)]))[0]
@@ -201,7 +210,7 @@ def _stationary(layers: Layers, pole: float, side: int, x: float, E: Vector) -> 
 
     def settle(x: float, E: Vector) -> tuple[float, float, Vector]:
         u = np.array([u_of(x)])
-        for _ in range(12):
+        for _ in range(12):  # quadratic from a guess within a fifth of a step
             gap = layers.linearise(u, E[None])[2][0]
             E = E - gap
             if (np.abs(gap) <= 1e-11 * np.abs(E)).all():
@@ -210,18 +219,21 @@ def _stationary(layers: Layers, pole: float, side: int, x: float, E: Vector) -> 
         return float(total[0]), float(slope[0]), E
 
     total, sign, E = settle(x, E)
+    # Steps in x are factors of u: at most e^0.5, growing while no edge was overstepped. 1e-11 is
+    # the edge to rounding; beyond e^60 there is none.
     step, growth, last = 0.5, 1.5, sign
     while step > 1e-11 and x < 60.0:
         turn = layers.linearise(np.array([u_of(x)]), E[None])[3][0]
         guess = E * np.exp(-turn * (u_of(x) - pole) / E * step)
         ahead, slope, new = settle(x + step, guess)
-        smooth = np.all(np.abs(new / guess - 1) < 0.2 * step)
+        smooth = np.all(np.abs(new / guess - 1) < 0.2 * step)  # else another branch of E
         if smooth and slope * sign > 0:
             x, E, total, last = x + step, new, ahead, slope
             step = min(growth * step, 0.5)
         else:
             growth = 1.0 if smooth else growth
             step /= 2
+    # The steps may end where a layer loses its solution: the slope is not small there.
     if not abs(last * (u_of(x) - pole)) < 1e-3:
         raise ConvergenceError("An edge of the support was not found; check `d` and `skip`.")
     return total

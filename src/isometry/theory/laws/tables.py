@@ -18,10 +18,12 @@ SOFT, HARD = 3, 1
 """The power of ``v`` by which the mass beyond ``v`` vanishes, at either kind of edge."""
 
 NEAR = 4e-3
-"""Share of a side, next to its edge, where the distance to the edge is computed from lam itself."""
+"""Share of a side, next to its edge, where the distance to it is computed from lam itself: the
+difference of two logarithms would lose three digits or more."""
 
 NODES = 400
-"""Quadrature nodes per law; the rule converges geometrically."""
+"""Quadrature nodes a side; the rule converges geometrically: moments of order 200 agree with (19)
+to rounding at c = 1 and 4."""
 
 Mask = Bool[np.ndarray, "n"]
 

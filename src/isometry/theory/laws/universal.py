@@ -1,10 +1,10 @@
 """The universal law of dynamical isometry: the limit spectrum of a deep residual network.
 
 Its Cauchy transform G(z) = u / z solves ``log z = log(u / (u - 1)) + c (2 u - 1)``. On the support
-``u = 1/2 + (eta + i theta) / (2 c)`` (derived here, theory.md section 2):
+``u = 1/2 + (eta + i theta) / (2 c)``; numbers in brackets are those of docs/theory.md, section 2:
 
-    eta^2 = (c - theta tan(theta/2)) (c + theta cot(theta/2)),   0 < theta <= theta_max,
-    |log lam| = eta + asinh(eta sin(theta) / theta),   density of log lam = theta / (2 pi c).
+    eta^2 = (c - theta tan(theta/2)) (c + theta cot(theta/2)),   0 < theta <= theta_max        (7)
+    |log lam| = eta + asinh(eta sin(theta) / theta),   density of log lam = theta / (2 pi c)   (9)
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from isometry.theory.laws.tables import SOFT, Edges, Shape, Tables
 from isometry.theory.laws.tabulated_law import TabulatedLaw
 from isometry.theory.roots import bracketed_root
 
-_LARGEST_C = 1e5
-SEMICIRCLE = 1e-40
+_LARGEST_C = 1e5  # there lam_+ is exp(2e5): no network's signal comes near
+SEMICIRCLE = 1e-40  # above it no square in (16) underflows, below it no digit changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +92,11 @@ class UniversalLaw(TabulatedLaw):
     def _log_moment(self, n: float) -> float:
         """Return the logarithm of the Laguerre formula for integers, of the integral otherwise."""
         order = abs(int(n))
-        if order != abs(n) or order > 500:
+        if order != abs(n) or order > 500:  # more terms would take longer than the quadrature
             return self._integrated_moment(n)
         if order == 0:
             return 0.0
-        # E lam^n = scale^n e^(nc) / n sum_k C(n, k + 1) (2nc)^k / k!: nothing cancels
+        # (19), relative to its first term: nothing cancels
         term = total = 1.0
         for k in range(1, order):
             term *= 2.0 * order * self.c * (order - k) / (k * (k + 1))
@@ -107,7 +107,7 @@ class UniversalLaw(TabulatedLaw):
         return np.asarray(np.exp(-self.c * (1 + 2 * w)) / self.scale, dtype=np.complex128)
 
     def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
-        """Return u / z, from ``u = 1 / (1 + e^{-q})`` and ``q + c tanh(q/2) = log(-z / scale)``."""
+        """Return u / z, from ``u = 1 / (1 + e^{-q})`` and (17)."""
         x, log_scale = z.reshape(-1), math.log(self.scale)
         G = np.full_like(x, -np.exp(self.c - log_scale))
         beyond = (x.imag == 0) & (x.real > 0)
@@ -121,7 +121,7 @@ class UniversalLaw(TabulatedLaw):
 
 
 def half_width(c: float) -> float:
-    """Return ``log lam_+`` at unit scale."""
+    """Return ``log lam_+`` at unit scale (10)."""
     r = math.sqrt(c * (c + 2))
     return r + math.asinh(r)
 
@@ -136,6 +136,7 @@ def _held(c: float, scale: float) -> Tables | PointMass:
 
 def _edges(c: float, scale: float) -> Edges:
     """Return both edges to twice float64's digits."""
+    # Next to an edge the difference to lam decides: three times float64's digits keep all of it.
     with decimal.localcontext(prec=50):
         exact, one = decimal.Decimal(c), decimal.Decimal(scale)
         r = (exact * exact + 2 * exact).sqrt()
@@ -150,6 +151,8 @@ def _edges(c: float, scale: float) -> Edges:
 def _shape(c: float) -> Shape:
     """Tabulate the law at unit scale: one side serves both."""
     width = half_width(c)
+    # A wide law bends at lam = 1 within one unit of log lam, which is ever less of its width; as v
+    # is a root, the number of pieces grows like one.
     pieces = 1024 * math.ceil(math.sqrt(1 + width / 100))
     # Below SEMICIRCLE the law of log lam / width no longer depends on c, but squares underflow.
     solved = max(c, SEMICIRCLE)
@@ -161,36 +164,49 @@ def _shape(c: float) -> Shape:
 
 def _solve(c: float, width: float, v: Vector) -> tuple[Vector, Vector]:
     """Return theta at ``v = sqrt(1 - |log lam| / width)``."""
-    top = bracketed_root(lambda x: x * math.sin(x / 2) - c * math.cos(x / 2), 0.0, math.pi)
+    top = bracketed_root(lambda x: x * math.sin(x / 2) - c * math.cos(x / 2), 0.0, math.pi)  # (8)
+    # v is nearly linear in kappa, so 1,024 chords put Newton where three steps reach rounding.
     grid = np.linspace(0.0, 1.0, 1025)[1:]
     known, _ = _curve(c, top, width, grid)
     kappa = np.interp(v, np.append(0.0, known), np.append(0.0, grid))
     for _ in range(3):
         reached, slope = _curve(c, top, width, kappa)
-        kappa = np.clip(kappa - (reached - v) / slope, 1e-12, 1.0)
+        kappa = np.clip(kappa - (reached - v) / slope, 1e-12, 1.0)  # (16) has theta below the line
     return top * kappa * (2 - kappa), v
 
 
 def _curve(c: float, top: float, width: float, kappa: Vector) -> tuple[Vector, Vector]:
     """Return v and dv/dkappa at ``theta = top kappa (2 - kappa)``, without cancellation."""
-    theta, rest = top * kappa * (2 - kappa), top * (1 - kappa) ** 2
-    sinc = np.sinc(theta / np.pi)
-    one_minus_sinc = _one_minus_sinc(theta)
-    one_minus_cot = (2 * np.sin(theta / 2) ** 2 - one_minus_sinc) / sinc
-    half = np.tan(top / 2) + theta * np.sinc(rest / (2 * np.pi)) / (
-        2 * np.cos(top / 2) * np.cos(theta / 2)
-    )
-    slant = np.sqrt(top * half * (c + theta / np.tan(theta / 2)))
+    theta = top * kappa * (2 - kappa)
+    one_minus_cot = _one_minus_cot(theta)
+    slant = _slant(c, top, theta, top * (1 - kappa) ** 2)
     eta = slant * (1 - kappa)
+    v = np.sqrt(_to_edge(c, theta, eta, one_minus_cot) / width)
+    speed = (c * one_minus_cot + theta**2) ** 2 + (theta * eta) ** 2
+    return v, speed * top / (c * theta * slant * v * width)  # (16)
+
+
+def _slant(c: float, top: float, theta: Vector, rest: Vector) -> Vector:
+    """Return ``eta / (1 - kappa)``, the root in (12); ``rest = top - theta``."""
+    inner = np.tan(top / 2) + theta * np.sinc(rest / (2 * np.pi)) / (
+        2 * np.cos(top / 2) * np.cos(theta / 2)
+    )  # (11)
+    return np.sqrt(top * inner * (c + theta / np.tan(theta / 2)))
+
+
+def _to_edge(c: float, theta: Vector, eta: Vector, one_minus_cot: Vector) -> Vector:
+    """Return ``log lam_+ - |log lam|``, a sum of positive terms."""
     r = math.sqrt(c * (c + 2))
-    lost = 2 * c * one_minus_cot + theta**2
-    b = eta * sinc
-    squares = lost + eta**2 * one_minus_sinc * (1 + sinc)
-    delta = lost / (r + eta)
-    delta += np.arcsinh(squares / (r * np.sqrt(1 + b * b) + b * math.sqrt(1 + r * r)))
-    v = np.sqrt(delta / width)
-    size = (c * one_minus_cot + theta**2) ** 2 + (theta * eta) ** 2
-    return v, size * top / (c * theta * slant * v * width)
+    lost = 2 * c * one_minus_cot + theta**2  # (14)
+    b = eta * np.sinc(theta / np.pi)
+    squares = lost + eta**2 * _one_minus_sinc(theta) * (1 + np.sinc(theta / np.pi))
+    inner = squares / (r * np.sqrt(1 + b * b) + b * math.sqrt(1 + r * r))
+    return lost / (r + eta) + np.arcsinh(inner)  # (15)
+
+
+def _one_minus_cot(theta: Vector) -> Vector:
+    """Return ``1 - theta cot(theta)`` with full relative accuracy (13)."""
+    return (2 * np.sin(theta / 2) ** 2 - _one_minus_sinc(theta)) / np.sinc(theta / np.pi)
 
 
 def _one_minus_sinc(x: Vector) -> Vector:
@@ -203,10 +219,10 @@ def _one_minus_sinc(x: Vector) -> Vector:
 
 
 def _beyond_edges(t: Vector, c: float) -> Vector:
-    """Return u at t = log z off the support: ``p + c coth(p/2) = |t|``, convex, from the right."""
+    """Return u at t = log z off the support (18): convex, so Newton from the right converges."""
     target = np.abs(t)
     p = target.copy()
-    for _ in range(200):
+    for _ in range(200):  # next to an edge, a double root, each step only halves the distance
         half = p / 2
         step = (p + c / np.tanh(half) - target) / (1 - c / (2 * np.sinh(half) ** 2))
         p -= step
@@ -216,13 +232,15 @@ def _beyond_edges(t: Vector, c: float) -> Vector:
 
 
 def _continue(target: ComplexArray, c: float) -> ComplexArray:
-    """Solve ``q + c tanh(q/2) = target`` in |Im q| < pi, from the real axis to Im target.
+    """Solve (17), ``q + c tanh(q/2) = target`` in |Im q| < pi, from the real axis to Im target.
 
     Raises:
         ConvergenceError: If a point is not reached or on the wrong branch.
     """
     real = target.real
     q = np.sign(real) * np.maximum(np.abs(real) - c, np.abs(real) / (1 + c / 2)) + 0j
+    # On the axis 12 Newton steps settle; 64 turns follow the branch without jumping to another;
+    # 40 more at the end serve the points next to an edge, where convergence is only linear.
     for share in np.concatenate([np.zeros(12), np.linspace(0, 1, 65)[1:], np.ones(40)]):
         aim = real + 1j * share * target.imag
         tanh = np.tanh(q / 2)
