@@ -104,7 +104,7 @@ def _fitted(
 ) -> Panel | None:
     """Return the panel through the nodes if every average agrees with its checks."""
     sign = np.where((nodes < 0).all(axis=0), -1.0, 1.0)
-    one_sign = (nodes * sign > 0).all(axis=0)
+    one_sign = np.all(nodes * sign > 0, axis=0)
     logs = _FIT @ np.log(np.where(one_sign, nodes * sign, 1.0))
     plain = _FIT @ nodes
     # The logarithm keeps what falls off like exp(-1/q) to its last digits; a mean that nearly
@@ -120,7 +120,7 @@ def _agree(
     panel: Panel, checks: Float[np.ndarray, "checks 4"], scale: Float[np.ndarray, "..."]
 ) -> Bool[np.ndarray, "4"]:
     found = np.array([panel.at(u) for u in _CHECKS])
-    return (np.abs(found - checks) <= _TOLERANCE * scale).all(axis=0)
+    return np.all(np.abs(found - checks) <= _TOLERANCE * scale, axis=0)
 
 
 def moment_table(act: Activation) -> MomentTable:
