@@ -4,14 +4,20 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from isometry.errors import AccuracyWarning
-from isometry.nn.jacobian.routes import AutogradRoute, ForwardRoute, Route, RowsRoute, TapeRoute
-from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.jacobian.routes import (
+    AutogradRoute,
+    ForwardRoute,
+    Point,
+    Route,
+    RowsRoute,
+    TapeRoute,
+)
+from isometry.nn.tape.forward import adjoint_gap as pair_gap
 
 _ROUNDING = 1e3
 """Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
@@ -19,8 +25,6 @@ _SECANT = 1e-2
 """Relative gap to a difference quotient, beyond what the quotient itself is unsure of."""
 _DRAWS = 24
 """Evaluations compared where ``f`` draws random numbers: a mask may repeat by chance."""
-_STRIDE = 997
-"""Numbers drawn between such evaluations, so that their masks do not overlap."""
 
 
 _ROUTES: dict[str | None, tuple[Callable[..., Route], ...]] = {
@@ -34,13 +38,7 @@ class _AdjointError(RuntimeError):
     """A route exists and is wrong."""
 
 
-def choose_route(
-    f: Callable[[Tensor], Tensor],
-    x: Tensor,
-    output: Tensor,
-    sandbox: Sandbox,
-    forced: str | None,
-) -> tuple[Route, str]:
+def choose_route(point: Point, output: Tensor, forced: str | None) -> tuple[Route, str]:
     """Return the fastest route that passes the tests, and its description.
 
     Raises:
@@ -48,19 +46,24 @@ def choose_route(
         NotImplementedError: If no route exists.
         RuntimeError: If every route fails the adjoint test, or the test of several processes.
     """
-    _check_differentiable(f, x, output, sandbox)
+    x, sandbox = point.x, point.sandbox
+    if forced != "autograd":
+        _ = point.followed  # one pass for the tape and for autograd
+    check_differentiable(point, output)
     failures: list[RuntimeError] = []
     for build in _ROUTES[forced]:
         try:
-            route = build(f, x, sandbox)
+            route = build(point)
             _check_adjoint(route, x, output)
             if sandbox.ranks:
-                _check_secant(route, f, x, sandbox)
+                _check_secant(route, point)
         except RuntimeError as error:
             sandbox.ranks.agree(False, x.device)
             failures.append(error)
             continue
         if sandbox.ranks.agree(True, x.device):
+            if isinstance(route, TapeRoute):
+                point.release()
             no_tape = forced is None and build is not TapeRoute
             aside = f" (no tape: {_first_line(failures[0])})" if no_tape else ""
             return route, route.description + aside
@@ -80,11 +83,15 @@ def choose_route(
     )
 
 
-def _check_differentiable(
-    f: Callable[[Tensor], Tensor], x: Tensor, output: Tensor, sandbox: Sandbox
-) -> None:
+def check_differentiable(point: Point, output: Tensor) -> AutogradRoute:
+    """Compare the pass that has a graph with the first evaluation, and return its route.
+
+    Raises:
+        ValueError: If ``f`` is random or does not depend on ``x``.
+        NotImplementedError: If autograd cannot differentiate it.
+    """
     try:
-        reference = AutogradRoute(_after_draws(f, 1), x, sandbox)
+        reference = AutogradRoute(point)
         connected = reference.depends_on_input
     except RuntimeError as error:
         raise NotImplementedError(
@@ -96,7 +103,8 @@ def _check_differentiable(
             "`f(x)` does not depend on `x` as far as autograd sees, so J = 0; expected a "
             "differentiable function. Look for .detach(), torch.no_grad() or an unused input."
         )
-    _check_deterministic(f, x, output, sandbox, reference)
+    _check_deterministic(point, output, reference)
+    return reference
 
 
 def adjoint_gap(
@@ -105,14 +113,11 @@ def adjoint_gap(
     """Return the largest relative gap of the adjoint identity over two probes on each side."""
     V = _probes(x, 2, generator=generator, seed=0)
     U = _probes(output, 2, generator=generator, seed=1)
-    V, U, JV, JTU = map(_flat, (V, U, route.jvp(V), route.vjp(U)))
-    difference = U @ JV.T - JTU @ V.T
-    size = (torch.outer(_norms(U), _norms(JV)) + torch.outer(_norms(JTU), _norms(V))) / 2
-    return float((difference.abs() / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
+    return pair_gap(V, route.jvp(V), U, route.vjp(U))
 
 
 def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
-    gap = adjoint_gap(route, x, output)
+    gap = adjoint_gap(route, x, output) if route.gap is None else route.gap
     if not math.isfinite(gap):
         raise ValueError(
             "`f` has a derivative at `x` that is NaN or infinite; expected finite entries of J. "
@@ -138,17 +143,18 @@ def _check_adjoint(route: Route, x: Tensor, output: Tensor) -> None:
     )
 
 
-def _check_secant(route: Route, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+def _check_secant(route: Route, point: Point) -> None:
     """Compare J v with differences: both products are wrong where a collective has no backward.
 
     Raises:
         _AdjointError: If J v is further off than the one-sided differences are apart.
     """
+    x, f = point.x, point.f
     (v,) = _probes(x, 1, seed=4)
     product = _flat(route.jvp(v[None]))
     size = torch.linalg.vector_norm(x) / torch.linalg.vector_norm(v)
     step = torch.finfo(x.dtype).eps ** (1 / 3) * (size if size > 0 else 1.0)
-    with sandbox, torch.no_grad():
+    with point.sandbox, torch.no_grad():
         below, here, above = (_flat(f(x + t * v)[None]) for t in (-step, 0.0, step))
     gap = torch.linalg.vector_norm((above - below) / (2 * float(step)) - product)
     unsure = torch.linalg.vector_norm((above - 2 * here + below) / float(step))
@@ -173,20 +179,14 @@ def _rounding_noise(route: Route, x: Tensor, output: Tensor) -> float:
     return max(noise)
 
 
-def _check_deterministic(
-    f: Callable[[Tensor], Tensor],
-    x: Tensor,
-    output: Tensor,
-    sandbox: Sandbox,
-    reference: AutogradRoute,
-) -> None:
+def _check_deterministic(point: Point, output: Tensor, reference: AutogradRoute) -> None:
     _compare(output, reference.output.detach())
-    if not sandbox.draws:
+    if not point.sandbox.draws:
         return
     probe = _probes(output, 1, seed=3)
     gradient = reference.vjp(probe)
     for draws in range(2, _DRAWS):
-        other = AutogradRoute(_after_draws(f, draws), x, sandbox)
+        other = AutogradRoute(point, point.after_draws(draws))
         _compare(output, other.output.detach())
         _compare(gradient, other.vjp(probe))
 
@@ -200,17 +200,6 @@ def _compare(first: Tensor, second: Tensor) -> None:
             "`f` gives different results when called twice at `x`; expected a deterministic "
             "function. Switch off random layers (`model.eval()`, functional dropout, noise)."
         )
-
-
-def _after_draws(f: Callable[[Tensor], Tensor], draws: int) -> Callable[[Tensor], Tensor]:
-    """Advance the (forked) global generators first, so that a random ``f`` shows."""
-    return partial(_draw_and_call, f, draws)
-
-
-def _draw_and_call(f: Callable[[Tensor], Tensor], draws: int, x: Tensor) -> Tensor:
-    torch.rand(_STRIDE * draws)
-    torch.rand(_STRIDE * draws, device=x.device)
-    return f(x)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,6 +7,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from isometry._checks import suggest
 from isometry.errors import TheoryWarning
 from isometry.nn._typing import BatchNorm, Generator, Model, ModelInput, RouteName
-from isometry.nn.jacobian.choice import adjoint_gap, choose_route
+from isometry.nn.jacobian.choice import adjoint_gap, check_differentiable, choose_route
 from isometry.nn.jacobian.operator import LinearMap, Transpose
-from isometry.nn.jacobian.routes import whole
+from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, whole
 from isometry.nn.sandbox.sandbox import (
     Sandbox,
     check_input,
@@ -30,6 +31,9 @@ _BATCH_NORM = {
     "eval": "running statistics",
     "batch": "statistics of `x`, as constants",
 }
+
+
+_OWN = "the module's own `jacobian`, checked by one product; no products were asked for"
 
 
 class JacobianOperator(LinearMap):
@@ -57,7 +61,6 @@ class JacobianOperator(LinearMap):
         input_shape: Shape of ``x``.
         output_shape: Shape of ``f(x)``.
         output: ``f(x)``, detached.
-        route: How products are computed, in words.
         batch_norm: Which statistics batch normalisation uses, in words.
 
     Raises:
@@ -105,13 +108,37 @@ class JacobianOperator(LinearMap):
         self.shape = (self.output.numel(), self._x.numel())
         self.batch_norm = _BATCH_NORM[batch_norm] if self._sandbox.policy.seen else "not met"
         self._warn_about_batch_norm()
-        self._route, self.route = choose_route(
-            self._evaluate, self._x, self.output, self._sandbox, route
-        )
+        self._point = self._pass()
+        self._forced = route
+        self._reference: AutogradRoute | None = None
+        if route is None and callable(getattr(self._f, "jacobian", None)):
+            self._reference = check_differentiable(self._point, self.output)
+        else:
+            _ = self._chosen
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
         return f"JacobianOperator(shape={self.shape}, {dtype}, {self.device}, route={self.route!r})"
+
+    @property
+    def route(self) -> str:
+        """How products are computed, in words.
+
+        A module with a `jacobian` of its own gets a route when a product is asked for.
+        """
+        return self._chosen[1] if "_chosen" in self.__dict__ else _OWN
+
+    @property
+    def _route(self) -> Route:
+        return self._chosen[0]
+
+    @cached_property
+    def _chosen(self) -> tuple[Route, str]:
+        return choose_route(self._point, self.output, self._forced)
+
+    def _pass(self) -> Point:
+        """Return where the routes find the one pass that they share."""
+        return Point(self._evaluate, self._x, self._sandbox)
 
     @property
     def T(self) -> Transpose:  # noqa: N802 (the field's name)
@@ -153,14 +180,14 @@ class JacobianOperator(LinearMap):
         return self._route.vjp(U.reshape(-1, *self.output_shape)).reshape(len(U), self.shape[1])
 
     def _evaluate(self, x: Tensor) -> Tensor:
-        """Call ``f`` on a copy (its first operation may be in place), cast to the dtype of x."""
-        return check_output(self._f(x.clone())).to(x.dtype)
+        """Call ``f``, which may work on ``x`` in place, and cast to the dtype of x."""
+        return check_output(self._f(x)).to(self._x.dtype)
 
     def _discover(self) -> Tensor:
         """Evaluate ``f`` for the first time, meeting its modules."""
         with self._sandbox, torch.no_grad():
             try:
-                output = self._evaluate(self._x)
+                output = self._evaluate(self._x.clone())
             except Exception as error:
                 explained = explain(error, self._sandbox, self._x)
                 if explained is error:
@@ -182,10 +209,11 @@ class JacobianOperator(LinearMap):
                 return None  # not for this shape of input
         if not isinstance(dense, Tensor) or dense.shape != self.shape or dense.dtype != self.dtype:
             return None
-        probe = torch.linspace(-1, 1, self.shape[1], dtype=self.dtype, device=self.device)
-        expected = self @ probe
+        probe = torch.linspace(-1, 1, self.shape[0], dtype=self.dtype, device=self.device)
+        checked = self._route if self._reference is None else self._reference
+        expected = checked.vjp(probe.reshape(1, *self.output_shape)).flatten()
         tolerance = torch.finfo(self.dtype).eps ** 0.5
-        error = torch.linalg.vector_norm(dense @ probe - expected)
+        error = torch.linalg.vector_norm(probe @ dense - expected)
         return dense if error <= tolerance * torch.linalg.vector_norm(expected) else None
 
     def _warn_about_batch_norm(self) -> None:

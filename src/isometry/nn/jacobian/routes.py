@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,13 +10,14 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from isometry.nn.sandbox.sandbox import Sandbox
-from isometry.nn.tape.forward import record
-from isometry.nn.tape.observer import NotRecordable
+from isometry.nn.tape import Forward, NotRecordable, Recorded, evaluate, follow, settled
 
 _BLOCK_ENTRIES = 2**18
 """Entries of a block of unit vectors that goes through at once."""
 _ROW_ENTRIES = 2**24
 """Largest J that is written out for want of a product J v."""
+_STRIDE = 997
+"""Random numbers drawn in front of an evaluation, times its number: masks do not overlap."""
 
 
 @runtime_checkable
@@ -23,6 +25,8 @@ class Route(Protocol):
     """Linearisation of ``f`` at one point: ``k`` products at once, each in the tensor's shape."""
 
     description: str
+    gap: float | None
+    """The adjoint gap, where the route was tested when it was made."""
 
     def jvp(self, V: Tensor) -> Tensor:
         """Map ``(k, *x.shape)`` to ``(k, *y.shape)`` by J."""
@@ -33,18 +37,72 @@ class Route(Protocol):
         ...
 
 
+class Point:
+    """Where J is taken: ``f`` at ``x``, evaluated once, when a route first asks.
+
+    Global random generators are advanced first, so that a random ``f`` shows.
+    """
+
+    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
+        self.f, self.x, self.sandbox = f, x, sandbox
+
+    @cached_property
+    def followed(self) -> Forward | NotRecordable:
+        """The pass with every op followed, or what stopped it."""
+        if self.sandbox.ranks:  # collectives take part, and gathered weights are freed after use
+            return NotRecordable("several processes compute it together")
+        try:
+            with self.sandbox:
+                draw(1, self.x.device)
+                return follow(self.f, self.x)
+        except Exception as error:  # whatever a recorder meets in a foreign model
+            return NotRecordable(str(error)).with_traceback(None)
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        """The linear maps of the pass.
+
+        Raises:
+            NotRecordable: If an op has none, or they are not autograd's.
+        """
+        if isinstance(self.followed, NotRecordable):
+            raise self.followed
+        return settled(self.followed)
+
+    @cached_property
+    def graph(self) -> Forward:
+        """The pass with autograd's graph: the one that was followed, where there is one."""
+        followed = self.__dict__.get("followed")
+        if isinstance(followed, Forward) and followed.graph_holds:
+            return followed
+        return self.after_draws(1)
+
+    def release(self) -> None:
+        """Give up the pass, where the chosen route does not need it."""
+        for name in ("followed", "recorded", "graph"):
+            self.__dict__.pop(name, None)
+
+    def after_draws(self, draws: int) -> Forward:
+        """Evaluate ``f`` once more, with other random numbers."""
+        with self.sandbox:
+            draw(draws, self.x.device)
+            return evaluate(self.f, self.x)
+
+
+def draw(draws: int, device: torch.device) -> None:
+    """Advance the (forked) global generators."""
+    torch.rand(_STRIDE * draws)
+    torch.rand(_STRIDE * draws, device=device)
+
+
 class TapeRoute:
     """Replay recorded linear operations: no forward pass and no autograd per product."""
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
-        if sandbox.ranks:  # collectives take part, and gathered weights are freed after use
-            raise NotRecordable("several processes compute it together")
-        try:
-            with sandbox:
-                self._tape = record(f, x)
-        except Exception as error:  # whatever a recorder meets in a foreign model
-            raise NotRecordable(str(error)) from error
-        kept = sorted({name for name, generic in self._tape.ops if generic})
+    def __init__(self, point: Point) -> None:
+        recorded = point.recorded
+        self.gap: float | None = recorded.gap
+        self._tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
+        kept = sorted({name for name, generic in recorded.ops if generic})
         kept = f", with the graph of {', '.join(kept)} kept" if kept else ""
         self.description = f"tape: replay of recorded linear operations{kept}"
 
@@ -61,12 +119,12 @@ class AutogradRoute:
     """Keep the graph of one evaluation; J^T u by backward, J v by a second backward."""
 
     description = "autograd: J v by double backward, J^T u by backward on a kept graph"
+    gap: float | None = None
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
-        self._sandbox = sandbox
-        with sandbox:
-            self._x = x.clone().requires_grad_()
-            self.output = f(self._x)
+    def __init__(self, point: Point, forward: Forward | None = None) -> None:
+        self._sandbox = point.sandbox
+        forward = point.graph if forward is None else forward
+        self._x, self.output = forward.leaf, forward.output
         self._transpose: tuple[Tensor, Tensor] | None = None
         self._batches = True
 
@@ -124,9 +182,9 @@ class ForwardRoute(AutogradRoute):
 
     description = "autograd: J v by forward mode, J^T u by backward on a kept graph"
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
-        super().__init__(f, x, sandbox)
-        self._f = f
+    def __init__(self, point: Point) -> None:
+        super().__init__(point)
+        self._f = point.f
 
     def jvp(self, V: Tensor) -> Tensor:
         """Push dual numbers through ``f``."""
@@ -137,7 +195,7 @@ class ForwardRoute(AutogradRoute):
 
     def _push(self, v: Tensor) -> Tensor:
         with forward_ad.dual_level():
-            y = self._f(forward_ad.make_dual(self._x.detach(), v))
+            y = self._f(forward_ad.make_dual(self._x.detach().clone(), v))
             tangent = forward_ad.unpack_dual(y).tangent
             return torch.zeros_like(self.output) if tangent is None else tangent.clone()
 
@@ -147,8 +205,9 @@ class RowsRoute(AutogradRoute):
 
     description = "autograd: J v by the rows of J, J^T u by backward on a kept graph"
 
-    def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
-        super().__init__(f, x, sandbox)
+    def __init__(self, point: Point) -> None:
+        super().__init__(point)
+        x = point.x
         entries = self.output.numel() * x.numel()
         if entries > _ROW_ENTRIES:
             raise RuntimeError(f"J has {entries:.1g} entries, too many to take row by row")

@@ -18,10 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from isometry.nn.tape import rules_dense, rules_shape  # noqa: F401 (registers the rules)
 from isometry.nn.tape.observer import CircularJoin, FusedRecurrence, NotRecordable
 from isometry.nn.tape.recorder import Recorder
-from isometry.nn.tape.tape import Layout, Recorded, Tape
+from isometry.nn.tape.tape import Recorded, Tape
 from isometry.nn.tape.vertices import Vertex, vertex_of
 
-__all__ = ["Forward", "evaluate", "follow", "record", "settled", "whole"]
+__all__ = ["Forward", "adjoint_gap", "evaluate", "follow", "record", "settled"]
 
 Function = Callable[[Tensor], Tensor]
 
@@ -36,7 +36,7 @@ class Forward:
     output: Tensor
     recorder: Recorder | None = field(default=None, repr=False)
     probe: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
-    """A cotangent and its product with the transposed Jacobian, by autograd."""
+    """Two cotangents, and the first's product with the transposed Jacobian, by autograd."""
 
     @property
     def graph_holds(self) -> bool:
@@ -88,9 +88,9 @@ def settled(forward: Forward, kept: Iterable[Vertex] = ()) -> Recorded:
         raise NotRecordable("no op of it was followed")
     recorder.name_vertices()
     nodes = {recorder.vertices[v] for v in kept if v in recorder.vertices}
-    v = _normal(forward.leaf, torch.Generator().manual_seed(0))
-    recorded = Recorded(recorder, v, recorder.node_of(forward.output), nodes)
-    _prove(recorded, forward, v, *forward.probe)
+    v = _normal(forward.leaf, 0)
+    recorded = Recorded(recorder, v, forward.output, nodes)
+    recorded.gap = _proven(recorded, v, *forward.probe)
     return recorded
 
 
@@ -110,14 +110,8 @@ def record(f: Function, x: Tensor) -> Tape:
     Notes:
         The global random state is neither read nor changed.
     """
-    forward = follow(f, x)
-    return whole(settled(forward), forward)
-
-
-def whole(recorded: Recorded, forward: Forward) -> Tape:
-    """Return the products with the Jacobian of a whole pass."""
-    ends = (Layout.of(forward.leaf), Layout.of(forward.output))
-    return recorded.tape(0, recorded.stop, *ends)
+    recorded = settled(follow(f, x))
+    return recorded.tape(0, recorded.stop, recorded.source, recorded.target)
 
 
 def _input(x: Tensor) -> tuple[Tensor, Tensor, Vertex]:
@@ -151,12 +145,12 @@ def _followed(f: Function, x: Tensor, *, fused: bool) -> Forward:
 
 
 def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a cotangent and its product with the transposed Jacobian, by autograd.
+    """Return two cotangents and the first's product with J transposed, by autograd.
 
     Raises:
         NotRecordable: If autograd cannot.
     """
-    u = _normal(output, torch.Generator().manual_seed(1))
+    u = _normal(output, 1)
     if not output.requires_grad:
         return u, torch.zeros_like(leaf)
     try:
@@ -172,10 +166,10 @@ def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor
     return u, pulled
 
 
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one tangent, laid out as ``like`` is."""
-    drawn = torch.randn(like.shape, generator=generator, dtype=torch.float64)
-    return torch.empty_like(like, requires_grad=False).copy_(drawn)[None]
+def _normal(like: Tensor, seed: int) -> Tensor:
+    """Draw two tangents, laid out as ``like`` is."""
+    drawn = torch.randn(2, *like.shape, generator=torch.Generator().manual_seed(seed))
+    return torch.stack([torch.empty_like(like, requires_grad=False).copy_(row) for row in drawn])
 
 
 @contextmanager
@@ -211,13 +205,17 @@ def _plain_checkpoints() -> Iterator[None]:
         setattr(module, name, original)
 
 
-def _prove(recorded: Recorded, forward: Forward, v: Tensor, u: Tensor, expected: Tensor) -> None:
+def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float:
     """Compare one product with autograd's, and the two directions with each other.
+
+    Returns:
+        The gap between the two directions, relative to the products.
 
     Raises:
         NotRecordable: If one of them does not agree.
     """
-    w, tolerance = whole(recorded, forward).vjp(u), recorded.tolerance
+    tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
+    w, tolerance = tape.vjp(u), recorded.tolerance
     y = torch.zeros_like(u) if recorded.image is None else recorded.image
     gap = _norm(w[0] - expected)
     if not gap <= tolerance * _norm(expected):
@@ -226,9 +224,21 @@ def _prove(recorded: Recorded, forward: Forward, v: Tensor, u: Tensor, expected:
             f"ops by {gap:.2g} of {_norm(expected):.2g}; a custom autograd.Function, a detached "
             "value or a no_grad block takes part"
         )
-    gap = abs(float((u.double() * y.double()).sum() - (w.double() * v.double()).sum()))
-    if not gap <= tolerance * (_norm(u) * _norm(y) + _norm(w) * _norm(v)):
+    gap = adjoint_gap(v, y, u, w)
+    if not gap <= 2 * tolerance:
         raise NotRecordable(f"the two directions of the tape differ by {gap:.2g}")
+    return gap
+
+
+def adjoint_gap(V: Tensor, JV: Tensor, U: Tensor, JTU: Tensor) -> float:
+    """Return the largest ``|<u, J v> - <J^T u, v>|`` over the mean of ``|u| |J v|`` and its twin."""
+    V, JV, U, JTU = (
+        block.detach().to("cpu", torch.float64).reshape(len(block), -1) for block in (V, JV, U, JTU)
+    )
+    difference = U @ JV.T - JTU @ V.T
+    v, jv, u, jtu = (torch.linalg.vector_norm(block, dim=1) for block in (V, JV, U, JTU))
+    size = (torch.outer(u, jv) + torch.outer(jtu, v)) / 2
+    return float((difference.abs() / size.clamp_min(torch.finfo(size.dtype).tiny)).max())
 
 
 def _norm(value: Tensor) -> float:

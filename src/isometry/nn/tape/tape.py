@@ -6,6 +6,7 @@ for all tangents at once, without a forward pass and without autograd; an op wit
 the autograd graph of that one op.
 """
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,13 +101,17 @@ class Recorded:
     Args:
         recorder: What followed the pass.
         start: A tangent of the input, laid out in memory as the input is.
-        stop: The output's node; None where the output does not depend on the input.
+        output: The pass's output.
         kept: Nodes that programs are to start from or end in, besides input and output.
     """
 
     def __init__(
-        self, recorder: Recorder, start: Tensor, stop: int | None, kept: Iterable[int] = ()
+        self, recorder: Recorder, start: Tensor, output: Tensor, kept: Iterable[int] = ()
     ) -> None:
+        stop = recorder.node_of(output)
+        self.source, self.target = Layout.of(start[0]), Layout.of(output)
+        self.gap = math.inf
+        """The adjoint gap, as :func:`isometry.nn.tape.settled` found it."""
         self.ops = tuple(recorder.ops)
         self.vertices: Mapping[Vertex, int] = recorder.vertices
         self.tolerance = max(torch.finfo(dtype).eps for dtype in recorder.dtypes) ** 0.5
