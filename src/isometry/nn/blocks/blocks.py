@@ -174,13 +174,18 @@ def residual_stream(
         TypeError: If `x` or the output is not one floating-point tensor.
         ValueError: If no block is recognised, or one named in `blocks` cannot be used.
     """
+    return stream_of(record(model, x, batch_norm), blocks)
+
+
+def stream_of(recording: Recording, blocks: Blocks) -> Stream:
+    """Return the residual stream of a recorded pass.
+
+    Raises:
+        ValueError: If no block is recognised, or one named in `blocks` cannot be used.
+    """
     if blocks is not None and not blocks:
         raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
-    recording = record(model, x, batch_norm)
-    order = recording.graph.order
-    cuts = recording.graph.cuts(order[0], order[-1])
-    ends = [] if blocks is None else [v for c in recording.calls for v in (*c.inputs, *c.outputs)]
-    recording.maps.settle([*cuts, *ends])
+    cuts = recording.settle(named=blocks is not None)
     pieces = (
         found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
     )

@@ -1,14 +1,11 @@
 """One forward pass with its autograd graph kept, and which module computed which tensor."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_pre_hook,
-)
 from torch.utils._pytree import tree_leaves
 
 from isometry.nn.blocks.graph import Graph, build_graph
@@ -51,6 +48,18 @@ class Recording:
     maps: Maps
     """The products between its tensors."""
 
+    def settle(self, *, named: bool) -> list[Vertex]:
+        """Make the programs between the tensors of the stream, or of named modules as well.
+
+        Returns:
+            The tensors that every path from the input to the output goes through.
+        """
+        order = self.graph.order
+        cuts = self.graph.cuts(order[0], order[-1])
+        ends = [v for call in self.calls for v in (*call.inputs, *call.outputs)] if named else []
+        self.maps.settle([*cuts, *ends])
+        return cuts
+
     def segment(self, source: Vertex, target: Vertex) -> Segment:
         """Return the map from one tensor of the pass to a later one."""
         return Segment(source, target, self.maps.ranks, self.maps)
@@ -82,7 +91,19 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
     f = getattr(f, "_orig_mod", f)
     point = check_input(x)
     sandbox = Sandbox(point, batch_norm)
-    roots = _discover(f, point, sandbox)
+    _discover(f, point, sandbox)
+    return observe(f, point, sandbox)
+
+
+def observe(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> Recording:
+    """Run a function that the sandbox knows, and keep what happens.
+
+    Raises:
+        TypeError: If the output is not one floating-point tensor.
+        ValueError: If it does not depend on the input.
+        NotImplementedError: If the weights are offloaded.
+    """
+    roots = _roots(f, sandbox.names)
     together = _Together(f, roots)
     _refuse_offloaded(together)
     bare = len(roots) == 1 or roots[:1] == [f]
@@ -104,9 +125,19 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
             "gradients on. Remove `torch.no_grad` or `detach` inside the model."
         )
     known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
-    return Recording(
-        graph, tuple(calls), known, tuple(leaves.values()), Maps(forward, sandbox.ranks)
-    )
+    maps = Maps(forward, sandbox.ranks)
+    return Recording(graph, tuple(calls), known, tuple(leaves.values()), maps)
+
+
+def _roots(f: object, met: Iterable[nn.Module]) -> list[nn.Module]:
+    """Return the outermost modules, in the order in which they were met."""
+    roots: list[nn.Module] = []
+    inside: set[nn.Module] = set()
+    for module in (f, getattr(f, "__self__", None), *met):
+        if isinstance(module, nn.Module) and module not in inside:
+            roots.append(module)
+            inside.update(module.modules())
+    return roots
 
 
 def _forward(
@@ -123,14 +154,19 @@ def _forward(
         calls.clear()
         views = {own[key]: leaf.view_as(leaf) for key, leaf in leaves.items()}
         with swapped(together, views):
-            return check_output(together(start))
+            return check_output(together(start)).to(point.dtype)
 
-    if not sandbox.ranks:  # else collectives take part, and gathered weights are freed after use
-        with contextlib.suppress(Exception):  # whatever a recorder meets in a foreign model
-            forward = follow(run, point)
-            if forward.graph_holds:
-                return forward
-    return evaluate(run, point)
+    torch.rand(_STRIDE)  # so that a random model shows
+    torch.rand(_STRIDE, device=point.device)
+    if sandbox.ranks:  # collectives take part, and gathered weights are freed after use
+        return evaluate(run, point, "several processes compute it together")
+    try:
+        forward = follow(run, point)
+    except Exception as error:  # whatever a recorder meets in a foreign model
+        return evaluate(run, point, str(error))
+    if forward.graph_holds:
+        return forward
+    return evaluate(run, point, "it writes to tensors outside itself")
 
 
 def _refuse_offloaded(model: nn.Module) -> None:
@@ -157,16 +193,7 @@ def _name(key: str, bare: bool) -> str:
 
 def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
     """Evaluate f for the first time and return the outermost modules it calls."""
-    roots = [m for m in (f, getattr(f, "__self__", None)) if isinstance(m, nn.Module)]
-    inside = {m for root in roots for m in root.modules()}
-
-    def meet(module: nn.Module, _: object) -> None:
-        if module not in inside:
-            roots.append(module)
-            inside.update(module.modules())
-
     with sandbox, torch.no_grad():
-        handle = register_module_forward_pre_hook(meet)
         try:
             output = check_output(f(point.clone()))
         except Exception as error:
@@ -174,14 +201,12 @@ def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list
             if explained is error:
                 raise
             raise explained from error
-        finally:
-            handle.remove()
         if not torch.isfinite(output).all():
             refuse_non_finite(sandbox)
     sandbox.ranks.check_point(point, output)
     if sandbox.draws:
         _refuse_random(f, point, output, sandbox)
-    return roots
+    return _roots(f, sandbox.names)
 
 
 def _refuse_random(

@@ -12,35 +12,44 @@ from torch.autograd.graph import GradientEdge
 
 from isometry.nn.blocks.graph import layout_of, shape_of
 from isometry.nn.sandbox.ranks import Ranks
-from isometry.nn.tape import Forward, NotRecordable, Recorded, Tape, Vertex, settled
+from isometry.nn.tape import (
+    AUTOGRAD,
+    Forward,
+    NotRecordable,
+    Recorded,
+    Tape,
+    Vertex,
+    first_line,
+    settled,
+)
 
 
 class Maps:
     """The linear maps between the tensors of one pass: a recording, or autograd's graph alone."""
 
     def __init__(self, forward: Forward, ranks: Ranks) -> None:
-        self.ranks = ranks
-        self.refusal = "" if forward.recorder else "it is computed by several processes"
-        self._forward = forward
-        self._recorded: Recorded | None = None
+        self.forward, self.ranks = forward, ranks
+        self.refusal = ""
+        """Why there is no recording."""
+        self.recorded: Recorded | None = None
 
     def settle(self, ends: Iterable[Vertex]) -> None:
         """Make programs that may start from and end in these tensors, where they prove right."""
+        if self.recorded is not None or self.refusal:
+            return
         try:
-            self._recorded = settled(self._forward, ends)
+            self.recorded = settled(self.forward, ends)
         except NotRecordable as refusal:
-            self.refusal = self.refusal or str(refusal)
+            self.refusal = str(refusal)
 
     def tape(self, segment: "Segment") -> Tape | None:
         """Return the programs of a segment; None where it takes autograd."""
-        if self._recorded is None:
+        if self.recorded is None:
             return None
-        source, target = map(self._recorded.node, (segment.source, segment.target))
+        source, target = map(self.recorded.node, (segment.source, segment.target))
         if source is None or target is None or source == target:
             return None
-        return self._recorded.tape(
-            source, target, *map(layout_of, (segment.source, segment.target))
-        )
+        return self.recorded.tape(source, target, *map(layout_of, (segment.source, segment.target)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,14 @@ class Segment:
     def tape(self) -> Tape | None:
         """The recorded linear maps; None where products take autograd."""
         return None if self.maps is None else self.maps.tape(self)
+
+    @property
+    def route(self) -> str:
+        """How products are computed, in words."""
+        if self.tape is not None:
+            return self.tape.route
+        reason = self.maps.refusal if self.maps is not None else ""
+        return AUTOGRAD + (f" (no tape: {first_line(reason)})" if reason else "")
 
     @cached_property
     def source_shape(self) -> tuple[int, ...]:

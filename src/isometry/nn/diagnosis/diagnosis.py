@@ -28,7 +28,8 @@ from isometry.nn._typing import (
     Operator,
     SpectrumMethod,
 )
-from isometry.nn.blocks.blocks import Stage, Stream, residual_stream
+from isometry.nn.blocks.blocks import Stage, Stream, stream_of
+from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.blocks.uses import linear_maps
 from isometry.nn.diagnosis import findings
@@ -39,8 +40,13 @@ from isometry.nn.diagnosis.audit import (
     outermost,
 )
 from isometry.nn.diagnosis.text import text
-from isometry.nn.diagnosis.trunk import SegmentOperator, common_part, same_products, top_direction
-from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.diagnosis.trunk import (
+    SegmentOperator,
+    WatchedOperator,
+    common_part,
+    same_products,
+    top_direction,
+)
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum.lanczos import Progress
 from isometry.nn.spectrum.spectrum import singular_spectrum
@@ -179,8 +185,8 @@ def diagnose(
     num_probes = check_integer("num_probes", num_probes, minimum=1)
     generator = generator_or_fresh(generator)
     with _collected() as notes:
-        J = JacobianOperator(model, x, batch_norm=batch_norm)
-        stream, reason = _stream(model, x, blocks, batch_norm)
+        J = WatchedOperator(model, x, batch_norm, named=blocks is not None)
+        stream, reason = _stream(J.recording, blocks)
         prediction = _predict(stream, reason, max(num_probes, 3), generator)
         operator, measured = _operator(J, stream, generator)
         spectrum = singular_spectrum(
@@ -212,11 +218,11 @@ def diagnose(
         parameters=tuple(_audit(model, J, roots)),
         findings=tuple(found),
         warnings=tuple(dict.fromkeys(notes)),
-        conditions=f"batch norm: {J.batch_norm}; products: {J.route}",
+        conditions=f"batch norm: {J.batch_norm}; products: {operator.route}",
     )
 
 
-def _audit(f: Model, J: JacobianOperator, roots: Sequence[nn.Module]) -> list[ParameterFinding]:
+def _audit(f: Model, J: WatchedOperator, roots: Sequence[nn.Module]) -> list[ParameterFinding]:
     """Audit the parameters, with one more pass to see which of them are linear maps."""
     named = named_parameters(roots)
     modules = {
@@ -246,16 +252,14 @@ def _collected() -> Iterator[list[str]]:
     notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
 
 
-def _stream(
-    model: Model, x: ModelInput, blocks: Blocks, batch_norm: BatchNorm
-) -> tuple[Stream | None, str]:
+def _stream(recording: Recording, blocks: Blocks) -> tuple[Stream | None, str]:
     """Return the residual stream, or why there is none.
 
     Raises:
         ValueError: If blocks that are named cannot be used.
     """
     try:
-        return residual_stream(model, x, blocks=blocks, batch_norm=batch_norm), ""
+        return stream_of(recording, blocks), ""
     except ValueError as error:
         if blocks is not None:
             raise
@@ -279,8 +283,8 @@ def _predict(
 
 
 def _operator(
-    J: Operator, stream: Stream | None, generator: torch.Generator
-) -> tuple[Operator, str]:
+    J: WatchedOperator, stream: Stream | None, generator: torch.Generator
+) -> tuple[WatchedOperator | SegmentOperator, str]:
     """Return what to measure: the model where it is the trunk or has none, the trunk otherwise."""
     if stream is None:
         return J, "model"

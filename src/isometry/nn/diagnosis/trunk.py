@@ -1,16 +1,84 @@
 """The residual stream as an operator, and what direction its largest singular value stretches."""
 
+from collections.abc import Callable
+from functools import cached_property
 from math import prod
 
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import Operator
+from isometry.nn._typing import BatchNorm, Model, ModelInput, Operator
+from isometry.nn.blocks.graph import layout_of
+from isometry.nn.blocks.recording import Recording, observe
 from isometry.nn.blocks.segment import Segment
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.jacobian.operator import LinearMap, Transpose
+from isometry.nn.jacobian.routes import Point, whole
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.tape import Forward, NotRecordable, Recorded
 
-_ROWS = 64
-"""Rows of the identity that `to_dense` pulls back at once."""
+
+class WatchedPoint(Point):
+    """The one pass of a diagnosis: J, the trunk, the stages and the blocks are parts of it."""
+
+    def __init__(
+        self, f: Model, evaluate: Callable[[Tensor], Tensor], x: Tensor,
+        sandbox: Sandbox, named: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(evaluate, x, sandbox)
+        self._model, self._named = f, named
+
+    @cached_property
+    def recording(self) -> Recording:
+        """The pass with the modules that computed it."""
+        return observe(self._model, self.x, self.sandbox)
+
+    @cached_property
+    def followed(self) -> Forward | NotRecordable:
+        """The pass with every op followed, or what stopped it."""
+        if self.sandbox.ranks:
+            return super().followed
+        forward = self.recording.maps.forward
+        return NotRecordable(forward.refusal) if forward.recorder is None else forward
+
+    @cached_property
+    def recorded(self) -> Recorded:
+        """The linear maps of the pass.
+
+        Raises:
+            NotRecordable: If an op has none, or they are not autograd's.
+        """
+        self.recording.settle(named=self._named)
+        maps = self.recording.maps
+        if maps.recorded is None:
+            raise NotRecordable(maps.refusal)
+        return maps.recorded
+
+    @cached_property
+    def graph(self) -> Forward:
+        """The pass with autograd's graph."""
+        return self.after_draws(1) if self.sandbox.ranks else self.recording.maps.forward
+
+    def release(self) -> None:
+        """Keep the pass: the blocks are parts of it."""
+
+
+class WatchedOperator(JacobianOperator):
+    """The Jacobian of a model whose blocks are wanted as well."""
+
+    def __init__(self, model: Model, x: ModelInput, batch_norm: BatchNorm, *, named: bool) -> None:
+        self._named = named
+        super().__init__(model, x, batch_norm=batch_norm)
+
+    @property
+    def recording(self) -> Recording:
+        """The pass that the operator is a part of."""
+        return self._watched.recording
+
+    def _pass(self) -> Point:
+        evaluate, named = self._evaluate, self._named
+        self._watched = WatchedPoint(self._f, evaluate, self._x, self._sandbox, named)
+        return self._watched
 
 
 class SegmentOperator(LinearMap):
@@ -22,14 +90,21 @@ class SegmentOperator(LinearMap):
         self.dtype, self.device = segment.options["dtype"], segment.options["device"]
 
     @property
+    def route(self) -> str:
+        """How products are computed, in words."""
+        return self._segment.route
+
+    @property
     def T(self) -> Transpose:  # noqa: N802 (the field's name)
         """The transpose."""
         return Transpose(self)
 
     def to_dense(self) -> Tensor:
-        """Return the matrix, by rows."""
-        eye = torch.eye(self.shape[0], dtype=self.dtype, device=self.device)
-        return torch.cat([self._transposed_rows(rows) for rows in eye.split(_ROWS)])
+        """Return the matrix, in blocks over the shorter side."""
+        ends = (layout_of(self._segment.source), layout_of(self._segment.target))
+        if self.shape[0] <= self.shape[1]:
+            return whole(self._segment.vjp, *reversed(ends))
+        return whole(self._segment.jvp, *ends).T
 
     def _rows(self, V: Tensor) -> Tensor:
         return self._segment.jvp(V.reshape(-1, *self._segment.source_shape)).flatten(1)

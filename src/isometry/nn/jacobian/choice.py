@@ -1,7 +1,6 @@
 """Choose the route of the products, and test it: adjoint identity, agreement, determinism."""
 
 import math
-import textwrap
 import warnings
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from isometry.nn.jacobian.routes import (
     RowsRoute,
     TapeRoute,
 )
+from isometry.nn.tape import first_line
 from isometry.nn.tape.forward import adjoint_gap as pair_gap
 
 _ROUNDING = 1e3
@@ -65,13 +65,13 @@ def choose_route(point: Point, output: Tensor, forced: str | None) -> tuple[Rout
             if isinstance(route, TapeRoute):
                 point.release()
             no_tape = forced is None and build is not TapeRoute
-            aside = f" (no tape: {_first_line(failures[0])})" if no_tape else ""
+            aside = f" (no tape: {first_line(failures[0])})" if no_tape else ""
             return route, route.description + aside
         failures.append(_AdjointError("`f` fails the adjoint test on another process."))
     for error in failures:
         if isinstance(error, _AdjointError):
             raise RuntimeError(str(error)) from error
-    reasons = "; ".join(dict.fromkeys(map(_first_line, failures)))
+    reasons = "; ".join(dict.fromkeys(map(first_line, failures)))
     if forced == "tape":
         raise NotImplementedError(
             f"`route` is 'tape' but `f` cannot be recorded ({reasons}); expected a function of "
@@ -95,7 +95,7 @@ def check_differentiable(point: Point, output: Tensor) -> AutogradRoute:
         connected = reference.depends_on_input
     except RuntimeError as error:
         raise NotImplementedError(
-            f"`f` has no backward at `x` ({_first_line(error)}); expected a function that "
+            f"`f` has no backward at `x` ({first_line(error)}); expected a function that "
             "autograd can differentiate. Do not overwrite in place what the derivative needs."
         ) from error
     if not connected:
@@ -200,10 +200,6 @@ def _compare(first: Tensor, second: Tensor) -> None:
             "`f` gives different results when called twice at `x`; expected a deterministic "
             "function. Switch off random layers (`model.eval()`, functional dropout, noise)."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return textwrap.shorten(str(error).strip().split("\n")[0], 120, placeholder=" ...")
 
 
 def _tolerance(dtype: torch.dtype) -> float:

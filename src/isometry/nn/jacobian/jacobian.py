@@ -25,6 +25,7 @@ from isometry.nn.sandbox.sandbox import (
     explain,
     refuse_non_finite,
 )
+from isometry.nn.tape import Layout
 
 _BATCH_NORM = {
     None: "running statistics",
@@ -167,9 +168,10 @@ class JacobianOperator(LinearMap):
         own = self._own_jacobian()
         if own is not None:
             return own
+        ends = Layout.of(self._x), Layout.of(self.output)
         if self.shape[0] <= self.shape[1]:
-            return whole(self._route.vjp, self.output, self._x)
-        return whole(self._route.jvp, self._x, self.output).T
+            return whole(self._route.vjp, *reversed(ends))
+        return whole(self._route.jvp, *ends).T
 
     def _rows(self, V: Tensor) -> Tensor:
         self._sandbox.ranks.check_same_operand(V)

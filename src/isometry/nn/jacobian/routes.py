@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import cached_property
+from math import prod
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -10,7 +11,16 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from isometry.nn.sandbox.sandbox import Sandbox
-from isometry.nn.tape import Forward, NotRecordable, Recorded, evaluate, follow, settled
+from isometry.nn.tape import (
+    AUTOGRAD,
+    Forward,
+    Layout,
+    NotRecordable,
+    Recorded,
+    evaluate,
+    follow,
+    settled,
+)
 
 _BLOCK_ENTRIES = 2**18
 """Entries of a block of unit vectors that goes through at once."""
@@ -102,9 +112,7 @@ class TapeRoute:
         recorded = point.recorded
         self.gap: float | None = recorded.gap
         self._tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
-        kept = sorted({name for name, generic in recorded.ops if generic})
-        kept = f", with the graph of {', '.join(kept)} kept" if kept else ""
-        self.description = f"tape: replay of recorded linear operations{kept}"
+        self.description = self._tape.route
 
     def jvp(self, V: Tensor) -> Tensor:
         """Replay forwards."""
@@ -118,7 +126,7 @@ class TapeRoute:
 class AutogradRoute:
     """Keep the graph of one evaluation; J^T u by backward, J v by a second backward."""
 
-    description = "autograd: J v by double backward, J^T u by backward on a kept graph"
+    description = AUTOGRAD
     gap: float | None = None
 
     def __init__(self, point: Point, forward: Forward | None = None) -> None:
@@ -211,7 +219,7 @@ class RowsRoute(AutogradRoute):
         entries = self.output.numel() * x.numel()
         if entries > _ROW_ENTRIES:
             raise RuntimeError(f"J has {entries:.1g} entries, too many to take row by row")
-        self._dense = whole(self.vjp, self.output, x)
+        self._dense = whole(self.vjp, Layout.of(self.output), Layout.of(x))
 
     def jvp(self, V: Tensor) -> Tensor:
         """Multiply by the matrix."""
@@ -219,13 +227,14 @@ class RowsRoute(AutogradRoute):
         return (V.reshape(len(V), -1) @ self._dense.T).reshape(-1, *self.output.shape)
 
 
-def whole(product: Callable[[Tensor], Tensor], source: Tensor, image: Tensor) -> Tensor:
+def whole(product: Callable[[Tensor], Tensor], source: Layout, image: Layout) -> Tensor:
     """Push the unit vectors in the shape of ``source`` through, a block at a time."""
-    n, width = source.numel(), image.numel()
+    n, width = prod(source.shape), prod(image.shape)
     step = max(1, _BLOCK_ENTRIES // max(n, width))
     blocks = []
     for start in range(0, n, step):
-        block = source.new_zeros(min(step, n - start), n)
+        rows = min(step, n - start)
+        block = torch.zeros(rows, n, dtype=source.dtype, device=source.device)
         block.diagonal(start).fill_(1)
         blocks.append(product(block.reshape(-1, *source.shape)).reshape(-1, width))
     return torch.cat(blocks)

@@ -21,7 +21,10 @@ from isometry.nn.tape.recorder import Recorder
 from isometry.nn.tape.tape import Recorded, Tape
 from isometry.nn.tape.vertices import Vertex, vertex_of
 
-__all__ = ["Forward", "adjoint_gap", "evaluate", "follow", "record", "settled"]
+__all__ = ["AUTOGRAD", "Forward", "adjoint_gap", "evaluate", "follow", "record", "settled"]
+
+AUTOGRAD = "autograd: J v by double backward, J^T u by backward on a kept graph"
+"""How products are computed where there is no tape, in words."""
 
 Function = Callable[[Tensor], Tensor]
 
@@ -37,6 +40,9 @@ class Forward:
     recorder: Recorder | None = field(default=None, repr=False)
     probe: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
     """Two cotangents, and the first's product with the transposed Jacobian, by autograd."""
+
+    refusal: str = ""
+    """Why no recorder followed."""
 
     @property
     def graph_holds(self) -> bool:
@@ -66,11 +72,11 @@ def follow(f: Function, x: Tensor) -> Forward:
     return made
 
 
-def evaluate(f: Function, x: Tensor) -> Forward:
-    """Evaluate ``f`` at ``x`` and keep autograd's graph alone."""
+def evaluate(f: Function, x: Tensor, refusal: str = "") -> Forward:
+    """Evaluate ``f`` at ``x`` and keep autograd's graph alone, for a reason that may be given."""
     leaf, start, source = _input(x)
     with plain_kernels(), torch.enable_grad():
-        return Forward(leaf, source, f(start))
+        return Forward(leaf, source, f(start), refusal=refusal)
 
 
 def settled(forward: Forward, kept: Iterable[Vertex] = ()) -> Recorded:
@@ -85,7 +91,7 @@ def settled(forward: Forward, kept: Iterable[Vertex] = ()) -> Recorded:
     """
     recorder = forward.recorder
     if recorder is None or forward.probe is None:
-        raise NotRecordable("no op of it was followed")
+        raise NotRecordable(forward.refusal or "its operations were not followed")
     recorder.name_vertices()
     nodes = {recorder.vertices[v] for v in kept if v in recorder.vertices}
     v = _normal(forward.leaf, 0)
@@ -169,7 +175,11 @@ def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor
 def _normal(like: Tensor, seed: int) -> Tensor:
     """Draw two tangents, laid out as ``like`` is."""
     drawn = torch.randn(2, *like.shape, generator=torch.Generator().manual_seed(seed))
-    return torch.stack([torch.empty_like(like, requires_grad=False).copy_(row) for row in drawn])
+    stride = torch.empty_like(like, requires_grad=False).stride()
+    pair = torch.empty_strided(
+        (2, *like.shape), (like.numel(), *stride), dtype=like.dtype, device=like.device
+    )
+    return pair.copy_(drawn)
 
 
 @contextmanager
@@ -231,7 +241,7 @@ def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float
 
 
 def adjoint_gap(V: Tensor, JV: Tensor, U: Tensor, JTU: Tensor) -> float:
-    """Return the largest ``|<u, J v> - <J^T u, v>|`` over the mean of ``|u| |J v|`` and its twin."""
+    """Return the largest ``|<u, J v> - <J^T u, v>|`` over ``(|u| |J v| + |J^T u| |v|) / 2``."""
     V, JV, U, JTU = (
         block.detach().to("cpu", torch.float64).reshape(len(block), -1) for block in (V, JV, U, JTU)
     )

@@ -186,6 +186,7 @@ class Folded(LinearMap):
 class LocalGraph:
     """The autograd graph of one op at its recorded operands, kept and walked ``k`` times."""
 
+    name: str
     leaf: Tensor
     output: Tensor
     dual: Tensor = field(init=False)  # a cotangent of zeros: the vjp is linear in it

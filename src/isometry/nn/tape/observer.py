@@ -1,5 +1,6 @@
 """Watch the aten calls of a function: what they write to, and put it back afterwards."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ from torch.utils._pytree import tree_leaves
 
 class NotRecordable(RuntimeError):  # noqa: N818
     """The tape has no exact route for this function; the message says which step stopped it."""
+
+
+def first_line(reason: object) -> str:
+    """Return the first line of a reason, shortened."""
+    return textwrap.shorten(str(reason).strip().split("\n")[0], 120, placeholder=" ...")
 
 
 class FusedRecurrence(NotRecordable):
@@ -66,7 +72,9 @@ def written(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> li
     """Return the tensors that the op writes to; batch norm's schema hides its statistics."""
     operands = bound(func, args, kwargs)
     names = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-    if "batch_norm" in func.overloadpacket.__name__:
+    name = func.overloadpacket.__name__
+    updates = operands.get("training") is True or name == "_batch_norm_with_update"
+    if "batch_norm" in name and updates:
         names += ["running_mean", "running_var"]
     return [x for name in names for x in tree_leaves(operands.get(name)) if isinstance(x, Tensor)]
 

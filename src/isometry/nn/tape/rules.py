@@ -209,7 +209,7 @@ def local(call: Call) -> list[Term]:
         result = call_by_name(call.func, operands)
     results = result if isinstance(result, (tuple, list)) else (result,)
     return [
-        Term(call.nodes[key], [Local(LocalGraph(value, y))], i)
+        Term(call.nodes[key], [Local(LocalGraph(call.name, value, y))], i)
         for i, y in enumerate(results)
         if isinstance(y, Tensor) and y.requires_grad
         for key, value in leaves.items()

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from isometry.nn.tape.maps_dense import LocalGraph
+from isometry.nn.tape.maps_dense import Local, LocalGraph
 from isometry.nn.tape.program import Program, simplified
 from isometry.nn.tape.recorder import Recorder
 from isometry.nn.tape.vertices import Vertex
@@ -68,6 +68,13 @@ class Tape:
             RuntimeError: If a parameter was written to since the pass was recorded.
         """
         return self._run(self.backward, u, self.source)
+
+    @cached_property
+    def route(self) -> str:
+        """How products are computed, in words."""
+        kept = sorted({e.map.graph.name for e in self.forward.edges if isinstance(e.map, Local)})
+        kept = f", with the graph of {', '.join(kept)} kept" if kept else ""
+        return f"tape: replay of recorded linear operations{kept}"
 
     def summary(self) -> dict[str, object]:
         """Return the number of ops and of replayed maps, the fallbacks, and the bytes held."""
