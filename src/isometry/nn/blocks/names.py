@@ -13,16 +13,13 @@ def name_block(recording: Recording, source: Vertex, target: Vertex, inside: set
     Examples: "layers.5" for a module that maps source to target, "h.3.attn" where the modules
     inside are `h.3.ln_1` and everything below `h.3.attn`.
     """
-    whole = [c.name for c in recording.calls if source in c.inputs and target in c.outputs]
+    ending = recording.ending([target])
+    whole = [c.name for c in ending if source in c.inputs]
     if any(whole):
         return max(filter(None, whole), key=lambda name: name.count("."))
-    part = [
-        c
-        for c in recording.calls
-        if any(v in inside for v in c.outputs) and target not in c.outputs
-    ]
+    part = [c for c in recording.ending(inside) if target not in c.outputs]
     if not part:
-        part = [c for c in recording.calls if target in c.outputs and c.name]
+        part = [c for c in ending if c.name]
     return join_names(part)
 
 

@@ -106,7 +106,7 @@ def given_pieces(
 
 
 def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
-    calls = [c for c in recording.calls if block in (c.name, c.module)]
+    calls = recording.of_module(block)
     if not calls:
         shown = block if isinstance(block, str) else type(block).__name__
         near = suggest(shown, [c.name for c in recording.calls])
@@ -208,11 +208,11 @@ def _describe(recording: Recording, source: Vertex, target: Vertex) -> tuple[str
     """Name the operation that ends a stretch, and the innermost module that it ends."""
     inside = set(recording.graph.between(source, target))
     kind = _WORDS.get(operation(target), operation(target))
-    ending = [c.name for c in recording.calls if target in c.outputs and c.name]
+    ending = [c.name for c in recording.ending([target]) if c.name]
     if ending:
         innermost = max(ending, key=lambda name: name.count("."))
         return _joined(kind, len(inside)), f"at `{innermost}`"
-    calls = [c for c in recording.calls if c.name and any(v in inside for v in c.outputs)]
+    calls = [c for c in recording.ending(inside) if c.name]
     return _joined(kind, len(inside)), f"around `{join_names(calls)}`" if calls else ""
 
 

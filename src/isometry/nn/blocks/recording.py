@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +50,23 @@ class Recording:
     maps: Maps
     """The products between its tensors."""
 
+    def ending(self, vertices: Iterable[Vertex]) -> list[Call]:
+        """Return the calls that some of these tensors came out of, in the order of completion."""
+        places = {place for v in vertices for place in self._endings.get(v, ())}
+        return [self.calls[place] for place in sorted(places)]
+
+    def of_module(self, block: str | nn.Module) -> list[Call]:
+        """Return the calls of a module, or of all that go by a name."""
+        return [self.calls[place] for place in self._by_module.get(block, ())]
+
+    @cached_property
+    def _endings(self) -> dict[Vertex, list[int]]:
+        return _index((v, place) for place, c in enumerate(self.calls) for v in c.outputs)
+
+    @cached_property
+    def _by_module(self) -> dict[str | nn.Module, list[int]]:
+        return _index((k, place) for place, c in enumerate(self.calls) for k in (c.name, c.module))
+
     def settle(self, *, named: bool) -> list[Vertex]:
         """Make the programs between the tensors of the stream, or of named modules as well.
 
@@ -63,6 +82,16 @@ class Recording:
     def segment(self, source: Vertex, target: Vertex) -> Segment:
         """Return the map from one tensor of the pass to a later one."""
         return Segment(source, target, self.maps.ranks, self.maps)
+
+
+Key = TypeVar("Key")
+
+
+def _index(pairs: Iterable[tuple[Key, int]]) -> dict[Key, list[int]]:
+    found: dict[Key, list[int]] = {}
+    for key, place in pairs:
+        found.setdefault(key, []).append(place)
+    return found
 
 
 class _Together(nn.Module):

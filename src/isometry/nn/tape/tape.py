@@ -134,6 +134,8 @@ class Recorded:
             if not tensor.is_inference()
         ]
 
+        self._places = [node for node, *_ in self._external]
+
     def node(self, vertex: Vertex) -> int | None:
         """Return the node of a value that autograd names, if programs can end there."""
         node = self.vertices.get(vertex)
@@ -149,8 +151,7 @@ class Recorded:
 
     def _held(self, source: int, target: int) -> list[tuple[Tensor, int]]:
         """Return the parameters that the ops between two nodes read."""
-        places = [node for node, *_ in self._external]
-        first, last = bisect_right(places, source), bisect_right(places, target)
+        first, last = (bisect_right(self._places, node) for node in (source, target))
         inside = {t.untyped_storage()._cdata: (t, v) for _, t, v in self._external[first:last]}
         return list(inside.values())
 
