@@ -5,8 +5,9 @@ the output avoids is a *cut*: the residual stream is a chain of cuts. Between tw
 cuts s and y the pass is y = a s + f(s); `linear_part` finds the a that the graph itself shows.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -68,23 +69,38 @@ class Graph:
     def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors that every path from source to target goes through, both included.
 
-        The list is empty where no path exists.
+        A path along which something is multiplied by exactly 0 is none, as long as there is
+        another. The list is empty where no path exists.
         """
         stretch = [source, *self.between(source, target)]
         if stretch[-1] != target:
             return []
+        return self._cuts(stretch, self.vanishing) or self._cuts(stretch, frozenset())
+
+    def _cuts(self, stretch: list[Vertex], ignored: Set[tuple[Vertex, int]]) -> list[Vertex]:
         place = {vertex: number for number, vertex in enumerate(stretch)}
-        furthest = [0] * len(stretch)
+        furthest, alive = [0] * len(stretch), {stretch[0]}
         for number, vertex in enumerate(stretch[1:], 1):
-            for _, v in self.inputs(vertex):
-                if v in place:
+            for index, v in self.inputs(vertex):
+                if v in alive and (vertex, index) not in ignored:
                     furthest[place[v]] = number
+                    alive.add(vertex)
         found, reach = [], 0
         for number, vertex in enumerate(stretch):
-            if reach <= number:
+            if reach <= number and vertex in alive:
                 found.append(vertex)
             reach = max(reach, furthest[number])
-        return found
+        return found if stretch[-1] in alive else []
+
+    @cached_property
+    def vanishing(self) -> frozenset[tuple[Vertex, int]]:
+        """The arguments whose factor is exactly 0, as (tensor, argument index)."""
+        return frozenset(
+            (vertex, index)
+            for vertex in self.order[1:]
+            for index, _ in self.inputs(vertex)
+            if _vanishes(vertex, index)
+        )
 
     def between(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors on paths from source to target, without source, in order."""
@@ -161,14 +177,32 @@ def role(vertex: Vertex, index: int, direct: bool) -> str:
     return {"Add": "bias", "Sub": "bias"}.get(name, "other")
 
 
-def _scalar(node: Any, name: str) -> float | None:
+def _saved(node: Any, name: str) -> Any:
     try:
-        value = getattr(node, name, None)
+        return getattr(node, name, None)
     except RuntimeError:  # overwritten in place since it was saved
         return None
+
+
+def _scalar(node: Any, name: str) -> float | None:
+    value = _saved(node, name)
     if isinstance(value, Tensor):
         return float(value.detach()) if value.numel() == 1 and not value.is_complex() else None
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _vanishes(vertex: Vertex, index: int) -> bool:
+    """Return whether an operation multiplies one of its arguments by exactly 0."""
+    node, name = vertex[0], operation(vertex)
+    if name == PRODUCT:
+        other = _saved(node, "_saved_other" if index == 0 else "_saved_self")
+        if isinstance(other, Tensor):
+            return not bool(other.detach().any())
+        return isinstance(other, (int, float)) and other == 0
+    if name in ("Add", "Sub"):
+        return index == 1 and _scalar(node, "_saved_alpha") == 0
+    weight = _scalar(node, "_saved_weight") if name == "Lerp" else None
+    return weight is not None and (weight if index == 1 else 1.0 - weight) == 0
 
 
 def factor(graph: Graph, vertex: Vertex, index: int, source: Vertex) -> float | None:

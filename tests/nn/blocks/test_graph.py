@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+
+from isometry.nn.blocks.blocks import residual_blocks
+from isometry.nn.blocks.traces import block_traces, measured_law
+
+WAYS = {
+    "a learned scalar": lambda x, x0, weight: x + nn.Parameter(torch.tensor(weight)) * x0,
+    "a learned vector": lambda x, x0, weight: x + nn.Parameter(torch.full((6,), weight)) * x0,
+    "a number": lambda x, x0, weight: x + weight * x0,
+    "a number of an addition": lambda x, x0, weight: torch.add(x, x0, alpha=weight),
+    "an interpolation": lambda x, x0, weight: torch.lerp(x, x0, weight),
+}
+
+
+class Skipped(nn.Module):
+    """Blocks whose every input is mixed with the network's own input."""
+
+    def __init__(self, way, weight, depth=4):
+        super().__init__()
+        self.maps = nn.ModuleList([nn.Linear(6, 6) for _ in range(depth)])
+        self.way, self.weight = way, weight
+
+    def forward(self, x):
+        x0 = x
+        for linear in self.maps:
+            x = self.way(x, x0, self.weight)
+            x = x + torch.tanh(linear(x))
+        return x
+
+
+def c_of(way, weight):
+    torch.manual_seed(0)
+    model = Skipped(way, weight).double()
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(2, 6)
+    return measured_law(block_traces(residual_blocks(model, x))).c
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_path_multiplied_by_0_is_none(way):
+    assert c_of(WAYS[way], 0.0) == pytest.approx(c_of(lambda x, *_: x, 0.0), rel=1e-10)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_path_of_some_weight_counts(way):
+    torch.manual_seed(0)
+    model = Skipped(WAYS[way], 0.5).double()
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(2, 6)
+    assert len(residual_blocks(model, x)) < 4
+
+
+class ReZero(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.gain = nn.Linear(6, 6), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return x + self.gain * torch.tanh(self.linear(x))
+
+
+def test_a_branch_multiplied_by_0_stays_a_branch():
+    blocks = residual_blocks(nn.Sequential(ReZero(), ReZero()), torch.ones(1, 6))
+    assert [block.name for block in blocks] == ["0", "1"]
+    assert "0.linear.weight" in blocks[0].parameters
+
+
+def test_a_jacobian_of_0_is_no_reason_to_find_nothing():
+    blocks = residual_blocks(lambda x: 0.0 * (x + torch.tanh(x)), torch.ones(1, 6))
+    assert len(blocks) == 1
