@@ -29,6 +29,12 @@ docs: $(READY)             ## the pages, in build/docs; a warning is an error
 	$(BIN)/python -m sphinx -b html -E -W --keep-going -q docs build/docs
 	@echo build/docs/index.html
 
+test-oldest: $(READY)      ## the theory with the oldest NumPy and SciPy that are declared
+	.ci/test-oldest $(BIN)/python
+
+wheel-check: $(READY)      ## build, install without torch elsewhere, run
+	.ci/wheel-check $(BIN)/python
+
 demo: $(READY)             ## the main job on real images; writes report.html
 	$(BIN)/isometry demo --out report.html
 

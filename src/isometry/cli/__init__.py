@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from isometry.cli.extras import with_advice
 from isometry.cli.output import complain, guarded
 
 
@@ -22,5 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             app(words, exit_on_error=False, print_error=False, result_action="return_value")
         except cyclopts.CycloptsError as error:
             raise ValueError(f"{error} Run `isometry --help` for what is expected.") from None
+        except ModuleNotFoundError as error:
+            raise with_advice(error) from None
 
     sys.exit(guarded(run))

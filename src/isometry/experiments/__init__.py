@@ -1,1 +1,8 @@
 """The studies: one module each; a run is a folder."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError:
+    raise ImportError(
+        "`isometry.experiments` needs torch; run `pip install 'isometry[experiments]'`."
+    ) from None
