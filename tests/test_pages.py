@@ -8,7 +8,8 @@ import socket
 import pytest
 import torch
 
-from isometry.experiments.tasks import TASKS
+from isometry.experiments.parts import study
+from isometry.experiments.tasks import tasks
 from isometry.nn.resnet import WRITTEN_OUT
 from isometry.nn.tape.rules import RULES
 from isometry.theory.activations.catalogue import NAMED
@@ -16,7 +17,7 @@ from isometry.theory.activations.catalogue import NAMED
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"(<!-- not run: .+ -->\n\n)?```python\n(.*?)```", re.DOTALL)
-REGISTRIES = (NAMED, RULES, TASKS, WRITTEN_OUT)
+REGISTRIES = (NAMED, RULES, WRITTEN_OUT, study._REGISTRY)
 
 
 def blocks(path):
@@ -135,7 +136,7 @@ def test_the_tape_rule_that_its_page_adds_is_taken():
 
 def test_the_study_that_its_page_adds_runs_and_resumes():
     names = run(ROOT / "docs/howto/study.md")
-    assert TASKS["linear_spread"] is names["measure"]
+    assert tasks()["linear_spread"] is names["measure"]
 
 
 def test_every_class_that_the_list_of_nouns_names_is_in_the_code():

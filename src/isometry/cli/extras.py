@@ -14,7 +14,7 @@ _EXTRAS = {
 
 
 def with_advice(error: ModuleNotFoundError) -> ImportError:
-    """Return the error to show: with the command that installs what is missing, where an extra does.
+    """Return the error to show, with the command that installs what is missing.
 
     Args:
         error: What an import raised. A module that no extra brings is left as it is.
