@@ -130,6 +130,14 @@ POINTWISE = {
     "log-sigmoid": F.logsigmoid,
     "prelu": lambda x: F.prelu(x, torch.full((4,), 0.3, dtype=x.dtype)),
     "glu": lambda x: F.glu(x, 1),
+    "sums with factors": lambda x: (
+        torch.add(x, x.sin(), alpha=3)
+        + torch.sub(x.cos(), x * x, alpha=0.5)
+        + torch.rsub(x, x.exp(), alpha=2)
+    ),
+    "products with factors": lambda x: (
+        torch.addcmul(x, x.sin(), x.cos(), value=-2) + torch.addcdiv(x, x, 1 + x * x, value=3)
+    ),
     "quotient": lambda x: x / (1 + x * x) + x / 3 - 2 * x / torch.ones(4, dtype=x.dtype),
     "power": lambda x: (1 + x.abs()) ** 1.5 + 2**x,
     "where": lambda x: torch.where(x > 0, x, x * x),
@@ -158,6 +166,10 @@ SHAPES = {
     "index add": lambda x: torch.index_add(x, 0, torch.tensor([0, 0]), x),
     "masked select": lambda x: x[x > 0],
     "einsum": lambda x: torch.einsum("bchw,bdhw->bcd", x, x),
+    "affine products with factors": lambda x: (
+        torch.addmm(x[0, 0], x[0, 1], x[0, 2], beta=0.5, alpha=3)
+        + torch.baddbmm(x[0], x[1], x[0], beta=2, alpha=0.5)[0]
+    ),
     "vectors": lambda x: torch.dot(x[0, 0, 0], x[0, 0, 1]) * x[0, 0].mv(x[0, 0, 0]),
     "sums": lambda x: x.sum(1) + x.mean() + x.sum((1, 2), keepdim=True)[:, 0],
     "variance": lambda x: x.var(1) + x.std((1, 2))[:, None] + torch.var_mean(x, 1)[1],

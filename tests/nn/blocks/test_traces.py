@@ -217,6 +217,19 @@ def test_the_skip_is_taken_into_account():
     assert measured.shares["layers.0"] == pytest.approx(1 / 30, rel=0.3)
 
 
+@pytest.mark.parametrize("drift", [0.5, 1.0])
+def test_the_scale_of_a_block_with_a_large_drift_is_that_of_its_determinant(drift):
+    # E log lam = 2/N log |det J| = log(gain) - k / gain - (k / gain)^2 - ...  (symmetric branch),
+    # gain = (1 + t)^2; the third term is 5e-4 at most here.
+    noise = ginibre(400, 0.05, generator(3))
+    branch = (noise + noise.T) / 2**0.5 + drift * torch.eye(400, dtype=torch.float64)
+    x = torch.randn(1, 400, generator=generator(4), dtype=torch.float64)
+    (trace,) = block_traces(residual_blocks(nn.Sequential(Matrix(branch)), x), num_probes=200)
+    assert trace.exact
+    whole = torch.linalg.slogdet(torch.eye(400, dtype=torch.float64) + branch).logabsdet
+    assert trace.log_scale == pytest.approx(2 * float(whole) / 400, abs=1e-3)
+
+
 def test_repeated_rounds_reach_the_accuracy_asked_for():
     model, x = make(lambda: Residual(mlp(300, 32)), (1, 300))
     blocks = residual_blocks(model, x)
