@@ -224,3 +224,17 @@ def test_moments_are_named():
 def test_a_depth_that_no_memory_holds_is_refused():
     with pytest.raises(ValueError, match="`depth` is 100000000; expected an integer >= 1 and <="):
         ResNetSpec("relu", depth=100_000_000)
+
+
+def test_rounding_of_a_constant_input_is_taken_for_what_it_is():
+    assert check_moments(3.0, 9.0 * (1 - 1e-10)) == (3.0, 9.0)
+    with pytest.raises(ValueError, match="expected a mean square >= "):
+        check_moments(3.0, 9.0 * (1 - 1e-8))
+
+
+@pytest.mark.parametrize("skip", [0.1, 0.3, 1.0])
+def test_no_layer_has_a_mean_square_below_its_squared_mean(skip):
+    # Without weights and biases every entry is one number: the two are equal but for rounding.
+    signal = propagate(ResNetSpec("softplus", depth=50, sigma_w=0.0, skip=skip), m1=0.3, m2=0.09)
+    assert (signal.m2 >= signal.m1**2).all()
+    np.testing.assert_allclose(signal.m2, signal.m1**2, rtol=1e-13)
