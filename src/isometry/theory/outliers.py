@@ -4,7 +4,7 @@ A tangent vector v is pushed through the layers, ``v' = a v + phi'(h) * (W v)``,
 of the constant vector and the input x_0. In the wide limit its mean mu, its overlap t with
 the signal and its mean square V close among themselves. Where ``E phi'(h) h`` is not 0 they grow
 faster than the bulk: the mean of phi is a direction that every layer feeds. V is a quadratic form
-of v_0, so its largest values over unit v_0 bound singular values from below: (36) to (38) of
+of v_0, so its largest values over unit v_0 bound singular values from below: (37) to (39) of
 docs/theory.md.
 """
 
@@ -34,12 +34,12 @@ def tangent_growth(
         phi, slope_h, phi_slope_h, stretch, slope_square = _averages(act, variance)
         rho = step / variance * t if variance > 0 else 0.0 * t
         cross = np.outer(mu, rho)
-        V = (  # (38), symmetrised
+        V = (  # (39), symmetrised
             (1 + step * slope_square / a**2) * V
             + slope_h / a * (cross + cross.T)
             + (stretch - variance * slope_square) / a**2 * np.outer(rho, rho)
         )
-        # (37) and (36), in this order: both need the old mu
+        # (38) and (37), in this order: both need the old mu
         t = a * t + phi * mu + (mean * slope_h + phi_slope_h / a) * rho
         mu = mu + slope_h / a * rho
     return V

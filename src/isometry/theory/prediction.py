@@ -82,7 +82,8 @@ def finite_depth_law(
 
     Each layer enters through the distribution of ``phi'(h)^2`` over h ~ N(0, q_l): exactly
     where it takes few values, otherwise by a Gauss rule that matches its first moments. Beyond
-    32 layers those with about the same chi share the mixture of theirs, which keeps c exactly.
+    32 layers those with about the same chi share the mixture of theirs, scaled so that ``E lam`` is
+    exactly the product of all layers' own.
 
     Args:
         spec: The network; the skip may be 0.
@@ -99,7 +100,8 @@ def finite_depth_law(
 
     Notes:
         Error of the quantiles in log lam from the Gauss rules: 2e-11; from sharing: 1e-14
-        (ReLU, depth 100), 2e-9 (ELU, 100), 5e-5 (sigmoid, 60, whose chi varies sixfold).
+        (ReLU, depth 100), 2e-9 (ELU, 100), 2e-7 (sigmoid, 60, whose chi varies fourfold), 1e-4
+        (erf, 100, sigma_w = 4: fivefold).
         Cost: up to 2 s for the first question to the law, whatever the depth.
 
     References:
@@ -110,9 +112,10 @@ def finite_depth_law(
     size = max(8, 32 // spec.depth)
     rules: list[Rule] = [(np.empty(0), np.empty(0))] * spec.depth
     for group in _similar_layers(signal):
-        mixture = _mix([_slope_rule(act, float(signal.q[layer]), size) for layer in group], size)
+        d, weights = _mix([_slope_rule(act, float(signal.q[layer]), size) for layer in group], size)
+        d = d * _shared(spec, signal.chi[group])
         for layer in group:
-            rules[layer] = mixture
+            rules[layer] = d, weights
     most = max(len(d) for d, _ in rules)
     rows = [_pad(*rule, most) for rule in rules]
     d = spec.sigma_w**2 / spec.depth * np.array([row[0] for row in rows])
@@ -182,6 +185,21 @@ def _similar_layers(signal: Signal) -> list[Int[np.ndarray, "k"]]:
     way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(signal.chi[order])))])
     label = np.floor(way / max(way[-1], 1e-300) * _GROUPS * (1 - 1e-12))
     return np.split(order, np.flatnonzero(np.diff(label)) + 1)
+
+
+def _shared(spec: ResNetSpec, chi: Float[np.ndarray, "k"]) -> float:
+    """Return what multiplies the shared slopes of layers so that ``E lam`` is their own product.
+
+    The product of ``a^2 + chi_l / L`` is not the power of ``a^2`` plus the mean: second order in
+    the spread of chi. (36) of docs/theory.md.
+    """
+    x, a2 = chi / spec.depth, spec.skip**2
+    mean = float(x.mean())
+    if np.ptp(x) <= 1e-12 * mean:  # equal layers stay equal to the last digit
+        return 1.0
+    if a2 > 0.0:
+        return a2 * math.expm1(float(np.log1p(x / a2).mean())) / mean
+    return math.exp(float(np.log(x / mean).mean())) if x.all() else 1.0
 
 
 def _slope_rule(act: Activation, q: float, size: int) -> Rule:
