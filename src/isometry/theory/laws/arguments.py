@@ -28,7 +28,7 @@ LARGEST_LOG = math.log(np.finfo(np.float64).max)
 """The smallest normal number of float64, and the logarithm of its largest."""
 
 
-def check_method(method: str, known: tuple[str, ...]) -> None:
+def check_method(method: object, known: tuple[str, ...]) -> None:
     """Refuse an unknown route.
 
     Raises:
