@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from isometry.theory.activations.lookup import Activation, activation
+from isometry.theory.activations.lookup import Activation, activation, activation_names
 from isometry.theory.gaussian import gaussian_moments
 
 JUMPS = pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
@@ -35,3 +35,35 @@ def test_a_hand_made_activation_is_integrated_with_verification():
     act = Activation("square", np.square, lambda h: 2 * h)
     assert gaussian_moments(act, 3.0).slope_square == pytest.approx(12.0, rel=1e-12)
     assert repr(act) == "Activation('square')"
+
+
+FAR = [0.0, -0.0, 5e-324, -1e-300, 710.0, -746.0, 1e155, -1e200, 1.7e308, -1.7e308]
+
+
+@JUMPS
+@pytest.mark.parametrize("name", activation_names())
+def test_every_finite_number_has_a_finite_value_and_slope_without_a_warning(name):
+    act = activation(name)
+    assert np.isfinite(act(FAR)).all()
+    assert np.isfinite(act.dphi(np.array(FAR))).all()
+
+
+@pytest.mark.parametrize(
+    ("h", "kind", "match"),
+    [
+        (-np.inf, ValueError, "`h` contains -inf, where `silu` is not finite"),
+        (np.nan, ValueError, "`h` contains NaN"),
+        ("a", TypeError, "`h` has dtype"),
+        ([[1, 2], [3]], TypeError, "`h` is ragged"),
+        (1j, TypeError, "`h` has dtype complex128"),
+    ],
+)
+def test_what_has_no_value_is_refused(h, kind, match):
+    with pytest.raises(kind, match=match):
+        activation("silu")(h)
+
+
+def test_a_callable_that_overflows_says_where():
+    act = Activation("exp", np.exp, np.exp)
+    with pytest.raises(ValueError, match="`h` contains 1000, where `exp` is not finite"):
+        act([1.0, 1000.0])

@@ -1,11 +1,13 @@
 """The value type of an activation: phi, its derivative, and where either is not smooth."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, Union
 
 import numpy as np
 
+from isometry._checks import check_array
 from isometry._typing import Checked, Function, Reals
 from isometry.theory.activations.catalogue import NAMED
 
@@ -55,8 +57,22 @@ class Activation:
     recipe: tuple[Callable[..., Any], tuple[Any, ...]] | None = field(default=None, compare=False)
 
     def __call__(self, h: Reals) -> np.ndarray:
-        """Return ``phi(h)`` for an array, list or number ``h``."""
-        return self.phi(np.asarray(h, dtype=np.float64))
+        """Return ``phi(h)`` for an array, list or number ``h``.
+
+        Raises:
+            TypeError: If ``h`` is not numeric.
+            ValueError: If ``h`` or ``phi(h)`` is not finite.
+        """
+        points = check_array("h", h)
+        with np.errstate(all="ignore"):  # what is not finite is refused below
+            values = np.asarray(self.phi(points))
+        bad = ~(np.isfinite(points) & np.isfinite(values))
+        if bad.any():
+            raise ValueError(
+                f"`h` contains {points[bad].flat[0]:g}, where `{self.name}` is not finite; "
+                "expected numbers with finite values."
+            )
+        return values
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Return the recipe for pickling and copying, where there is one."""
@@ -72,14 +88,25 @@ ActivationLike: TypeAlias = Checked[Union[str, Activation, Callable[..., Any]]] 
 """A name, an :class:`Activation`, a callable of arrays or tensors, or a torch module."""
 
 
+def _quiet(f: Function) -> Function:
+    """Return a function whose squares and exponentials may overflow on the way to a right value."""
+
+    @functools.wraps(f)
+    def silent(h: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return np.asarray(f(h))
+
+    return silent
+
+
 def build(name: str, parameters: Mapping[str, Any]) -> Activation:
     """Return a named activation whose panels grow geometrically from its feature scale."""
     shape = NAMED[name](**parameters)
     edges = [shape.length * grade for grade in _GRADES]
     return Activation(
         name,
-        shape.phi,
-        shape.dphi,
+        _quiet(shape.phi),
+        _quiet(shape.dphi),
         shape.breakpoints,
         shape.jumps,
         shape.odd,
