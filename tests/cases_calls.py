@@ -174,6 +174,10 @@ def gaussian(draw):
     return "mean", iso.gaussian_mean(f, draw.number(), breakpoints=points)
 
 
+def value(draw):
+    return "phi", iso.activation(draw.activation())(draw.numbers())
+
+
 def network(draw):
     spec = draw.spec() if draw.chance(0.9) else draw.one_of(ODD)
     moments = {"m1": draw.one_of([0.0, 0.5, draw.number()]), "m2": draw.ordinary()}
@@ -232,7 +236,7 @@ def finite_law(draw):
 
 CALLS = {
     ask_law: 40, sum_up_law: 14, moment: 10, transform: 6, gaussian: 8, network: 10, design: 3,
-    comparison: 4, spectrum: 3, matrix: 2, outliers: 1,
+    comparison: 4, spectrum: 3, matrix: 2, outliers: 1, value: 2,
 }  # fmt: skip
 
 

@@ -225,3 +225,17 @@ def test_a_law_wider_than_float64_is_compared_in_logarithms():
     found = compare(Spectrum(np.exp(law.log_icdf(p[inside]))), law)
     assert math.isfinite(found.wasserstein_log)
     assert found.ks == pytest.approx((1 - inside.mean()) / 2, abs=5e-3)
+
+
+def test_zeros_that_a_decomposition_leaves_as_noise_meet_the_atom():
+    rng = np.random.default_rng(2)
+    J = np.eye(400)
+    for _ in range(3):  # ReLU layers without a skip at He's variance: half the units are dead
+        J = (rng.random(400) < 0.5)[:, None] * (rng.standard_normal((400, 400)) / 200**0.5 @ J)
+    law = FiniteDepthLaw([[0.0, 2.0]] * 3, [0.5, 0.5], 0)
+    spectrum = Spectrum.from_matrix(J)
+    assert (spectrum.values > 0).mean() > 0.6  # noise, not zeros
+    found = compare(spectrum, law)
+    assert found.vanishing == pytest.approx(0.5, abs=0.08)
+    # the largest number of dead units among three layers exceeds the half by its fluctuation
+    assert found.ks == pytest.approx(found.vanishing - 0.5, abs=0.02)

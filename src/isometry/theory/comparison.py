@@ -35,7 +35,8 @@ class Comparison(Result):
         edges: The law's edges.
         measured_edges: Smallest positive and largest value of the bulk.
         outliers: The values that left the bulk, ascending, below and above.
-        vanishing: Weight of the values that are exactly 0.
+        vanishing: Weight of the values that are 0; where the law has an atom at 0, of those below
+            ``(N eps)^2`` times the largest too, which are what rounding leaves of 0.
         resolution: Half the largest weight: no law is closer to the bulk than this.
         dimension: Number of singular values the spectrum stands for.
     """
@@ -105,7 +106,7 @@ def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
         Derived here.
     """
     _check_pair(spectrum, law)
-    values, weights = spectrum.values, spectrum.weights
+    values, weights = _without_noise(spectrum, law), spectrum.weights
     if not values[-1] > 0:
         raise ValueError("`spectrum` has only zeros; expected some lam > 0. Is J itself 0?")
     low, high = (float(edge) for edge in law.support())
@@ -181,6 +182,16 @@ def _bulk(
         below = float(law.log_icdf(atom + level)) - low
         start = _num_outliers(-x[::-1], weights[::-1], -low, below)
     return slice(start, stop) if values[stop - 1] > 0 else slice(0, len(values))
+
+
+def _without_noise(spectrum: Spectrum, law: SpectralLaw) -> Float[np.ndarray, "n"]:
+    """Return the values, 0 where a law with an atom there is met by what rounding left of it."""
+    values = spectrum.values
+    if not _atom_at_zero(law):
+        return values
+    # a dense decomposition returns s below about N eps s_max in place of 0
+    least = (spectrum.dimension * np.finfo(np.float64).eps) ** 2 * values[-1]
+    return np.where(values < least, 0.0, values)
 
 
 def _atom_at_zero(law: SpectralLaw) -> float:
