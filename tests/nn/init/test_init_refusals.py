@@ -4,7 +4,6 @@ from torch import nn
 
 from cases_models import MODELS, make
 from cases_modules import Gate, LayerScale, Residual, mlp, stack
-from isometry.errors import ConvergenceError
 from isometry.nn.init.init import apply_, plan, residual_
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
@@ -104,9 +103,9 @@ BAD = {
     "no linear map": (lambda: built(NoWeights), {}, ValueError, "no linear map or gain"),
     "drift": (lambda: built(Drift), {"c": 4.0}, ValueError, "branch drifts along the skip"),
     "skew": (lambda: built(Skew), {}, ValueError, "0 or skew-symmetric"),
-    "normalised": (lambda: built(Normed), {"c": 8.0}, ConvergenceError, "normalisation behind it"),
+    "normalised": (lambda: built(Normed), {"c": 8.0}, ValueError, "a norm behind '0.map.weight'"),
     "nan": (nan, {}, ValueError, "NaN or infinite weights in 'weight' of layer '1.body.0'"),
-    "spectral": (spectral, {}, ValueError, "by a parametrisation"),
+    "spectral": (spectral, {}, ValueError, "by `SpectralNorm`, which keeps its size"),
     "zero map": (zero, {}, ValueError, "'1.body.2.weight' at 0 .* Pass `redraw=True`"),
     "rezero": (lambda: built(lambda: Gate(mlp(8, 8), 0.0)), {}, ValueError, "'0.alpha' at 0"),
     "dropout": (

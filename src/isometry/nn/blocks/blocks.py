@@ -18,6 +18,7 @@ from torch import Tensor
 
 from isometry._result import Result
 from isometry.nn._typing import BatchNorm, Blocks, Model, ModelInput
+from isometry.nn.blocks.additions import LeftAddition, left_additions
 from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
 from isometry.nn.blocks.graph import shape_of
 from isometry.nn.blocks.names import unique
@@ -98,11 +99,13 @@ class Stream:
         stages: From the input on.
         trunk: From the first block's input to the last block's output.
         remark: What the law of the blocks leaves out, in one sentence; empty where it is all.
+        left: Residual additions that are in no block, and why.
     """
 
     stages: tuple[Stage, ...]
     trunk: Segment = field(repr=False)
     remark: str
+    left: tuple[LeftAddition, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -201,6 +204,7 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         tuple(_stage(recording, made, pieces, i, j) for i, j in pairwise(starts)),
         recording.segment(pieces[0].start, pieces[-1].end),
         _remark([item for acting in between for item in acting], len(starts) - 1),
+        left_additions(recording, cuts, pieces),
     )
 
 

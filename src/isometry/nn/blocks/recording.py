@@ -143,7 +143,7 @@ def observe(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> Record
         leaves = {
             key: p.detach().requires_grad_()
             for key, p in together.named_parameters()
-            if p.is_floating_point()
+            if p.is_floating_point() or p.is_complex()
         }
         forward = _forward(together, leaves, point, calls, sandbox)
     target = vertex_of(forward.output)

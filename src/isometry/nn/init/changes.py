@@ -81,6 +81,12 @@ class Change:
         """Return this change with one more factor."""
         return replace(self, factor=self.factor * factor)
 
+    def times_on(self, factor: float, part: Tensor | None) -> "Change":
+        """Return this change with one more factor on a part of the entries, or on all."""
+        if part is None:
+            return self.times(factor)
+        return self.weighted(torch.where(part, factor, 1.0))
+
     def weighted(self, weights: Tensor) -> "Change":
         """Return this change with one more factor for every entry."""
         known = 1.0 if self.weights is None else self.weights

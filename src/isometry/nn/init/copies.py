@@ -22,9 +22,9 @@ def copies(blocks: Sequence[Block], root: nn.Module) -> dict[int, int]:
     weights = [
         [known[name].detach() for name in linear_maps(block) if name in known] for block in blocks
     ]
-    drawn = [[w for w in own if float(w.min()) < float(w.max())] for own in weights]
+    drawn = [[w for w in own if bool((w != w.flatten()[0]).any())] for own in weights]
     for index, own in enumerate(drawn):
-        alike = seen.setdefault(tuple((w.shape, float(w.sum())) for w in own), [])
+        alike = seen.setdefault(tuple((w.shape, complex(w.sum())) for w in own), [])
         for other in alike if own else []:
             pairs = list(zip(own, drawn[other], strict=True))
             if all(a.data_ptr() != b.data_ptr() and torch.equal(a, b) for a, b in pairs):

@@ -12,25 +12,29 @@ from dataclasses import dataclass, replace
 
 from isometry.errors import ConvergenceError
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.init.changes import Change, parameters_of
 from isometry.nn.init.copies import copies, linear_maps
+from isometry.nn.init.gates import opened
 from isometry.nn.init.history import History, Seen
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
-from isometry.nn.init.replay import LostError, Met, RecordedPass
+from isometry.nn.init.refusals import unreachable
+from isometry.nn.init.replay import LostError, RecordedPass
 from isometry.nn.init.scaling import (
+    Choice,
     Redraw,
     Scaling,
-    candidates,
+    chosen,
     groups_of,
     redrawn,
-    scaling_of,
 )
+from isometry.nn.init.trial import Trial, Unit, UnreachableError, solve
 
-_PASSES = 5
+_PASSES = 8
 """Passes over all blocks at most, the first to see what is there and the last to confirm."""
+_PATIENCE = 4
+"""The pass from which on factors are searched for in the block instead of taken from a formula."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,32 @@ class Task:
     def changes(self, history: History) -> dict[str, Change]:
         """Return what the parameters become, as the history stands."""
         changes, known = dict(self.fresh), parameters_of(self.model.root)
-        for q, group in enumerate(self.groups):
+        for q in range(len(self.groups)):
             if history.factor(q) != 1.0:
-                for name in dict.fromkeys(n for i in group for n in self.scalings[i].names):
-                    own = changes.get(name) or Change(known[name].detach())
-                    changes[name] = own.times(history.factor(q))
+                for unit in self.units(q):
+                    own = changes.get(unit.name) or Change(known[unit.name].detach())
+                    changes[unit.name] = own.times_on(history.factor(q), unit.part)
         return changes
+
+    def units(self, q: int) -> list[Unit]:
+        """Return what is scaled in a group."""
+        units = [unit for index in self.groups[q] for unit in self.scalings[index].units]
+        whole = {unit.name: unit for unit in units if unit.part is None}
+        return [*whole.values(), *(unit for unit in units if unit.part is not None)]
+
+    def why(self, index: int) -> str:
+        """Return how the tensors of a block were chosen, and who else has them."""
+        others = len(self.groups[self.group_of(index)]) - 1
+        shared = f"; shared with {others} more, only their sum is set" if others else ""
+        return self.scalings[index].why + shared
+
+    def solved(self, q: int, sweep: int) -> bool:
+        """Return whether the factor of a group is searched for in the block itself.
+
+        Where the formula is right it is fast; where it has not got there in time it is wrong.
+        """
+        alone = len(self.groups[q]) == 1
+        return alone and (self.scalings[self.groups[q][0]].solved or sweep >= _PATIENCE)
 
     def group_of(self, index: int) -> int:
         """Return the place of the group that a block is in."""
@@ -90,7 +114,7 @@ class Pass:
 
 def fit(
     model: MeasuredModel,
-    recorded: tuple[list[Block], RecordedPass],
+    recorded: tuple[Sequence[Block], RecordedPass],
     targets: Sequence[float],
     redraw: Redraw,
     rtol: float,
@@ -102,8 +126,8 @@ def fit(
         ValueError: If a block cannot be scaled to its target.
     """
     blocks, calls = recorded
-    task = _task(model, blocks, targets, redraw, rtol)
-    state = first = _first(task, blocks)
+    task = _task(model, recorded, targets, redraw, rtol)
+    state = first = _first(task, blocks, calls.followed)
     while not state.history.settled(state.sweep, rtol):
         if state.sweep == _PASSES:
             raise ConvergenceError(_not_converged(task, state))
@@ -118,7 +142,7 @@ def fit(
             targets[i],
             task.scalings[i].names,
             state.history.factor(task.group_of(i)),
-            task.scalings[i].why,
+            task.why(i),
         )
         for i, block in enumerate(blocks)
     ]
@@ -128,27 +152,49 @@ def fit(
 
 def _task(
     model: MeasuredModel,
-    blocks: Sequence[Block],
+    recorded: tuple[Sequence[Block], RecordedPass],
     targets: Sequence[float],
     redraw: Redraw,
     rtol: float,
 ) -> Task:
-    fresh: dict[str, Change] = {}
+    blocks, calls = recorded
+    choice = Choice(model.root, redraw)
     if redraw.scheme is not None:
         for index in copies(blocks, model.root):
             name = linear_maps(blocks[index])[0]
-            fresh[name] = redrawn(name, "linear", redraw)
-    scalings = [
-        scaling_of(block, terms, model.root, redraw, fresh)
-        for block, terms in zip(blocks, candidates(blocks, model.root), strict=True)
-    ]
-    return Task(model, targets, rtol, scalings, groups_of(scalings), fresh)
+            choice.fresh[name] = redrawn(name, "linear", redraw)
+    scalings = _tried(model, blocks, calls, targets, choice, rtol) if calls.followed else None
+    if scalings is None:
+        scalings = [chosen(choice, block, None) for block in blocks]
+    return Task(model, targets, rtol, scalings, groups_of(scalings), choice.fresh)
 
 
-def _first(task: Task, blocks: Sequence[Block]) -> Pass:
+def _tried(
+    model: MeasuredModel,
+    blocks: Sequence[Block],
+    calls: RecordedPass,
+    targets: Sequence[float],
+    choice: Choice,
+    rtol: float,
+) -> list[Scaling] | None:
+    """Choose what scales every block in a run that tries it out; None where the run gets lost."""
+    found = []
+    try:
+        with model.replay(calls, {}) as run:
+            for met in run:
+                trial = Trial(model, run, blocks[met.index], met)
+                gate = opened(choice, trial, targets[met.index], rtol) if trial.closed else None
+                found.append(gate or chosen(choice, trial.block, trial))
+    except LostError:
+        return None
+    return found
+
+
+def _first(task: Task, blocks: Sequence[Block], followed: bool) -> Pass:
     """Measure the blocks as they are, and correct them all where one is off.
 
-    Where something is drawn anew first, this pass says nothing of what will be scaled.
+    Where something is drawn anew first, this pass says nothing of what will be scaled. What has
+    no c here may have one in a run that can try other factors.
     """
     traces = {block.index: task.model.trace(block) for block in blocks}
     history = History(((),) * len(task.groups))
@@ -157,21 +203,41 @@ def _first(task: Task, blocks: Sequence[Block]) -> Pass:
     met = [task.met(history, 1, q, traces, math.nan) for q in range(len(task.groups))]
     off = any(seen.distance > task.rtol for seen in met)
     for seen in met:
-        history = task.corrected(history, seen, traces) if off else history.and_then(seen)
+        silent = followed and _silent([traces[i] for i in task.groups[seen.group]])
+        known = history.and_then(seen)
+        history = task.corrected(history, seen, traces) if off and not silent else known
     return Pass(history, traces, 1)
 
 
 def _next(
-    task: Task, history: History, sweep: int, q: int, traces: Mapping[int, BlockTraces], size: float
+    task: Task,
+    history: History,
+    seen: Seen,
+    traces: Mapping[int, BlockTraces],
+    trial: Trial | None = None,
 ) -> History:
     """Return the history with a group that a pass met: corrected from the first one on that is off.
 
     Later groups are corrected even where they are within ``rtol``: their input has changed.
+
+    Raises:
+        ValueError: If no factor gives the target.
     """
-    seen = task.met(history, sweep, q, traces, size)
-    if seen.distance <= task.rtol and not history.correcting(sweep):
+    if seen.distance <= task.rtol and not history.correcting(seen.sweep):
         return history.and_then(seen)
-    return task.corrected(history, seen, traces)
+    silent = _silent([traces[i] for i in task.groups[seen.group]])
+    if trial is None or not (silent or task.solved(seen.group, seen.sweep)):
+        return task.corrected(history, seen, traces)
+    try:
+        step = solve(trial, task.units(seen.group), seen.target, task.rtol)
+    except UnreachableError as error:
+        known = [one.c for one in history.groups[seen.group]]
+        if silent and not any(known) and error.high[1] <= seen.c:
+            return task.corrected(history, seen, traces)  # which says that it is silent
+        high = max([error.high[1], *known])
+        text = unreachable(trial.block, seen.target, error.low, (error.high[0], high))
+        raise ValueError(text) from error
+    return history.and_then(replace(seen, step=step))
 
 
 def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedPass) -> Pass | None:
@@ -182,25 +248,21 @@ def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedP
     history, traces, sweep = state.history, dict(state.traces), state.sweep + 1
     try:
         with task.model.replay(calls, task.changes(history)) as run:
-            held = parameters_of(task.model.root)
             for met in run:
-                traces[met.index] = _trace(task, blocks[met.index], met)
+                trial = Trial(task.model, run, blocks[met.index], met)
+                traces[met.index] = trial.traces()
                 q = task.group_of(met.index)
                 if met.index == task.groups[q][-1]:
-                    history = _next(task, history, sweep, q, traces, met.size)
+                    seen = task.met(history, sweep, q, traces, met.size)
+                    history = _next(task, history, seen, traces, trial)
                     step = history.groups[q][-1].step
-                    names = task.scalings[met.index].names if step != 1.0 else ()
-                    run.change({name: step * held[name].detach() for name in names})
+                    units = task.scalings[met.index].units if step != 1.0 else ()
+                    run.change(trial.with_factor(units, step))
     except LostError:
         return None
     shared = history.correcting(sweep) and max(map(len, task.groups)) > 1
     faithful = shared or task.model.agrees(run.output, task.changes(history))
     return Pass(history, traces, sweep) if faithful else None
-
-
-def _trace(task: Task, block: Block, met: Met) -> BlockTraces:
-    here = Segment(met.source, met.target, block.segment.ranks)
-    return task.model.trace(replace(block, segment=here))
 
 
 def _measured(task: Task, state: Pass) -> Pass:
@@ -210,8 +272,15 @@ def _measured(task: Task, state: Pass) -> Pass:
         traces[block.index] = task.model.trace(block)
         q = task.group_of(block.index)
         if block.index == task.groups[q][-1]:
-            history = _next(task, history, sweep, q, traces, math.nan)
+            seen = task.met(history, sweep, q, traces, math.nan)
+            history = _next(task, history, seen, traces)
     return Pass(history, traces, sweep)
+
+
+def _silent(traces: Sequence[BlockTraces]) -> bool:
+    """Return whether blocks have no c that is more than noise."""
+    noise = math.fsum(t.standard_error["v"] + t.standard_error["k"] for t in traces)
+    return math.fsum(t.v + t.k for t in traces) <= noise
 
 
 def factor_for(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float:
@@ -222,8 +291,7 @@ def factor_for(traces: Sequence[BlockTraces], targets: Sequence[float]) -> float
     """
     first, target = traces[0], math.fsum(targets)
     spread = math.fsum(t.v + t.k for t in traces)
-    noise = math.fsum(t.standard_error["v"] + t.standard_error["k"] for t in traces)
-    if spread <= noise:
+    if _silent(traces):
         raise ValueError(
             f"`c` asks for {target:.3g} from block {first.name!r}, whose branch Jacobian gives "
             f"{spread:.2g} at any scale (it is 0 or skew-symmetric); expected a branch with a "

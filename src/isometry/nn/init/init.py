@@ -8,6 +8,7 @@ at an input and the end of each branch is scaled until
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from torch import nn
@@ -132,13 +133,13 @@ def plan(
     plain = blocks is None and shares is None
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(measured, target, scheme, seed_from(source))
-    found, calls = measured.recorded({})
-    parts = [target * share for share in _shares(shares, len(found))]
+    stream, calls = measured.recorded({})
+    parts = [target * share for share in _shares(shares, len(stream.blocks))]
     if not redraw:
-        warn_of_copies(found, root)
+        warn_of_copies(stream.blocks, root)
     maps = measured.linear_maps() if redraw else {}
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
-    return fit(measured, (found, calls), parts, fresh, rtol)
+    return replace(fit(measured, (stream.blocks, calls), parts, fresh, rtol), left=stream.left)
 
 
 def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:

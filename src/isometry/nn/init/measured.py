@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry.nn._typing import BatchNorm, Model
-from isometry.nn.blocks.blocks import Block, residual_blocks
+from isometry.nn.blocks.blocks import Block, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
 from isometry.nn.blocks.uses import Apply, LinearMap, Watch, linear_maps
@@ -47,8 +47,8 @@ class MeasuredModel:
         with tried(self.root, changes):
             return residual_blocks(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
 
-    def recorded(self, changes: Changes) -> tuple[list[Block], RecordedPass]:
-        """Return the blocks, and the pass in which they were found."""
+    def recorded(self, changes: Changes) -> tuple[Stream, RecordedPass]:
+        """Return the residual stream, and the pass in which it was found."""
         seen: list[tuple[Recorder, Tensor]] = []
 
         def f(x: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ class MeasuredModel:
             return output
 
         with tried(self.root, changes):
-            blocks = residual_blocks(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
+            stream = residual_stream(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
         recorder, output = seen[0]
-        return blocks, recorder.recorded(output, blocks)
+        return stream, recorder.recorded(output, stream.blocks)
 
     def linear_maps(self) -> dict[str, LinearMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isometry._result import Result, format_table
+from isometry.nn.blocks.additions import LeftAddition
 from isometry.nn.init.changes import Change
 from isometry.theory.propagation import ResNetSpec
 
@@ -57,6 +58,7 @@ class InitPlan(Result):
         passes: How often all blocks were measured.
         changes: {parameter: new values}; other parameters stay.
         spec: The specification that the project's own networks have afterwards.
+        left: Residual additions that are in no block and stay as they are, and why.
     """
 
     c: float | None
@@ -65,6 +67,7 @@ class InitPlan(Result):
     passes: int
     changes: Mapping[str, Change] = field(repr=False)
     spec: ResNetSpec | None = field(repr=False, default=None)
+    left: tuple[LeftAddition, ...] = ()
 
     @property
     def c_before(self) -> float | None:
@@ -96,7 +99,8 @@ class InitPlan(Result):
         return super().to_dict() | totals | {"parameters": sorted(self.changes)}
 
     def __str__(self) -> str:
-        return f"{format_table(self.rows())}\n\n{self._summary()}"
+        outside = [f"left out: {addition}" for addition in self.left]
+        return "\n".join([format_table(self.rows()), "", self._summary(), *outside])
 
     def __repr__(self) -> str:
         return f"InitPlan({self._summary()})"

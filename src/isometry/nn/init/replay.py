@@ -46,6 +46,8 @@ class Call:
     kwargs: dict
     results: tuple[int | None, ...]
     in_place: bool
+    aside: bool
+    """Whether it is computed from parameters alone, as a modulation that later blocks share."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Recorder(TorchFunctionMode):
         self._first: dict[Vertex, Place] = {}
         self._calls: list[Call] = []
         self._complete = True
+        self._data = {0}
         self._number(start, (-1, 0))
         self._parameters = {name: self._number(p) for name, p in parameters.items()}
 
@@ -107,7 +110,11 @@ class Recorder(TorchFunctionMode):
                 else None
                 for position, leaf in enumerate(tree_leaves(out))
             )
-            self._calls.append(Call(func, *noted, numbers, in_place))
+            aside = not any(self._numbers.get(id(leaf)) in self._data for leaf in inputs)
+            if not aside:
+                written = [self._numbers.get(id(args[0]))] if in_place else []
+                self._data.update(n for n in (*numbers, *written) if n is not None)
+            self._calls.append(Call(func, *noted, numbers, in_place, aside))
         return out
 
     def recorded(self, output: Tensor, blocks: Sequence[Block]) -> RecordedPass:
@@ -138,8 +145,13 @@ class Met:
     index: int
     source: Vertex
     target: Vertex
-    size: float
-    """Norm of the block's input."""
+    input: Tensor
+    output: Tensor
+
+    @property
+    def size(self) -> float:
+        """Norm of the block's input."""
+        return float(self.input.norm())
 
 
 class LostError(RuntimeError):
@@ -156,7 +168,10 @@ class Replay:
         self._values: dict[int, Tensor] = {0: start}
         self._values |= {n: parameters[name] for name, n in recorded.parameters.items()}
         self._undo: list[tuple[int, Tensor | None]] = []
-        """Of the calls since the block began: which, and what its first argument was before."""
+        """Of the calls since the block began: which, and what its first argument was before.
+
+        Earlier ones that are computed from parameters alone are among them.
+        """
         self._end = 0
 
     @property
@@ -173,7 +188,7 @@ class Replay:
         spans = self._recorded.spans
         ends = {span.target: index for index, span in enumerate(spans)}
         starts = {span.source for span in spans}
-        begun: dict[Place | None, tuple[Vertex, float]] = {}
+        begun: dict[Place | None, tuple[Vertex, Tensor]] = {}
         for call in range(-1, len(self._recorded.calls)):
             for position, number in enumerate([0] if call < 0 else self._call(call)):
                 place = call, position
@@ -182,8 +197,8 @@ class Replay:
                     yield self._met(ends[place], begun.get(spans[ends[place]].source))
                 if place in starts and number is not None:
                     value = self._values[number]
-                    begun[place] = self._vertex(value), float(value.detach().norm())
-                    self._undo.clear()
+                    begun[place] = self._vertex(value), value.detach().clone()
+                    self._undo = [u for u in self._undo if self._recorded.calls[u[0]].aside]
 
     def change(self, new: Mapping[str, Tensor]) -> None:
         """Put other parameters in place, and the output that the last block met has with them."""
@@ -195,10 +210,25 @@ class Replay:
             self._values[self._end].data.copy_(fresh[self._end])
         self._values |= {numbers[name]: value for name, value in new.items()}
 
-    def _met(self, index: int, begun: tuple[Vertex, float] | None) -> Met:
+    def current(self, name: str) -> Tensor:
+        """Return what the run holds for a parameter now."""
+        return self._values[self._recorded.parameters[name]].detach()
+
+    def outcome(self, new: Mapping[str, Tensor]) -> Tensor:
+        """Return the output of the last block with other parameters, which are not put in place.
+
+        It is a function of the block's input, and of the parameters where gradients are on.
+        """
+        numbers = self._recorded.parameters
+        fresh = {numbers[name]: value for name, value in new.items()}
+        self._again(fresh)
+        return fresh.get(self._end, self._values[self._end])
+
+    def _met(self, index: int, begun: tuple[Vertex, Tensor] | None) -> Met:
         if begun is None:
             raise LostError
-        return Met(index, begun[0], self._vertex(self._values[self._end]), begun[1])
+        output = self._values[self._end]
+        return Met(index, begun[0], self._vertex(output), begun[1], output.detach())
 
     def _vertex(self, value: Tensor) -> Vertex:
         vertex = vertex_of(value)
@@ -210,7 +240,7 @@ class Replay:
         """Call one function and return the numbers of its results."""
         call = self._recorded.calls[index]
         args, kwargs = _filled((call.args, call.kwargs), self._values)
-        self._undo.append((index, args[0].detach().clone() if call.in_place else None))
+        self._undo.append((index, args[0].clone() if call.in_place else None))
         _assign(call, _called(call, args, kwargs), self._values)
         return call.results
 
