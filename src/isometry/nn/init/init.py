@@ -87,8 +87,10 @@ def plan(
             ``x``), ``"data"`` (measure and scale), or ``None``: theory for
             :class:`~isometry.nn.ResNet` and its circular convolutional sibling.
         redraw: Set gains that are off (ReZero, LayerScale at 1e-6) to 1 and draw zero weights
-            anew before they are scaled, instead of refusing them; draw the last linear map of
-            blocks that are copies of another anew, which makes them free.
+            anew before they are scaled, instead of refusing them; open gates that are 0 through
+            any function (tanh, a modulation) as far as c asks for and keep the rest; draw the
+            last linear map of blocks that are copies of another anew, which makes them free. A
+            term that is 0 beside one that is not, as an adapter, stays.
         scheme: How weights are drawn: ``"normal"``, ``"orthogonal"`` or ``"delta_orthogonal"``.
         rtol: Accepted relative distance of every block's c from its share (data).
         generator: Source of probes and draws, on the CPU; without one a fresh, unseeded one.
@@ -104,17 +106,21 @@ def plan(
             or a layer in train mode makes the model random.
         NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover, or
             the model is sharded: plan first, shard, then apply.
-        ConvergenceError: If a block is not within ``rtol`` in the fifth pass.
+        ConvergenceError: If a block is not within ``rtol`` in the eighth pass.
 
     Warns:
         TheoryWarning: If blocks have copied weights and are not drawn anew.
 
     Notes:
-        Cost of the data route: at most five passes of twelve backward passes of the model, without
-        parameter gradients, and of one forward pass (two in the first); blocks of fewer than 2^12
-        entries, batch included, take more, in one batch. Each pass corrects the blocks while it
-        runs, so that later ones are measured at the input they will have. Measured, for c of 0.25,
-        1 and 4 from torch's start and with branches 10 times too small or too large: three passes
+        Cost of the data route: at most eight passes of twelve backward passes of the model, without
+        parameter gradients, and of one forward pass (two in the first), and one run of its calls
+        that tries out what scales each branch; blocks of fewer than 2^12 entries, batch included,
+        take more, in one batch. A branch that is far from linear in what scales it (a gate, a
+        cube, saturation) has its factor searched for in place, with more products of that block.
+        The plan lists the residual additions that are in no block, as ``left``. Each pass
+        corrects the blocks while it runs, so that later ones are measured at the input they will
+        have. Measured, for c of 0.25, 1 and 4 from torch's start and with branches 10 times too
+        small or too large: three passes
         for residual perceptrons, GPT-2, Llama, ViT, ConvNeXt and ResNet of 2 and 12 layers (four
         with ReLU between the blocks), up to five where an activation follows the branch's last
         linear map. Where blocks differ in size, c is the sum over all of them.
