@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from isometry.theory.laws import FiniteDepthLaw, SingularValueLaw, UniversalLaw
+from isometry.theory.laws import FiniteDepthLaw, ProductLaw, SingularValueLaw, UniversalLaw
 
 RELU_3 = FiniteDepthLaw(d=np.full((3, 2), [0.0, 1 / 3]), weights=np.array([0.5, 0.5]))
 GINIBRE_5 = FiniteDepthLaw.ginibre(np.full(5, 0.2))
@@ -10,6 +10,7 @@ MARCHENKO_PASTUR = FiniteDepthLaw.ginibre(np.ones(1), skip=0.0)
 HALF_DEAD = FiniteDepthLaw(d=np.array([[0.0, 1.0]]), weights=np.array([0.5, 0.5]), skip=0.0)
 CRITICAL = FiniteDepthLaw.ginibre(np.ones(1))
 SHRUNK = FiniteDepthLaw.ginibre(np.full(20, 0.02), skip=0.9)
+PRODUCT = ProductLaw([(([0.6, 1.0, 1.6], [0.3, 0.4, 0.3]), 6)])
 
 LAWS = {
     "c=1e-8": UniversalLaw(1e-8),
@@ -24,6 +25,7 @@ LAWS = {
     "Marchenko-Pastur": MARCHENKO_PASTUR,
     "Marchenko-Pastur with an atom": HALF_DEAD,
     "critical at lam = 0": CRITICAL,
+    "product of six factors": PRODUCT,
 }
 
 POINTS = {

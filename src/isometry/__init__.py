@@ -16,7 +16,7 @@ from isometry.theory.design import cumulant_from_condition_number, gain, solve_s
 from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
 
 # Laws of lam = s^2
-from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
+from isometry.theory.laws import FiniteDepthLaw, ProductLaw, UniversalLaw
 
 # What the spectrum will be, and which singular values leave the bulk
 from isometry.theory.prediction import finite_depth_law, jacobian_law, predict_outliers
@@ -35,6 +35,7 @@ __all__ = [
     "ConvergenceError",
     "FiniteDepthLaw",
     "GaussianMoments",
+    "ProductLaw",
     "ResNetSpec",
     "Signal",
     "Spectrum",

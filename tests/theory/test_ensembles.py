@@ -117,3 +117,12 @@ def test_products_and_squares_beyond_float64_are_refused():
         residual_product(3, 4, c=1e300, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="`J` has a singular value of 1e\\+200"):
         squared_singular_values(np.array([[1e200]]))
+
+
+def test_a_rotated_product_keeps_the_determinant_and_refuses_factors_of_two_sizes():
+    rng = np.random.default_rng(0)
+    lam = np.array([0.5, 1.0, 3.0]), np.array([2.0, 0.2, 1.0])
+    J = ensembles.rotated_product(lam, rng=rng)
+    assert np.linalg.det(J) ** 2 == pytest.approx(np.prod(lam))
+    with pytest.raises(ValueError, match="`spectra` has shapes"):
+        ensembles.rotated_product([[1.0], [1.0, 2.0]], rng=rng)

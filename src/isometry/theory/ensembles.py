@@ -5,7 +5,7 @@ is trace / N and D_l an optional diagonal. As N and the depth grow, the squared 
 follow the universal law whatever the distribution of the entries. No network is involved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,6 +79,39 @@ def residual_product(
             f"`c` is {c:g} and `skip` {skip:g}, with which the product overflows after {depth} "
             "factors; expected one within float64's range. Reduce them or the depth."
         )
+    return J
+
+
+def rotated_product(
+    spectra: Sequence[Reals], *, rng: np.random.Generator
+) -> Float[np.ndarray, "width width"]:
+    """Draw a product of square factors with given singular values and directions of their own.
+
+    Args:
+        spectra: The squared singular values lam of every factor, N of them each, >= 0; the first
+            factor acts first.
+        rng: Source of the Haar-distributed rotations.
+
+    Returns:
+        The product, float64; as N grows its spectrum follows ``isometry.ProductLaw(spectra)``.
+
+    Raises:
+        TypeError: If ``rng`` is no generator or a spectrum is not numeric.
+        ValueError: If the spectra differ in length, or a value is negative.
+
+    Notes:
+        Cost: two QR factorisations of N x N matrices a factor.
+    """
+    rng = check_rng(rng)
+    factors = [check_array("spectra", lam, minimum=0.0) for lam in spectra]
+    if not factors or any(lam.ndim != 1 or lam.shape != factors[0].shape for lam in factors):
+        raise ValueError(
+            f"`spectra` has shapes {[lam.shape for lam in factors]}; expected vectors of one length."
+        )
+    width = len(factors[0])
+    J = np.eye(width)
+    for lam in factors:
+        J = (_orthogonal(width, rng) * np.sqrt(lam)) @ (_orthogonal(width, rng) @ J)
     return J
 
 

@@ -2,6 +2,7 @@
 
 from isometry.theory.laws.base import SingularValueLaw, SpectralLaw
 from isometry.theory.laws.finite import FiniteDepthLaw
+from isometry.theory.laws.product import ProductLaw
 from isometry.theory.laws.universal import UniversalLaw
 
-__all__ = ["FiniteDepthLaw", "SingularValueLaw", "SpectralLaw", "UniversalLaw"]
+__all__ = ["FiniteDepthLaw", "ProductLaw", "SingularValueLaw", "SpectralLaw", "UniversalLaw"]

@@ -1,4 +1,4 @@
-"""Tables of the law of a product of free layers, or an error: mass and mean are checked."""
+"""Tables of the law of a product of free factors, or an error: mass and mean are checked."""
 
 import dataclasses
 import math
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from isometry.errors import ConvergenceError
-from isometry.theory.laws.free_product import Layers, lower_edge, resolvent, upper_edge
+from isometry.theory.laws.free_product import Product, lower_edge, resolvent, upper_edge
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
 from isometry.theory.laws.tables import NODES, SOFT, Shape, quadrature
 
@@ -20,10 +20,6 @@ law that needs more than 384 has a second interval or a density that diverges.""
 
 SERIES, CHECK = 1e-10, 1e-7
 """Accuracy asked of the series of the density, and of the mass and the mean, which see its sum."""
-
-CRITICAL = 1e-9
-"""Relative distance of ``<d>`` from ``skip^2`` below which a layer is critical at 0: rounding
-of the two, with room; what is nearer to critical than its tables resolve fails their check."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,68 +55,60 @@ class Chart:
         series[0] /= 2
         v = fit_nodes(PIECES)
         values = chebyshev.chebval(2 * (v * v if self.soft else v) - 1, series)
+        return self.tables(values), float(
+            np.abs(series[-count // 8 :]).max() / np.abs(series).max()
+        )
+
+    def tables(self, values: Vector) -> Side:
+        """Return the tables from ``density / v**order`` at the nodes of the pieces."""
         jacobian = 2 * abs(self.split - self.edge) if self.soft else 1 / self.decay
-        side = Side.build(values, jacobian, SOFT if self.soft else self.order, order=self.order)
-        return side, float(np.abs(series[-count // 8 :]).max() / np.abs(series).max())
+        return Side.build(values, jacobian, SOFT if self.soft else self.order, order=self.order)
 
 
-def tabulate(layers: Layers) -> Shape:
+def tabulate(product: Product) -> Shape:
     """Return the tables of the product's law.
 
     Raises:
         ConvergenceError: If mass or mean is wrong by 1e-7, or a point is not reached.
     """
-    floor = float(layers.atom.max())
-    left, right = _charts(layers, floor)
-    low, high, error = _sides(layers, floor, (left, right), SAMPLES[0])
+    floor = product.floor
+    left, right = _charts(product, floor)
+    low, high, error = _sides(product, floor, (left, right), SAMPLES[0])
     for count in SAMPLES[1:]:
         if error >= SERIES:
-            low, high, error = _sides(layers, floor, (left, right), count)
+            low, high, error = _sides(product, floor, (left, right), count)
     shape = Shape(left.edge, right.edge, left.split, low, high, left.decay)
-    _check(shape, layers, floor)
+    _check(shape, product, floor)
     return shape
 
 
 def _sides(
-    layers: Layers, floor: float, charts: tuple[Chart, Chart], count: int
+    product: Product, floor: float, charts: tuple[Chart, Chart], count: int
 ) -> tuple[Side, Side, float]:
     """Return both sides' tables from ``count`` points each, and their series' last terms."""
     left, right = charts
     v, w = left.nodes(count), right.nodes(count)
     t = np.concatenate([left.t(v), right.t(w)])
-    density = -resolvent(layers, floor, t, np.zeros_like(t)).imag / np.pi
+    density = -resolvent(product, floor, t, np.zeros_like(t)).imag / np.pi
     low, error = left.side(density[:count] / v**left.order)
     high, other = right.side(density[count:] / w)
     return low, high, max(error, other)
 
 
-def _charts(layers: Layers, floor: float) -> tuple[Chart, Chart]:
+def _charts(product: Product, floor: float) -> tuple[Chart, Chart]:
     """Return the charts of both sides: edges, the point where they meet, the kind of lower edge."""
-    decay, order = _decay(layers)
-    upper = upper_edge(layers)
+    decay, order = product.decay()
+    upper = upper_edge(product)
     if not decay:
-        lower = lower_edge(layers, floor)
+        lower = lower_edge(product, floor)
         return Chart(lower, (lower + upper) / 2), Chart(upper, (lower + upper) / 2)
     u = np.array([(1 + floor) / 2])
-    middle = float(layers.linearise(u, layers.solve_real(u))[0][0])
+    middle = float(product.linearise(u, product.solve_real(u))[0][0])
     split = min(middle, upper - 1.0)  # a unit of log lam is left to the side of the soft edge
     return Chart(-math.inf, split, decay, order), Chart(upper, split)
 
 
-def _decay(layers: Layers) -> tuple[float, int]:
-    """Return the power of lam that is ``v`` at a hard edge (0 if soft), and the order, by (33)."""
-    atom, counts = layers.atom, layers.counts
-    if layers.skip2 == 0.0:
-        touching = counts[atom == atom.max()].sum() + (atom.max() == 0.0)
-        return (0.0 if touching == 1 else float(1 / touching)), 1
-    gap = layers.skip2 - layers.mean
-    critical = np.abs(gap) <= CRITICAL * layers.skip2
-    exponent = np.where(critical, 0.5, np.where(gap < 0, 1.0, 0.0)) @ counts
-    order = 2 if critical.any() else 1
-    return (float(1 / (order * (1 + exponent))) if exponent else 0.0), order
-
-
-def _check(shape: Shape, layers: Layers, floor: float) -> None:
+def _check(shape: Shape, product: Product, floor: float) -> None:
     """Refuse tables whose mass or mean is wrong.
 
     Raises:
@@ -128,7 +116,7 @@ def _check(shape: Shape, layers: Layers, floor: float) -> None:
     """
     t, weights = quadrature(shape, NODES)
     mass = weights.sum() + floor
-    mean = weights @ np.exp(t - layers.log_mean())
+    mean = weights @ np.exp(t - product.log_mean())
     if not max(abs(mass - 1.0), abs(mean - 1.0)) < CHECK:
         raise ConvergenceError(
             f"The density has mass {mass:.9g} and {mean:.9g} of its mean; expected 1 to {CHECK:g}. "

@@ -4,6 +4,7 @@ import abc
 import math
 
 from isometry.theory.laws.base import SpectralLaw
+from isometry.theory.laws.mixture import Mixture
 from isometry.theory.laws.piecewise import Vector
 from isometry.theory.laws.point_mass import PointMass
 from isometry.theory.laws.tables import Tables
@@ -13,7 +14,7 @@ class TabulatedLaw(SpectralLaw):
     """A law that holds tables, or a point mass where nothing is random."""
 
     @abc.abstractmethod
-    def _held(self) -> Tables | PointMass:
+    def _held(self) -> Tables | PointMass | Mixture:
         """Return what the law reads its answers from; it is made once and kept."""
 
     def atoms(self) -> tuple[Vector, Vector]:

@@ -1,0 +1,340 @@
+"""The support of a free product of discrete factors: one interval or several, each with its tables.
+
+Between two intervals the resolvent is real, and log z is a real function of u there that turns
+around at both edges. So a point in a gap leads to both edges exactly, and the search needs no scan
+finer than the samples that the tables take anyway: an interval whose samples meet a gap is cut.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from isometry._typing import Int
+from isometry.errors import ConvergenceError
+from isometry.theory.laws.arguments import ComplexArray
+from isometry.theory.laws.charts import SERIES, Chart
+from isometry.theory.laws.factors import Factors
+from isometry.theory.laws.free_product import (
+    continued,
+    followed,
+    newton,
+)
+from isometry.theory.laws.piecewise import Vector, fit_nodes
+from isometry.theory.laws.tables import NODES, Shape, quadrature
+
+CHECK, SEVERAL = 1e-8, 1e-5
+"""Accuracy asked of mass and mean: of one interval, and over several, whose edges add up."""
+
+_SERIES_POINTS = (48, 96, 192)
+_PANEL = 16  # points of a panel
+_FINE = 4096  # pieces of the tables of a side that takes panels
+_LEVELS = 13  # halvings of a side before a panel is as small as a piece of the tables
+_EDGE_LEVELS = 5  # of the panel at an edge, where density / v loses digits to the difference in t
+_REAL = 1e-6  # imaginary part, relative to u and to w, below which a point may lie in a gap
+_PLACE = 1e-9  # relative accuracy of u at an edge: log z is stationary there, so good to 1e-16
+
+_POLE, _BEHIND = 1e6, 1e-4  # u that only an atom brings, and how far behind it the search goes on
+_FLAT = 1e-4  # slope of log z in u, relative to u, below which a turning point was reached
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """A point between two intervals: ``u = z G(z)``, real, and the factors' E."""
+
+    u: float
+    E: Vector
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Solved points of one interval."""
+
+    t: Vector
+    u: ComplexArray
+    E: ComplexArray
+
+    def nearest(self, t: Vector) -> Int[np.ndarray, "n"]:
+        """Return the index of the nearest sample of every point."""
+        order = np.argsort(self.t)
+        middles = (self.t[order][1:] + self.t[order][:-1]) / 2
+        return order[np.searchsorted(middles, t)]
+
+    def with_(self, other: "Samples") -> "Samples":
+        """Return the samples of both."""
+        pairs = (self.t, other.t), (self.u, other.u), (self.E, other.E)
+        return Samples(*(np.concatenate(pair) for pair in pairs))
+
+
+def tabulate_intervals(factors: Factors) -> list[Shape]:
+    """Return the tables of every interval of the support, ascending; masses add up to the law's.
+
+    Raises:
+        ConvergenceError: If mass or mean is wrong, or a point is not reached.
+    """
+    pending, done = [_outer(factors)], []
+    while pending:
+        left, right = pending.pop()
+        found = _interval(factors, left, right)
+        if isinstance(found, Shape):
+            done.append(found)
+        else:
+            pending += _cut(factors, left, right, found)
+    done.sort(key=lambda shape: shape.upper)
+    _check(factors, done)
+    return done
+
+
+def _outer(factors: Factors) -> tuple[Chart, Chart]:
+    """Return the charts from the lowest edge to the highest, not knowing of any gap.
+
+    Below and above all of the support the resolvent is real too: those are gaps like any other.
+
+    Raises:
+        ConvergenceError: If an edge is not found.
+    """
+    decay, order = factors.decay()
+    start, E = factors.start_above()
+    upper = _edge(factors, Gap(1 + math.exp(start), E), -1)
+    if decay:
+        u = np.array([(1 + factors.floor) / 2])
+        middle = float(factors.linearise(u, factors.solve_real(u))[0][0])
+        split = min(middle, upper - 1.0)
+        return Chart(-math.inf, split, decay, order), Chart(upper, split)
+    start, E = factors.start_below()
+    return _between(_edge(factors, Gap(factors.floor - math.exp(start), E), 1), upper)
+
+
+def _between(lower: float, upper: float) -> tuple[Chart, Chart]:
+    middle = (lower + upper) / 2
+    return Chart(lower, middle), Chart(upper, middle)
+
+
+def _interval(factors: Factors, left: Chart, right: Chart) -> Shape | Gap:
+    """Return the tables of one interval, or a point of a gap inside.
+
+    One series per side is tried first: a smooth density needs 48 or 96 points. Then the sides are
+    cut into panels, and those cut again whose last coefficients are not small: factors of few
+    values leave bumps, and near-gaps, far narrower than the support.
+
+    Raises:
+        ConvergenceError: If a point is not reached, or the density diverges.
+    """
+    known = None
+    for count in _SERIES_POINTS:
+        places = [(left, left.nodes(count)), (right, right.nodes(count))]
+        found = _density(factors, places, known)
+        if isinstance(found, Gap):
+            return found
+        (ours, theirs), known = found
+        (low, below), (high, above) = left.side(ours), right.side(theirs)
+        if max(below, above) < SERIES:
+            return Shape(left.edge, right.edge, left.split, low, high, left.decay)
+    values = _panelled(factors, left, right, known)
+    if isinstance(values, Gap):
+        return values
+    if min(values[0].min(), values[1].min()) <= 0:
+        raise ConvergenceError(
+            f"The density between log lam = {left.edge:.6g} and {right.edge:.6g} diverges at an "
+            "edge: heavy values of the factors add up to just an atom. Change a weight a little."
+        )
+    low, high = left.tables(values[0]), right.tables(values[1])
+    return Shape(left.edge, right.edge, left.split, low, high, left.decay)
+
+
+def _density(
+    factors: Factors, places: list[tuple[Chart, Vector]], known: Samples | None = None
+) -> tuple[list[Vector], Samples] | Gap:
+    """Return ``density / v**order`` at points of charts, or a point of a gap that one of them met.
+
+    Without known samples the points are reached from the negative axis; with them each starts at
+    the nearest, which takes a tenth of the steps.
+
+    Raises:
+        ConvergenceError: If a point is not reached.
+    """
+    t = np.concatenate([chart.t(v) for chart, v in places])
+    if known is None:
+        u, E = continued(factors, factors.floor, t, np.zeros_like(t))
+    else:
+        nearest = known.nearest(t)
+        start, target = known.t[nearest] - 1j * math.pi, t - 1j * math.pi
+        # Over a bow in the upper half plane: the axis itself may cross a gap not met so far.
+        bow = target + 1j * np.abs(target - start)
+        u, E = followed(factors, known.u[nearest], known.E[nearest], start, bow)
+        u, E = followed(factors, u, E, bow, target)
+    gap = _real_point(factors, t, u, E)
+    if gap is not None:
+        return gap
+    cuts = np.cumsum([len(v) for _, v in places])[:-1]
+    parts = np.split(-u.imag / np.pi, cuts)
+    smooth = [part / v**chart.order for part, (chart, v) in zip(parts, places, strict=True)]
+    samples = Samples(t, u, E)
+    return smooth, samples if known is None else known.with_(samples)
+
+
+def _panelled(
+    factors: Factors, left: Chart, right: Chart, known: Samples | None
+) -> list[Vector] | Gap:
+    """Return both sides at the nodes of the tables' pieces, from panels cut where it takes it.
+
+    Raises:
+        ConvergenceError: If a point is not reached.
+    """
+    charts, nodes = (left, right), fit_nodes(_FINE)
+    out = [np.zeros_like(nodes), np.zeros_like(nodes)]
+    panels = [(side, k / 4, (k + 1) / 4) for side in (0, 1) for k in range(4)]
+    y = np.cos(np.pi * (np.arange(_PANEL) + 0.5) / _PANEL)
+    largest = 0.0
+    for level in range(_LEVELS):
+        places = [(charts[side], a + (b - a) * (1 + y) / 2) for side, a, b in panels]
+        found = _density(factors, places, known)
+        if isinstance(found, Gap):
+            return found
+        values, known = found
+        largest = max(largest, *(float(np.abs(part).max()) for part in values))
+        again = []
+        for (side, a, b), part in zip(panels, values, strict=True):
+            series = chebyshev.chebfit(y, part, _PANEL - 1)
+            last = level == (_EDGE_LEVELS if a == 0.0 else _LEVELS) - 1
+            if np.abs(series[-3:]).max() > SERIES * largest and not last:
+                again += [(side, a, (a + b) / 2), (side, (a + b) / 2, b)]
+            else:
+                mine = (nodes >= a) & (nodes <= b)
+                x = (2 * nodes[mine] - a - b) / (b - a)
+                out[side][mine] = chebyshev.chebval(x, series)
+        panels = again
+        if not panels:
+            break
+    return out
+
+
+def _real_point(factors: Factors, t: Vector, u: ComplexArray, E: ComplexArray) -> Gap | None:
+    """Return the middle of the longest run of samples with a real solution, or none."""
+    near = np.flatnonzero(-u.imag < _REAL * np.minimum(np.abs(u), np.abs(u - 1)))
+    if not near.size:
+        return None
+    real, places, size = newton(factors, t[near], u[near].real, E[near].real, steps=12)
+    close = np.abs(real - u[near]) < 10 * _REAL * np.abs(u[near])
+    runs = near[(size < 1e-9) & close]
+    if not runs.size:
+        return None
+    order = np.argsort(t)
+    inside = np.isin(order, runs)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], inside.astype(int), [0]])))
+    longest = int(np.argmax(edges[1::2] - edges[::2]))
+    chosen = order[(edges[2 * longest] + edges[2 * longest + 1] - 1) // 2]
+    index = int(np.flatnonzero(near == chosen)[0])
+    return Gap(float(real[index]), places[index])
+
+
+def _cut(factors: Factors, left: Chart, right: Chart, gap: Gap) -> list[tuple[Chart, Chart]]:
+    """Return the charts below and above a gap.
+
+    Raises:
+        ConvergenceError: If an edge of the gap does not lie inside the interval.
+    """
+    low, high = (_edge(factors, gap, towards) for towards in (-1, 1))
+    if not left.edge < low < high < right.edge:
+        raise ConvergenceError(
+            f"A gap of the support from log lam = {low:.6g} to {high:.6g} leaves the interval from "
+            f"{left.edge:.6g} to {right.edge:.6g} it was found in."
+        )
+    charts = [_between(high, right.edge)]
+    if left.decay:
+        split = min(left.split, low - 1.0)
+        return [*charts, (Chart(-math.inf, split, left.decay, left.order), Chart(low, split))]
+    return [*charts, _between(left.edge, low)]
+
+
+def _edge(factors: Factors, gap: Gap, towards: int) -> float:
+    """Return log lam where the continuous part goes on, below or above a gap.
+
+    An atom, where u is infinite, lies between two gaps: the search goes on behind it.
+
+    Raises:
+        ConvergenceError: If no edge is found.
+    """
+    for _ in range(1 + len(factors.atoms()[0])):
+        found, at_atom = _turning_point(factors, gap.u, gap.E, towards)
+        if not at_atom:
+            return found
+        t = np.array([found + _BEHIND * towards])
+        u, E = continued(factors, factors.floor, t, np.zeros(1))
+        gap = Gap(float(u[0].real), E[0].real)
+    raise ConvergenceError(f"The support next to the atom at log lam = {found:.6g} was not found.")
+
+
+@np.errstate(all="ignore")  # a trial step may be wild; what it gives is checked
+def _turning_point(factors: Factors, u: float, E: Vector, towards: int) -> tuple[float, bool]:
+    """Follow the real solution from a gap to where log z turns around, or to an atom; say which.
+
+    On the way u may pass 0, where all E but one pass 0, and 1, where they pass infinity.
+
+    Raises:
+        ConvergenceError: If log z does not turn around.
+    """
+    total, slope, E, turn, _ = _settled(factors, u, E)
+    sign = math.copysign(1.0, slope)
+    step = 1e-3 * towards * sign * min(abs(u), abs(u - 1))
+    growth = 2.0
+    for _ in range(1000):
+        if abs(u) > _POLE:
+            return total, True
+        if abs(step) < _PLACE * min(abs(u), abs(u - 1)):
+            break
+        guess = _moved(factors, E, -turn * step)
+        ahead, new_slope, new, new_turn, converged = _settled(factors, u + step, guess)
+        missed = np.abs(1 / new - 1 / guess) / np.abs(1 / new - 1 / E)
+        near = converged and bool((missed < 0.2 + 1e-10 * np.abs(1 / E)).all() or growth == 1.0)
+        if near and new_slope * sign > 0:
+            u, E, total, turn, slope = u + step, new, ahead, new_turn, new_slope
+            step *= growth
+        else:  # too far for the prediction, or beyond the edge: from now on only closer
+            growth = 1.0 if near else growth
+            step /= 2
+    if not abs(slope) * min(abs(u), abs(u - 1)) < _FLAT:
+        raise ConvergenceError(
+            f"An edge of the support next to log lam = {total:.6g} was not found."
+        )
+    return total, False
+
+
+def _moved(factors: Factors, E: Vector, by: Vector) -> Vector:
+    """Return ``E + by`` to first order, beyond the atoms through 1/E, which may pass 0."""
+    outside = np.abs(E) > 2 * factors.t.max(axis=1)
+    return np.where(outside, 1 / (1 / E - by / E**2), E + by)
+
+
+def _settled(factors: Factors, u: float, E: Vector) -> tuple[float, float, Vector, Vector, bool]:
+    """Return log z, its slope, the factors' E at u, -dE/du and whether they converged."""
+    x = np.array([u])
+    for _ in range(12):
+        gap = factors.linearise(x, E[None])[2][0]
+        E = _moved(factors, E, -gap)
+        if (np.abs(gap) <= 1e-12 * np.abs(E)).all():
+            break
+    total, slope, gap, turn = factors.linearise(x, E[None])
+    converged = bool((np.abs(gap[0]) <= 1e-9 * np.abs(E)).all())
+    return float(total[0]), float(slope[0]), E, turn[0], converged
+
+
+def _check(factors: Factors, shapes: list[Shape]) -> None:
+    """Refuse tables whose mass or mean is wrong.
+
+    Raises:
+        ConvergenceError: If either is off by more than is asked.
+    """
+    places, weights = factors.atoms()
+    mass = factors.floor + weights.sum()
+    mean = weights @ np.exp(np.log(places) - factors.log_mean())
+    for shape in shapes:
+        t, w = quadrature(shape, NODES)
+        mass, mean = mass + w.sum(), mean + w @ np.exp(t - factors.log_mean())
+    asked = CHECK if len(shapes) == 1 else SEVERAL
+    if not max(abs(mass - 1.0), abs(mean - 1.0)) < asked:
+        raise ConvergenceError(
+            f"The density has mass {mass:.10g} and {mean:.10g} of its mean; expected 1 to "
+            f"{asked:g} over {len(shapes)} intervals. Give the factors as fewer or smoother values."
+        )

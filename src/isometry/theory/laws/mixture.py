@@ -1,0 +1,115 @@
+"""Several intervals and atoms: what a law holds where its support is not one interval."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from isometry._typing import Float
+from isometry.theory.laws.piecewise import Vector
+from isometry.theory.laws.tables import Tables
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixture:
+    """Tables of disjoint intervals, ascending, with their masses, and atoms; as :class:`Tables`.
+
+    The tables are of probability laws; the masses and those of the atoms add up to 1.
+    """
+
+    parts: tuple[Tables, ...]
+    masses: Float[np.ndarray, "parts"]
+    places: Float[np.ndarray, "atoms"]
+    weights: Float[np.ndarray, "atoms"]
+
+    def atoms(self) -> tuple[Float[np.ndarray, "atoms"], Float[np.ndarray, "atoms"]]:
+        return self.places, self.weights
+
+    def log_support(self) -> tuple[float, float]:
+        """Return the outer edges of the continuous part; of the atoms where there is none."""
+        if not self.parts:
+            with np.errstate(divide="ignore"):
+                low, high = np.log([self.places.min(), self.places.max()])
+            return float(low), float(high)
+        return self.parts[0].log_support()[0], self.parts[-1].log_support()[1]
+
+    def support(self) -> tuple[float, float]:
+        edges = [edge for part in self.parts for edge in part.support()] + list(self.places)
+        return float(min(edges)), float(max(edges))
+
+    def density(self, lam: Vector, log: Vector | None) -> Vector:
+        out = np.zeros_like(lam)
+        for part, mass in zip(self.parts, self.masses, strict=True):
+            out += mass * part.density(lam, log)
+        return out
+
+    def cdf(self, lam: Vector, log: Vector | None) -> Vector:
+        out = (lam[:, None] >= self.places) @ self.weights
+        for part, mass in zip(self.parts, self.masses, strict=True):
+            out += mass * part.cdf(lam, log)
+        return np.minimum(out, 1.0)
+
+    def ccdf(self, lam: Vector, log: Vector | None) -> Vector:
+        out = (lam[:, None] < self.places) @ self.weights
+        for part, mass in zip(self.parts, self.masses, strict=True):
+            out += mass * part.ccdf(lam, log)
+        return np.minimum(out, 1.0)
+
+    @functools.cached_property
+    def _steps(self) -> tuple[Float[np.ndarray, "cuts"], list[tuple[float, float, Tables | float]]]:
+        """Return the mass below every stretch of the support, and the stretches, ascending.
+
+        A stretch is its mass below, its mass, and tables or the place of an atom. An atom inside
+        an interval cuts it in two.
+        """
+        cuts: list[tuple[float, float, Tables | float]] = []
+        below = 0.0
+        pending = sorted(zip(self.places, self.weights, strict=True))
+        for part, mass in zip(self.parts, self.masses, strict=True):
+            done = 0.0
+            while pending and pending[0][0] <= part.support()[1]:
+                place, weight = pending.pop(0)
+                reached = float(part.cdf(np.array([place]), None)[0])
+                cuts.append((below - done * mass, reached * mass - done * mass, part))
+                below += (reached - done) * mass
+                cuts.append((below, weight, float(place)))
+                below, done = below + weight, reached
+            cuts.append((below - done * mass, (1 - done) * mass, part))
+            below += (1 - done) * mass
+        for place, weight in pending:
+            cuts.append((below, weight, float(place)))
+            below += weight
+        ends = np.cumsum([mass for _, mass, _ in cuts])
+        return ends, cuts
+
+    def icdf(self, p: Vector) -> Vector:
+        out = self._quantile(p, logs=False)
+        low, high = self.support()
+        out[p == 0.0], out[p == 1.0] = low, high
+        return out
+
+    def log_icdf(self, p: Vector) -> Vector:
+        return self._quantile(p, logs=True)
+
+    def _quantile(self, p: Vector, *, logs: bool) -> Vector:
+        ends, cuts = self._steps
+        index = np.minimum(np.searchsorted(ends, p), len(ends) - 1)
+        out = np.empty_like(p)
+        for k in np.unique(index):
+            mine, (origin, _, held) = index == k, cuts[k]
+            if isinstance(held, float):
+                out[mine] = (math.log(held) if held else -math.inf) if logs else held
+                continue
+            mass = self.masses[self.parts.index(held)]
+            share = np.clip((p[mine] - origin) / mass, 0.0, 1.0)
+            out[mine] = held.log_icdf(share) if logs else held.icdf(share)
+        return out
+
+    def quadrature(self) -> tuple[Vector, Vector]:
+        """Return nodes in log lam and weights for the continuous part."""
+        nodes = [part.quadrature() for part in self.parts]
+        if not nodes:
+            return np.empty(0), np.empty(0)
+        weights = [mass * w for mass, (_, w) in zip(self.masses, nodes, strict=True)]
+        return np.concatenate([t for t, _ in nodes]), np.concatenate(weights)

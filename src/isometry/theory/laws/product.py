@@ -1,0 +1,326 @@
+"""The product law: a chain of blocks of any size, from the spectra of the blocks alone.
+
+If the blocks of ``J = A_L ... A_1`` are free of each other, the squared singular values of J follow
+the free multiplicative convolution of theirs (derived here, theory.md section 9). The universal law
+is its limit for many small steps from the identity; transformers' blocks are not small.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from isometry._checks import check_array, check_integer
+from isometry._typing import Checked, FloatArray, Reals
+from isometry.theory.laws.arguments import ComplexArray
+from isometry.theory.laws.factors import Factors
+from isometry.theory.laws.free_product import resolvent
+from isometry.theory.laws.intervals import tabulate_intervals
+from isometry.theory.laws.mixture import Mixture
+from isometry.theory.laws.piecewise import Side, Vector
+from isometry.theory.laws.tables import Edges, Shape, Tables
+from isometry.theory.laws.tabulated_law import TabulatedLaw
+
+MOST, ALL = 64, 2000
+"""Values of a factor, and of all factors, that are taken as they are; more are put together."""
+
+_LEAST = 1 / 128
+
+
+class HasSpectrum(Protocol):
+    """Values of lam and their weights: an ``isometry.Spectrum``."""
+
+    @property
+    def values(self) -> FloatArray: ...
+
+    @property
+    def weights(self) -> FloatArray: ...
+
+
+Factor: TypeAlias = HasSpectrum | tuple[Reals, Reals]
+Rule = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class ProductLaw(TabulatedLaw):
+    """The law of lam = s^2 for a product of free factors with given spectra.
+
+    Args:
+        factors: One entry per factor, in the order in which they act (for square factors the
+            order does not matter): a :class:`~isometry.Spectrum` of ``A_l^T A_l`` or a pair
+            ``(values, weights)``, values of lam >= 0 with weights that sum to 1. Equal factors
+            may be given once, as ``(factor, count)``.
+        shapes: Of rectangular factors, ``(rows, columns)`` each; the columns of a factor are the
+            rows of the one before. A spectrum then has a value for each column, zeros included.
+            Square without.
+
+    Raises:
+        TypeError: If an argument is not what is asked for.
+        ValueError: If a value is negative or not finite, weights do not sum to 1, a factor is 0,
+            or shapes do not fit together or to the zeros of the spectra.
+        ConvergenceError: From every method but the mean and the moment of order 1, if the density
+            is not computed accurately enough.
+
+    Notes:
+        Up to 2,000 values in all count as they are, and up to 64 a factor in any case. More are put
+        together within half
+        the standard deviation in log lam that the other factors bring, by two points that keep
+        the moments of order 0 to 3.
+
+        Discrete factors can leave gaps in the support, and atoms; both are found. Mass and mean
+        are right to 1e-8 where the support is one interval and to 1e-5 else, or the law raises.
+
+    Examples:
+        >>> block = [0.6, 1.0, 1.6], [0.3, 0.4, 0.3]
+        >>> law = ProductLaw([(block, 12)])
+        >>> round(law.mean(), 6), round(float(law.cdf(law.icdf(0.3))), 6)
+        (1.982031, 0.3)
+    """
+
+    factors: Checked[tuple[Any, ...]]
+    shapes: Checked[tuple[tuple[int, int], ...] | None] = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            factors: Sequence[Factor | tuple[Factor, int]],
+            shapes: Sequence[tuple[int, int]] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if isinstance(self.factors, str) or not isinstance(self.factors, Sequence):
+            raise TypeError(
+                f"`factors` is a {type(self.factors).__name__}; expected a list of spectra, or of "
+                "pairs (values, weights)."
+            )
+        rules, counts = [], []
+        for index, entry in enumerate(self.factors):
+            rule, count = _entry(f"factors[{index}]", entry)
+            rules.append(rule)
+            counts.append(count)
+        if not rules:
+            raise ValueError("`factors` is empty; expected at least one spectrum.")
+        given = tuple(zip(rules, counts, strict=True))
+        object.__setattr__(self, "factors", given)
+        if self.shapes is not None:
+            object.__setattr__(self, "shapes", _checked_shapes(self.shapes, self.factors))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProductLaw) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        parts = ((t.tobytes(), w.tobytes(), count) for (t, w), count in self.factors)
+        return (*parts, self.shapes)
+
+    def __repr__(self) -> str:
+        depth = sum(count for _, count in self.factors)
+        return f"<ProductLaw: {depth} factors, {len(self.factors)} given>"
+
+    def _held(self) -> Tables | Mixture:
+        return _held(self)
+
+    def _log_moment(self, n: float) -> float:
+        """Return the logarithm of the mean, a product over factors; other orders by quadrature."""
+        return _group(self).log_mean() if n == 1.0 else self._integrated_moment(n)
+
+    def _s_formula(self, w: ComplexArray) -> ComplexArray:
+        factors = _group(self)
+        if (w.imag != 0).any() or (w.real >= 0).any() or (w.real <= factors.floor - 1).any():
+            raise ValueError(
+                f"`w` leaves ({factors.floor - 1:.6g}, 0); expected real numbers in it."
+            )
+        u = 1 + w.real.reshape(-1)
+        log_z = factors.linearise(u, factors.solve_real(u))[0]
+        return (u / (1 - u) * np.exp(-log_z)).reshape(w.shape).astype(np.complex128)
+
+    def _cauchy_formula(self, z: ComplexArray) -> ComplexArray:
+        flat, factors = z.reshape(-1), _group(self)
+        if not flat.all():
+            raise NotImplementedError("`z` is 0; use `method='quadrature'` there.")
+        u = resolvent(factors, factors.floor, np.log(np.abs(flat)), np.abs(np.angle(flat)))
+        return (np.where(flat.imag < 0, u.conj(), u) / flat).reshape(z.shape)
+
+
+def _entry(name: str, entry: object) -> tuple[Rule, int]:
+    """Return values, weights and count of one entry of the factors.
+
+    Raises:
+        TypeError: If it is no spectrum and no pair.
+        ValueError: If its numbers are out of range.
+    """
+    count = 1
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], int | np.integer):
+        entry, count = entry[0], check_integer(f"{name}[1]", entry[1], minimum=1)
+    pair = entry if isinstance(entry, tuple | list) else (
+        getattr(entry, "values", None), getattr(entry, "weights", None)
+    )  # fmt: skip
+    if len(pair) != 2 or pair[0] is None:
+        raise TypeError(
+            f"`{name}` is a {type(entry).__name__}; expected an isometry.Spectrum, a pair (values, "
+            "weights), or either with a count."
+        )
+    values = check_array(f"the values of `{name}`", pair[0], minimum=0.0)
+    weights = check_array(f"the weights of `{name}`", pair[1], minimum=0.0)
+    if values.ndim != 1 or not values.size or values.shape != weights.shape:
+        raise ValueError(
+            f"`{name}` has values of shape {values.shape} and weights of shape {weights.shape}; "
+            "expected two vectors of one length."
+        )
+    if not np.isfinite(values).all() or not abs(weights.sum() - 1) < 1e-6:
+        raise ValueError(
+            f"`{name}` has a largest value {values.max():g} and weights that sum to "
+            f"{weights.sum():g}; expected finite values and a sum of 1."
+        )
+    weights = weights / weights.sum()
+    if not weights @ values > 0:
+        raise ValueError(f"`{name}` is 0; expected a factor with a positive mean.")
+    distinct, index = np.unique(values, return_inverse=True)
+    weights = np.bincount(index, weights=weights)
+    return (distinct[weights > 0], weights[weights > 0]), count
+
+
+def _condensed(rules: Sequence[tuple[Rule, int]]) -> list[tuple[Rule, int]]:
+    """Return factors of fewer values where the others blur what is lost.
+
+    Values closer in log lam than half the blur, the standard deviation that the other
+    factors bring, are put together: two points keep their moments of order 0 to 3, so that the
+    error is of fourth order in the half.
+    """
+    if sum(values.size for (values, _), _ in rules) <= ALL:
+        return list(rules)
+    spreads = [float(w @ (t / (w @ t) - 1) ** 2) for (t, w), _ in rules]
+    total = sum(spread * count for spread, (_, count) in zip(spreads, rules, strict=True))
+    out = []
+    for ((values, weights), count), spread in zip(rules, spreads, strict=True):
+        width = math.sqrt(max(total - spread, 0.0)) / 2
+        few = values.size <= MOST or width == 0.0
+        out.append(((values, weights) if few else _in_bins(values, weights, width), count))
+    return out
+
+
+def _in_bins(values: Vector, weights: Vector, width: float) -> Rule:
+    """Return two points for every stretch of ``width`` in log lam; zeros stay apart.
+
+    Below the median a stretch holds at least 1/128 of the mass. The smallest singular values of a
+    measured block lie so far apart, in log lam, that each would be an interval of its own.
+    """
+    zero = values == 0.0
+    points = [(np.zeros(1), weights[zero].sum()[None])] if zero.any() else []
+    values, weights = values[~zero], weights[~zero]
+    logs, below, start = np.log(values), np.cumsum(weights), 0
+    while start < logs.size:
+        end = int(np.searchsorted(logs, logs[start] + width, side="right"))
+        if below[start] < below[-1] / 2:
+            asked = below[start] - weights[start] + _LEAST
+            end = max(end, int(np.searchsorted(below, asked, side="left")) + 1)
+        points.append(_two_points(values[start:end], weights[start:end]))
+        start = end
+    return np.concatenate([t for t, _ in points]), np.concatenate([w for _, w in points])
+
+
+def _two_points(values: Vector, weights: Vector) -> Rule:
+    """Return the Gauss rule of two points; one point where the values hardly differ."""
+    mass = weights.sum()
+    mean = weights @ values / mass
+    spread = math.sqrt(weights @ (values - mean) ** 2 / mass)
+    if spread < 1e-9 * mean:
+        return np.array([mean]), np.array([mass])
+    skew = weights @ ((values - mean) / spread) ** 3 / mass
+    roots = skew / 2 + np.array([-1, 1]) * math.sqrt(1 + skew**2 / 4)
+    shares = np.array([roots[1], -roots[0]]) / (roots[1] - roots[0])
+    return mean + spread * roots, mass * shares
+
+
+def _checked_shapes(shapes: Any, factors: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
+    """Return the shapes, if the factors can be chained and have the zeros that their shape asks.
+
+    Raises:
+        ValueError: If not.
+    """
+    pairs = tuple((check_integer("shapes", m, minimum=1), check_integer("shapes", n, minimum=1))
+                  for m, n in shapes)  # fmt: skip
+    if len(pairs) != len(factors) or any(count > 1 and m != n for (m, n), (_, count) in
+                                         zip(pairs, factors, strict=True)):  # fmt: skip
+        raise ValueError(
+            f"`shapes` has {len(pairs)} entries for {len(factors)} factors; expected one each, "
+            "square where a factor has a count."
+        )
+    for index, ((m, n), ((values, weights), _)) in enumerate(zip(pairs, factors, strict=True)):
+        if index and n != pairs[index - 1][0]:
+            raise ValueError(
+                f"`shapes[{index}]` is {(m, n)} after {pairs[index - 1]}; expected "
+                f"{pairs[index - 1][0]} columns, the rows of the factor before."
+            )
+        zeros = float(weights[values == 0.0].sum())
+        if zeros < 1 - m / n - 1e-6:
+            raise ValueError(
+                f"`factors[{index}]` has weight {zeros:g} at 0 and shape {(m, n)}; expected at "
+                f"least {1 - m / n:g}: a value for every column, zeros included."
+            )
+    return pairs
+
+
+@functools.lru_cache(maxsize=64)
+def _group(law: ProductLaw) -> Factors:
+    """Return the distinct factors, how often each occurs, and the spaces between them."""
+    counts = np.array([count for _, count in law.factors], dtype=np.float64)
+    if law.shapes is None:
+        ratios, spaces = np.ones(counts.size), np.ones(int(counts.sum()) - 1)
+    else:
+        sizes = np.array([n for _, n in law.shapes], dtype=np.float64)
+        ratios = sizes[0] / sizes
+        spaces = np.repeat(ratios, counts.astype(int))[1:]
+    rules = _condensed(law.factors)
+    most = max(len(values) for (values, _), _ in rules)
+    rows = np.zeros((counts.size, 2 * most + 1))
+    for row, ((values, weights), _), ratio in zip(rows, rules, ratios, strict=True):
+        row[: len(values)], row[most : most + len(weights)], row[-1] = values, weights, ratio
+    distinct, inverse = np.unique(rows, axis=0, return_inverse=True)
+    kinds, times = np.unique(spaces, return_counts=True)
+    return Factors(
+        distinct[:, :most].copy(), distinct[:, most:-1].copy(),
+        np.bincount(inverse.reshape(-1), weights=counts), distinct[:, -1].copy(),
+        kinds, times.astype(np.float64),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=32)
+def _held(law: ProductLaw) -> Tables | Mixture:
+    factors = _group(law)
+    places, weights = factors.atoms()
+    if factors.floor > 0:
+        places, weights = np.append(0.0, places), np.append(factors.floor, weights)
+    if weights.sum() > 1 - 1e-9:
+        return Mixture((), np.empty(0), places, weights / weights.sum())
+    shapes = tabulate_intervals(factors)
+    if len(shapes) == 1 and not places[places > 0].size:
+        return _tables(shapes[0], factors.floor)
+    masses = np.array([shape.left.mass + shape.right.mass for shape in shapes])
+    parts = [_tables(_normalised(shape, mass), 0.0) for shape, mass in
+             zip(shapes, masses, strict=True)]  # fmt: skip
+    return Mixture(tuple(parts), masses / masses.sum() * (1 - weights.sum()), places, weights)
+
+
+def _tables(shape: Shape, atom: float) -> Tables:
+    """Return the tables in units of lam from inside the interval."""
+    scale = math.exp(min(max(shape.split, -700.0), 700.0))
+    with np.errstate(over="ignore", under="ignore"):
+        edges = Edges(float(np.exp(shape.lower)), 0.0, float(np.exp(shape.upper)), 0.0)
+    return Tables(shape.moved(-math.log(scale)), edges, scale, atom)
+
+
+def _normalised(shape: Shape, mass: float) -> Shape:
+    """Return the tables of the law of an interval on its own."""
+    sides = (_divided(shape.left, mass), _divided(shape.right, mass))
+    return dataclasses.replace(shape, left=sides[0], right=sides[1])
+
+
+def _divided(side: Side, mass: float) -> Side:
+    return dataclasses.replace(side, density=side.density / mass, tail=side.tail / mass)

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from isometry.errors import ConvergenceError
+from isometry.theory.laws.factors import Factors
+from isometry.theory.laws.intervals import tabulate_intervals
+
+
+def two_clusters(apart):
+    """Return two factors, one of two distant clusters and one close to the identity."""
+    t = np.array([[0.0, 1.0, apart], [0.9, 1.0, 1.1]])
+    weights, ones = np.array([[0.0, 0.5, 0.5], [1 / 3, 1 / 3, 1 / 3]]), np.ones(2)
+    return Factors(t, weights, ones, ones, np.ones(1), np.ones(1))
+
+
+def test_distant_clusters_make_intervals_that_share_the_mass():
+    low, high = tabulate_intervals(two_clusters(10.0))
+    assert low.left.mass + low.right.mass == pytest.approx(0.5, abs=1e-9)
+    assert low.upper < high.lower
+    # The factor near 1 moves log lam by less than its own range.
+    assert np.log(0.9) < low.lower < low.upper < np.log(1.1)
+    assert np.log(9.0) < high.lower < high.upper < np.log(11.0)
+
+
+def test_edges_of_a_gap_are_those_of_large_rotated_matrices():
+    low, high = tabulate_intervals(two_clusters(2.0))
+    rng = np.random.default_rng(0)
+    Q, _ = np.linalg.qr(rng.standard_normal((600, 600)))
+    A = np.sqrt(np.repeat([1.0, 2.0], 300))[:, None] * Q * np.sqrt(np.tile([0.9, 1.0, 1.1], 200))
+    t = np.log(np.linalg.svd(A, compute_uv=False) ** 2)
+    below = t[t < (low.upper + high.lower) / 2]
+    edges = [low.lower, low.upper, high.lower, high.upper]
+    found = [below.min(), below.max(), t[t > below.max()].min(), t.max()]
+    # Extreme eigenvalues lie within a few N^(-2/3) of the widths.
+    np.testing.assert_allclose(found, edges, atol=0.005)
+
+
+def test_close_clusters_make_one_interval():
+    t, ones = np.array([[0.8, 1.0, 1.25]]), np.ones(1)
+    factors = Factors(t, np.full((1, 3), 1 / 3), 4 * ones, ones, ones, 3 * ones)
+    (shape,) = tabulate_intervals(factors)
+    assert shape.left.mass + shape.right.mass == pytest.approx(1, abs=1e-9)
+
+
+def test_a_density_that_diverges_is_an_error_and_not_a_table():
+    halves, ones = np.full((2, 2), 0.5), np.ones(2)
+    factors = Factors(np.array([[1.0, 2.0], [0.9, 1.1]]), halves, ones, ones, ones[:1], ones[:1])
+    with pytest.raises(ConvergenceError, match=r"diverges at an edge|was not (reached|found)"):
+        tabulate_intervals(factors)
