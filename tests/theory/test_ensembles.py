@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from isometry.theory import ensembles
 from isometry.theory.comparison import compare, ks_tolerance
 from isometry.theory.ensembles import residual_product, squared_singular_values
 from isometry.theory.laws import UniversalLaw

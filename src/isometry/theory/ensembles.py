@@ -106,7 +106,8 @@ def rotated_product(
     factors = [check_array("spectra", lam, minimum=0.0) for lam in spectra]
     if not factors or any(lam.ndim != 1 or lam.shape != factors[0].shape for lam in factors):
         raise ValueError(
-            f"`spectra` has shapes {[lam.shape for lam in factors]}; expected vectors of one length."
+            f"`spectra` has shapes {[lam.shape for lam in factors]}; expected vectors of one "
+            "length."
         )
     width = len(factors[0])
     J = np.eye(width)

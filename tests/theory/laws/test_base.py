@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cases_laws import LAWS
-from isometry.theory.laws import FiniteDepthLaw, SingularValueLaw, UniversalLaw
+from isometry.theory.laws import FiniteDepthLaw, ProductLaw, SingularValueLaw, UniversalLaw
 
-NAMES = {law.__name__: law for law in (FiniteDepthLaw, SingularValueLaw, UniversalLaw)}
+NAMES = {law.__name__: law for law in (FiniteDepthLaw, ProductLaw, SingularValueLaw, UniversalLaw)}
 METHODS = ("pdf", "logpdf", "cdf", "ccdf")
 every_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
 

@@ -63,7 +63,7 @@ def _small(c):
 
 def test_mass_and_mean_are_those_of_the_factors():
     law = ProductLaw([(RULE, 8), Spectrum(np.array([0.5, 2.0]))])
-    t, weights = law._quadrature()
+    t, weights = law._nodes()
     assert weights.sum() == pytest.approx(1, abs=1e-8)
     mean = (RULE[0] @ RULE[1]) ** 8 * 1.25
     assert law.mean() == pytest.approx(mean, rel=1e-12)

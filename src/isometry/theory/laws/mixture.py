@@ -106,10 +106,11 @@ class Mixture:
             out[mine] = held.log_icdf(share) if logs else held.icdf(share)
         return out
 
-    def quadrature(self) -> tuple[Vector, Vector]:
-        """Return nodes in log lam and weights for the continuous part."""
-        nodes = [part.quadrature() for part in self.parts]
-        if not nodes:
-            return np.empty(0), np.empty(0)
-        weights = [mass * w for mass, (_, w) in zip(self.masses, nodes, strict=True)]
-        return np.concatenate([t for t, _ in nodes]), np.concatenate(weights)
+    def nodes(self) -> tuple[Vector, Vector]:
+        """Return nodes in log lam and weights, those of the atoms last."""
+        with np.errstate(divide="ignore"):
+            nodes = [(np.log(self.places), self.weights)]
+        for part, mass in zip(self.parts, self.masses, strict=True):
+            t, weights = part.nodes()
+            nodes.insert(0, (t, mass * weights))
+        return np.concatenate([t for t, _ in nodes]), np.concatenate([w for _, w in nodes])

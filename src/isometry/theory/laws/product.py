@@ -120,6 +120,9 @@ class ProductLaw(TabulatedLaw):
         return (*parts, self.shapes)
 
     def __repr__(self) -> str:
+        if sum(values.size for (values, _), _ in self.factors) <= 32:
+            given = [((t.tolist(), w.tolist()), count) for (t, w), count in self.factors]
+            return f"ProductLaw(factors={given}, shapes={self.shapes})"
         depth = sum(count for _, count in self.factors)
         return f"<ProductLaw: {depth} factors, {len(self.factors)} given>"
 

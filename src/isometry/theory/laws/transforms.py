@@ -77,7 +77,7 @@ class Transforms(abc.ABC):
         number = check_real("w", w)
         t, weights = self._nodes()
         t, weights = t[~np.isneginf(t)], weights[~np.isneginf(t)]
-        mass = float(weights.sum())
+        mass = min(float(weights.sum()), 1.0)  # the rule may round up
         if not -mass < number < 0.0:
             raise ValueError(f"`w` is {number!r}; expected a number > {-mass:.6g} and < 0.")
         root = bracketed_root(
