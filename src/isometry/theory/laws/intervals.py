@@ -256,6 +256,7 @@ def _edge(factors: Factors, gap: Gap, towards: int) -> float:
     Raises:
         ConvergenceError: If no edge is found.
     """
+    found = -math.inf
     for _ in range(1 + len(factors.atoms()[0])):
         found, at_atom = _turning_point(factors, gap.u, gap.E, towards)
         if not at_atom:
