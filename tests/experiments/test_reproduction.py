@@ -52,3 +52,10 @@ def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
 def test_a_folder_without_a_finished_study_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`out` is .*no study is finished; .*same command again"):
         gather(studies("smoke", ["digits"], only=["matrices"]), tmp_path, profile="smoke")
+
+
+def test_a_page_that_cannot_be_written_is_one_sentence(made, tmp_path):
+    found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"`out` is .*file.*cannot be written"):
+        write(found, tmp_path / "file" / "docs")

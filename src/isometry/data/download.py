@@ -64,8 +64,9 @@ def fetch(url: str, path: Path, *, md5: str, size: int, progress: Progress | Non
         ValueError: If ``url`` is not http(s), or the content is longer or has another digest.
         OSError: If the folder cannot be written or the connection fails; what came is kept.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"`url` is {url!r}; expected an address that starts with https://.")
+    given: object = url
+    if not isinstance(given, str) or not given.lower().startswith(("http://", "https://")):
+        raise ValueError(f"`url` is {given!r}; expected an address that starts with https://.")
     if path.exists():
         check_md5(path, md5, advice="Delete it and download again.")
         return path
@@ -133,7 +134,7 @@ def _receive(url: str, stream: FileIO, size: int, progress: Progress | None) -> 
     """Append what is missing; start again at zero where the server cannot resume.
 
     Raises:
-        ValueError: If more comes than the file has.
+        _TooLongError: If more comes than the file has.
         OSError: If the server refuses, the connection ends early or the disk is full.
     """
     have = stream.seek(0, os.SEEK_END)
@@ -153,12 +154,18 @@ def _receive(url: str, stream: FileIO, size: int, progress: Progress | None) -> 
             f"{stream.name} cannot be written ({err.strerror}); {_kept(stream)} bytes are kept, "
             "make room or choose another folder by `data_dir`, and run it again to resume",
         ) from err
-    except (OSError, HTTPException) as err:
-        reason = getattr(err, "reason", err)
+    except _TooLongError:
+        raise
+    except (OSError, HTTPException, ValueError) as err:  # ValueError: an address that is none
+        reason = getattr(err, "reason", None) or str(err) or type(err).__name__
         raise OSError(
             f"{url} could not be read ({reason}); {_kept(stream)} bytes are kept, run it again "
             "to resume."
         ) from err
+
+
+class _TooLongError(ValueError):
+    """More came than the file has."""
 
 
 class _DiskError(OSError):
@@ -175,7 +182,7 @@ def _append(response: HTTPResponse, stream: FileIO, size: int, progress: Progres
     while chunk := response.read(_CHUNK):
         have += len(chunk)
         if max(have, total) > size:
-            raise ValueError(
+            raise _TooLongError(
                 f"`url` is {response.url!r}, which sends {max(have, total):,} bytes or more; "
                 f"expected the file's {size:,}. Nothing was kept; check that it is the right "
                 "address."

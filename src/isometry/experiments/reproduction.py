@@ -11,6 +11,7 @@ from typing import Any
 
 from isometry._result import Result
 from isometry.experiments.engine.runs import Run, find_run
+from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
 from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.parts.study import PlannedStudy
@@ -160,9 +161,10 @@ def write(found: Reproduction, folder: Path) -> Path:
     Raises:
         OSError: If the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("reproduction-*.svg"):
-        old.unlink()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("reproduction-*.svg"):
+            old.unlink()
     report = page(found)
     report.write_markdown(folder / "reproduction.md")
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False)

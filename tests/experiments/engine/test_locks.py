@@ -196,6 +196,26 @@ def test_a_claim_beats(tmp_path, monkeypatch):
         assert claim.stat().st_mtime > 1.0
 
 
+def test_a_heart_beats_on_after_the_file_server_was_away(tmp_path, monkeypatch):
+    calls, utime = [], os.utime
+
+    def away_once(path, *times):
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        utime(path, *times)
+
+    monkeypatch.setattr(locks, "_BEAT", 0.01)
+    with claimed(tmp_path, "run") as claim:
+        monkeypatch.setattr(locks.os, "utime", away_once)
+        utime(claim, (1.0, 1.0))
+        for _ in range(500):
+            if claim.stat().st_mtime > 1.0:
+                break
+            threading.Event().wait(0.01)
+        assert claim.stat().st_mtime > 1.0
+
+
 def test_threads_that_fight_for_a_claim_never_hold_it_together(tmp_path):
     holders, most, guard = [0], [0], threading.Lock()
 

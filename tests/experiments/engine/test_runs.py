@@ -224,3 +224,18 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path):
     assert len(first) == 6
     record = json.loads(next((tmp_path / "a").rglob("run.json")).read_text())
     assert set(record) == {"results", "seconds", "versions", "sha256", "not_finite"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [
+        (None, "`task` returned NoneType; expected an Outcome"),
+        ({"y": 1.0}, "`task` returned dict; expected an Outcome"),
+        (Outcome({}, arrays={"a": np.array([None])}), r"`arrays\['a'\]` has the type object"),
+        (Outcome({}, arrays={"a": np.array(["x"])}), r"`arrays\['a'\]` has the type <U1"),
+    ],
+)
+def test_what_cannot_be_kept_is_its_run_s_error_and_not_the_folder_s(tmp_path, outcome, text):
+    with pytest.raises(TypeError, match=text):
+        perform(tmp_path, configs(1)[0], lambda config, folder: outcome)
+    assert list((tmp_path / ".drafts").iterdir()) == []

@@ -77,8 +77,10 @@ def _beat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(_BEAT):
         try:
             os.utime(path)
-        except OSError:
+        except FileNotFoundError:
             return
+        except OSError:  # the file server may be back at the next beat
+            continue
 
 
 def _alive(other: Path, mine: Path) -> bool:

@@ -17,11 +17,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from isometry.experiments.engine.locks import claimed
 from isometry.experiments.engine.records import Outcome, Run, RunConfig, Task
 from isometry.experiments.engine.storage import (
     is_about_the_folder,
+    packed,
     read_folder,
     remove,
     set_aside,
@@ -187,10 +189,10 @@ def _make(root: Path, config: RunConfig, task: Task, claim: Path) -> str:
         with watching_the_disk(root), one_thread():
             outcome = task(config, draft)
         notes = {"seconds": round(time.perf_counter() - start, 3), "versions": _versions()}
-        content = outcome.checked() | {"config": config.text(), "notes": notes}
+        files = packed(config=config.text(), notes=notes, **_checked(outcome))
         with writing(root):
             whole.mkdir()
-            write_folder(whole, **content)
+            write_folder(whole, files)
             if not claim.exists():  # silent for too long, and taken over
                 return "busy"
             os.rename(whole, place_of(root, config))
@@ -205,6 +207,19 @@ def _make(root: Path, config: RunConfig, task: Task, claim: Path) -> str:
         if draft.is_dir() and not any(draft.iterdir()):
             draft.rmdir()
     return "made"
+
+
+def _checked(outcome: object) -> dict[str, Any]:
+    """Return the parts of what a task returned.
+
+    Raises:
+        TypeError: If it is no outcome.
+    """
+    if not isinstance(outcome, Outcome):
+        raise TypeError(
+            f"`task` returned {type(outcome).__name__}; expected an Outcome with its results."
+        )
+    return outcome.checked()
 
 
 def _open_draft(draft: Path) -> None:

@@ -93,8 +93,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_folder(
-    folder: Path,
+def packed(
     *,
     config: str,
     results: Mapping[str, Any],
@@ -102,29 +101,42 @@ def write_folder(
     arrays: Mapping[str, Any],
     not_finite: Sequence[str],
     notes: Mapping[str, Any],
-) -> None:
-    """Write the four files of a run into a folder that exists, all on the disk when it returns.
+) -> dict[str, bytes]:
+    """Return the four files of a run, by name.
 
     Args:
-        folder: Where to.
         config: Canonical JSON of what was asked.
         results: Finite numbers and words by name.
         history: One record a step.
-        arrays: By name; anything NumPy takes.
+        arrays: By name; anything NumPy takes and safetensors has a type for.
         not_finite: Names of the arrays in which something is not finite.
         notes: Seconds and versions.
 
     Raises:
-        OSError: If a file cannot be written.
+        TypeError: If an array is of another type, such as objects or words.
     """
-    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
     named = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    for name, array in named.items():
+        if array.dtype.kind not in "biufc":
+            raise TypeError(
+                f"`arrays[{name!r}]` has the type {array.dtype}; expected numbers. Put words into "
+                "`results`."
+            )
+    lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
     files = {_HISTORY: lines.encode(), _ARRAYS: save(named)}
     digests = {name: _digest(content) for name, content in files.items()}
     digests[_RESULTS] = _digest(_canonical(results))
-    record = {"results": results, **notes, "sha256": digests, "not_finite": list(not_finite)}
+    record = {_RESULTS: results, **notes, "sha256": digests, "not_finite": list(not_finite)}
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    files |= {_CONFIG: f"{config}\n".encode(), _RECORD: text.encode()}
+    return files | {_CONFIG: f"{config}\n".encode(), _RECORD: text.encode()}
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder that exists, all on the disk when it returns.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
     for name, content in files.items():
         write_synced(folder / name, content)
     sync_folder(folder)

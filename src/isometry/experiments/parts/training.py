@@ -175,13 +175,14 @@ def _bounded(loss: float, history: Sequence[dict[str, Any]]) -> float | None:
 
 
 def _save(model: nn.Module, step: int, history: list[dict[str, Any]], folder: Path) -> None:
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    notes = {"step": str(step), "history": json.dumps(history)}
+    notes["sha256"] = _digest(state, notes)
+    content = save(state, metadata=notes)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        state = {name: value.contiguous() for name, value in model.state_dict().items()}
-        notes = {"step": str(step), "history": json.dumps(history)}
-        notes["sha256"] = _digest(state, notes)
         try:
-            write_synced(folder / ".checkpoint", save(state, metadata=notes))
+            write_synced(folder / ".checkpoint", content)
             os.replace(folder / ".checkpoint", folder / "checkpoint.safetensors")
         finally:  # what a full disk left of it
             remove(folder / ".checkpoint")
