@@ -34,9 +34,10 @@ def reproduce(
         profile: smoke, quick or full.
         out: Folder of the runs, which all workers must see.
         data: Image set to train on; digits for smoke and quick, the best found for full.
-        executor: serial, process, dask or ray.
+        executor: serial, process, dask, ray or submitit.
         workers: Processes of this machine.
-        scheduler: Address of a running dask or ray cluster, instead of processes of this machine.
+        scheduler: Address of a running dask or ray cluster, instead of processes of this machine;
+            of submitit the partition of Slurm.
         publish: Folder for the page as well, such as docs/reproduction.
         json: Print JSON.
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import BrokenExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from cases_runs import contents
 from isometry.experiments.engine.executors import (
+    JobExecutor,
     SerialExecutor,
     _end_with_the_parent,
     open_executor,
@@ -161,7 +163,81 @@ def test_ray_is_started_with_an_address_or_on_the_loopback_and_shut_down(monkeyp
     assert settings.get("_node_ip_address") == ("127.0.0.1" if address is None else None)
 
 
-@pytest.mark.parametrize(("kind", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    def refuse(address):
+        raise OSError("Timed out")
+
+    monkeypatch.setitem(sys.modules, "distributed", SimpleNamespace(Client=refuse))
+    with (
+        pytest.raises(OSError, match=r"`address` is 'tcp://x:1', where no scheduler answers \(Tim"),
+        open_executor("dask", address="tcp://x:1"),
+    ):
+        pass
+
+
+class UnfinishedError(Exception):
+    pass
+
+
+class Queue:
+    """Stands for submitit's: a job is killed so many times, then does its call."""
+
+    def __init__(self, kills=0, broken=False):
+        self.kills, self.broken, self.parameters, self.cancelled = kills, broken, {}, 0
+        self.core = SimpleNamespace(utils=SimpleNamespace(UncompletedJobError=UnfinishedError))
+        self.waiting = threading.Event()
+
+    def AutoExecutor(self, folder):
+        self.parameters["folder"] = folder
+        return self
+
+    def update_parameters(self, **parameters):
+        self.parameters |= parameters
+
+    def submit(self, fn, *args, **kwargs):
+        def result():
+            if self.broken:
+                raise ValueError("sbatch: no such partition")
+            if self.kills > 0:
+                self.kills -= 1
+                raise UnfinishedError
+            return fn(*args, **kwargs)
+
+        return SimpleNamespace(result=result, done=lambda: False, cancel=self.cancel)
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+@pytest.mark.parametrize("address", [None, "short"])
+def test_calls_go_to_a_queue_s_partition_and_come_back(monkeypatch, address):
+    queue = Queue()
+    monkeypatch.setitem(sys.modules, "submitit", queue)
+    with open_executor("submitit", address=address) as executor:
+        assert executor.submit(divmod, 7, 2).result(5) == (3, 1)
+        assert isinstance(executor.submit(divmod, 7, 0).exception(5), ZeroDivisionError)
+    assert queue.cancelled == 2
+    assert queue.parameters["cpus_per_task"] == 1
+    assert queue.parameters.get("slurm_partition") == address
+
+
+@pytest.mark.parametrize(("kills", "lives"), [(1, True), (3, True), (4, False)])
+def test_a_killed_job_is_sent_again_three_times(kills, lives):
+    queue = Queue(kills)
+    future = JobExecutor(queue, UnfinishedError).submit(divmod, 7, 2)
+    assert (future.exception(5) is None) is lives
+    assert lives or isinstance(future.exception(), BrokenExecutor)
+
+
+def test_a_queue_that_refuses_a_job_breaks_the_executor():
+    future = JobExecutor(Queue(broken=True), UnfinishedError).submit(divmod, 7, 2)
+    with pytest.raises(BrokenExecutor, match="ValueError: sbatch: no such partition"):
+        future.result(5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"), [("dask", "distributed"), ("ray", "ray"), ("submitit", "submitit")]
+)
 def test_a_missing_engine_is_asked_for(monkeypatch, kind, module):
     monkeypatch.setitem(sys.modules, module, None)
     with (

@@ -1,8 +1,10 @@
 import errno
 import threading
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import pytest
 
 from cases_runs import (
@@ -140,3 +142,36 @@ def test_a_task_whose_name_leaves_the_root_stops_before_the_first_run(tmp_path):
     with pytest.raises(ValueError, match=r"`task` is '../outside'"):
         sweep(plan, tmp_path / "runs", product, open_executor=SERIAL)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+class Scheduler(Executor):
+    """An executor whose calls are given up after some number of them, as by a scheduler's death."""
+
+    def __init__(self, rng):
+        self.rng, self.deaths = rng, 0
+
+    @contextmanager
+    def __call__(self):
+        self.left = int(self.rng.integers(1, 5))
+        yield self
+
+    def submit(self, fn, /, *args):
+        if self.left == 0:
+            self.deaths += 1
+            future = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+        self.left -= 1
+        return SerialExecutor().submit(fn, *args)
+
+
+def test_a_scheduler_that_dies_thirty_times_loses_nothing(tmp_path):
+    scheduler = Scheduler(np.random.default_rng(0))
+    plan = [RunConfig("product", seed, {"size": 3}) for seed in range(90)]
+    report = sweep(plan, tmp_path, product, open_executor=scheduler, window=3)
+    assert scheduler.deaths >= 30
+    assert report.made == 90
+    assert report.failed == {}
+    assert all(find_run(tmp_path, config) is not None for config in plan)
+    assert list((tmp_path / ".claims").iterdir()) == list((tmp_path / ".drafts").iterdir()) == []

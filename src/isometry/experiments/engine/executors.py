@@ -1,4 +1,4 @@
-"""Four ways to run many runs: here, in processes, on a dask cluster, on a ray cluster.
+"""Five ways to run many runs: here, in processes, on a dask or a ray cluster, as jobs of a queue.
 
 All are ``concurrent.futures`` executors and compute the same bits: a config travels to a worker, a
 word travels back, and the numbers go through the folder of runs, which all workers must see.
@@ -9,12 +9,16 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import connection
 from typing import Any
 
 from isometry._checks import check_integer, suggest
+
+_RETRIES = 4  # the first try and three more, as ray has
+_JOB_MINUTES = 240  # a run that is cut off there resumes from its checkpoint
 
 
 class SerialExecutor(Executor):
@@ -42,6 +46,50 @@ class RayExecutor(Executor):
         return task.remote(fn, *args, **kwargs).future()
 
 
+class JobExecutor(Executor):
+    """Submit calls as jobs of a queue, Slurm's where there is one, one processor each.
+
+    Args:
+        queue: An executor of submitit.
+        unfinished: What its jobs raise when they end without an answer.
+    """
+
+    def __init__(self, queue: Any, unfinished: type[Exception]) -> None:
+        self._queue, self._unfinished = queue, unfinished
+        self._jobs: list[Any] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Send the call; it is sent again, thrice at most, if its job is killed or cut off."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        job = self._queue.submit(_caught, fn, *args, **kwargs)
+        self._jobs.append(job)
+        call = partial(self._queue.submit, _caught, fn, *args, **kwargs)
+        threading.Thread(target=self._follow, args=(job, call, future), daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
+        """Cancel the jobs that are not done: their runs resume when somebody comes to them."""
+        for job in self._jobs:
+            if not job.done():
+                job.cancel()
+
+    def _follow(self, job: Any, call: Callable[[], Any], future: Future[Any]) -> None:
+        for _ in range(_RETRIES):
+            try:
+                value, error = job.result()
+            except self._unfinished:
+                job = call()
+                self._jobs.append(job)
+            except Exception as err:  # of the queue itself
+                future.set_exception(BrokenExecutor(f"{type(err).__name__}: {err}"))
+                return
+            else:
+                future.set_result(value) if error is None else future.set_exception(error)
+                return
+        future.set_exception(BrokenExecutor("a job was killed again and again"))
+
+
 @contextmanager
 def open_executor(
     kind: str = "process", workers: int = 2, *, address: str | None = None
@@ -49,10 +97,11 @@ def open_executor(
     """Open one of the executors and close it afterwards.
 
     Args:
-        kind: "serial", "process", "dask" or "ray".
-        workers: Processes of this machine; not used by "serial" or with an address.
+        kind: "serial", "process", "dask", "ray" or "submitit".
+        workers: Processes of this machine; not used by "serial", "submitit" or with an address.
         address: Of a running dask scheduler ("tcp://host:8786") or ray head; without one a
-            cluster of this machine is started on the loopback interface.
+            cluster of this machine is started on the loopback interface. For "submitit" the
+            partition of Slurm; its jobs' files are in ``submitit-jobs`` of the working folder.
 
     Yields:
         The executor.
@@ -61,15 +110,15 @@ def open_executor(
         TypeError: If ``workers`` is not an integer.
         ValueError: If ``kind`` is unknown, ``workers`` < 1, or an address is given to "serial" or
             "process".
-        ImportError: If dask's ``distributed`` or ray is asked for and missing.
+        ImportError: If dask's ``distributed``, ray or submitit is asked for and missing.
         OSError: If no scheduler answers at the address.
     """
     if kind not in _OPEN:
         known = ", ".join(map(repr, _OPEN))
         raise ValueError(f"`kind` is {kind!r}; expected one of {known}.{suggest(kind, _OPEN)}")
     workers = check_integer("workers", workers, minimum=1)
-    if address is not None and kind not in {"dask", "ray"}:
-        raise ValueError(f"`address` is {address!r}; expected none for {kind!r}, only dask or ray.")
+    if address is not None and kind in {"serial", "process"}:
+        raise ValueError(f"`address` is {address!r}; expected none for {kind!r}.")
     with _OPEN[kind](workers, address) as executor:
         yield executor
 
@@ -94,8 +143,15 @@ def _process(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: 
 def _dask(workers: int, address: str | None) -> Iterator[Executor]:
     distributed = _load("distributed", "dask")
     if address is not None:
-        with distributed.Client(address) as client:
-            yield client.get_executor(pure=False)
+        try:
+            client = distributed.Client(address)
+        except OSError as err:
+            raise OSError(
+                f"`address` is {address!r}, where no scheduler answers ({err}); expected a running "
+                "one. Start it and run the same command again: finished runs are kept."
+            ) from err
+        with client as connected:
+            yield connected.get_executor(pure=False)
         return
     local = distributed.LocalCluster(
         n_workers=workers,
@@ -119,6 +175,20 @@ def _ray(workers: int, address: str | None) -> Iterator[Executor]:
         yield RayExecutor(ray)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _submitit(workers: int, address: str | None) -> Iterator[Executor]:  # noqa: ARG001
+    submitit = _load("submitit", "submitit")
+    queue = submitit.AutoExecutor(folder="submitit-jobs")
+    queue.update_parameters(timeout_min=_JOB_MINUTES, cpus_per_task=1)
+    if address is not None:
+        queue.update_parameters(slurm_partition=address)
+    executor = JobExecutor(queue, submitit.core.utils.UncompletedJobError)
+    try:
+        yield executor
+    finally:
+        executor.shutdown()
 
 
 def _end_with_the_parent() -> None:
@@ -146,8 +216,22 @@ def _load(module: str, extra: str) -> Any:
         ) from None
 
 
+def _caught(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, Exception | None]:
+    """Call ``fn`` in a job: submitit would hand back an error's text, and not its type."""
+    try:
+        return fn(*args, **kwargs), None
+    except Exception as err:  # the future carries it
+        return None, err
+
+
 def _call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
-_OPEN = {"serial": _serial, "process": _process, "dask": _dask, "ray": _ray}
+_OPEN = {
+    "serial": _serial,
+    "process": _process,
+    "dask": _dask,
+    "ray": _ray,
+    "submitit": _submitit,
+}

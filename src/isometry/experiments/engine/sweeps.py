@@ -1,13 +1,21 @@
 """Map an executor over the runs that are not done yet, and lose none of them.
 
-A worker that is killed breaks a pool of processes; the pool is opened anew and what it had not
-finished is submitted again, where a run resumes from its last checkpoint.
+A worker that is killed breaks a pool of processes, a scheduler that is killed gives up its calls:
+the executor is opened anew and what it had not finished is submitted again, where a run resumes
+from its last checkpoint.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +148,7 @@ class _State:
                 self.flying[future] = self.pending.popleft()
             finished, _ = wait(self.flying, return_when=FIRST_COMPLETED)
             # What succeeded is counted before what broke is raised.
-            for future in sorted(finished, key=lambda f: f.exception() is not None):
+            for future in sorted(finished, key=lambda f: _error(f) is not None):
                 self._settle(future)
 
     def recover(self) -> None:
@@ -149,7 +157,7 @@ class _State:
         self.flying.clear()
 
     def _settle(self, future: Future[str]) -> None:
-        error = future.exception()
+        error = _error(future)
         if isinstance(error, (BrokenExecutor, OSError)):
             raise error
         config = self.flying.pop(future)
@@ -166,6 +174,14 @@ class _State:
             seconds = (time.monotonic() - self._start) / max(self.made, 1)
             left = seconds * (self.total - self.done) if self.made else None
             self._progress(Progress(self.done, self.total, left, config.task))
+
+
+def _error(future: Future[str]) -> BaseException | None:
+    """Return what a call raised; a call that was given up, as by a scheduler's death, is broken."""
+    try:
+        return future.exception()
+    except CancelledError:
+        return BrokenExecutor("the executor gave up its calls")
 
 
 def _perform(root: str, text: str, task: Task) -> str:
