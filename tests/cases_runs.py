@@ -70,6 +70,11 @@ def sleep_long():
     time.sleep(600)
 
 
+def slowly(config, folder):
+    time.sleep(0.5)
+    return product(config, folder)
+
+
 def contents(root):
     """Return the numbers of all finished runs, without times."""
     return {
