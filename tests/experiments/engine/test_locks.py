@@ -133,6 +133,15 @@ def test_a_claim_that_the_disk_has_no_room_for_leaves_no_file(tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_draft_that_a_killed_process_left_is_removed_and_a_fresh_one_is_not(tmp_path):
+    for name in ("-other.old", "-other.fresh"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / "-other.old", (1.0, 1.0))
+    with claimed(tmp_path, "run"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["-other.fresh"]
+
+
 def without_proc(monkeypatch, system):
     def missing(path, *arguments, **more):
         raise FileNotFoundError(path)

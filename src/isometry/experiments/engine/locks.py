@@ -45,8 +45,8 @@ def claimed(folder: Path, name: str) -> Iterator[Path | None]:
         if any(_alive(other, mine) for other in others):
             yield None
             return
-        for other in others:
-            _remove(other)
+        for dead in [*others, *(d for d in folder.glob("-*") if not _beats(d, mine))]:
+            _remove(dead)
         threading.Thread(target=_beat, args=(mine, stop), daemon=True).start()
         yield mine
     finally:
@@ -55,6 +55,7 @@ def claimed(folder: Path, name: str) -> Iterator[Path | None]:
 
 
 def _write(path: Path) -> None:
+    # Whoever is killed between the two steps leaves a draft, which the next owner removes.
     draft = path.with_name(f"-{path.name}")
     owner = {"host": _host(), "pid": os.getpid(), "start": _start(os.getpid())}
     try:
