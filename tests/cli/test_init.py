@@ -24,6 +24,10 @@ def residual():
     torch.manual_seed(0)
     return nn.Sequential(*[Skip() for _ in range(4)])
 
+def function():
+    model = residual()
+    return lambda x: model(x)
+
 def zero():
     return nn.Sequential(Skip(True), Skip(True))
 """
@@ -60,10 +64,10 @@ def test_the_plan_is_printed_as_json_and_nothing_is_written(folder, capsys):
 
 
 BAD = {
-    "init a_module:residual --input x.pt --c 0": "`c` is 0.0; expected a finite number > 0",
+    "init a_module:residual --input x.pt --c 0": "`--c` is 0.0; expected a finite number > 0",
     "init a_module:residual --input x.pt --save w.pt": "expected a file that ends in .safetensors",
     "init a_module:residual --input x.pt --save no/w.safetensors": "an existing directory",
-    "init a_module:zero --input x.pt": "Pass `redraw=True`",
+    "init a_module:zero --input x.pt": "--redraw",
 }
 
 
@@ -72,3 +76,18 @@ def test_wrong_input_is_one_sentence_and_status_two(words, folder, capsys):
     status, printed, noted = run(words, capsys)
     assert (status, printed) == (2, "")
     assert BAD[words] in noted
+
+
+def test_a_function_s_weights_cannot_be_saved_and_that_is_said_at_once(folder, capsys, monkeypatch):
+    monkeypatch.setattr("isometry.nn.init.init.plan", None)
+    words = "init a_module:function --input x.pt --save w.safetensors"
+    status, printed, noted = run(words, capsys)
+    assert (status, printed) == (2, "")
+    assert "`--save` is w.safetensors but the model is a function" in noted
+
+
+def test_a_plan_starts_from_a_checkpoint(folder, capsys):
+    run("init a_module:residual --input x.pt --c 0.5 --save w.safetensors", capsys)
+    words = "init a_module:residual --input x.pt --checkpoint w.safetensors --c 0.5 --json"
+    planned = json.loads(run(words, capsys)[1])
+    assert planned["c_before"] == pytest.approx(0.5, rel=0.1)

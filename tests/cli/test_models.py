@@ -31,6 +31,13 @@ def broken():
     with torch.no_grad():
         net[0].branch[0].weight.fill_(float("nan"))
     return net
+
+class Failing(nn.Module):
+    def forward(self, x):
+        raise KeyError("no such key")
+
+def failing():
+    return Failing()
 """
 
 
@@ -71,6 +78,35 @@ def test_a_model_without_blocks_is_measured_and_the_reason_given(folder, capsys)
     assert found["spectrum"]["values"]
 
 
+def test_the_page_s_folder_is_missed_before_anything_is_measured(folder, capsys, monkeypatch):
+    monkeypatch.setattr("isometry.nn.diagnosis.diagnosis.diagnose", None)
+    words = "diagnose their_module:residual --input x.pt --html no/out.html"
+    status, _, complaint = run(words, capsys)
+    assert status == 2
+    assert "`--html` is no/out.html; expected a file in an existing directory." in complaint
+
+
+def test_weights_come_from_a_checkpoint(folder, capsys):
+    import their_module
+
+    trained = their_module.residual()
+    with torch.no_grad():
+        for block in trained:
+            block.branch[0].weight.mul_(3)
+    torch.save(trained.state_dict(), "w.pt")
+    words = "diagnose their_module.py:residual --input x.pt --json"
+    plain = json.loads(run(words, capsys)[1])["c"]
+    assert json.loads(run(f"{words} --checkpoint w.pt", capsys)[1])["c"] > 2 * plain
+
+
+@pytest.mark.parametrize("debug", ["", " --debug"])
+def test_a_failure_in_the_user_s_model_is_status_3_with_file_and_line(folder, capsys, debug):
+    status, printed, complaint = run(f"diagnose their_module:failing --input x.pt{debug}", capsys)
+    assert (status, printed) == (3, "")
+    assert "KeyError: 'no such key' (their_module.py, line 30, in forward)" in complaint
+    assert ("Traceback" in complaint) == bool(debug)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -80,6 +116,10 @@ def test_a_model_without_blocks_is_measured_and_the_reason_given(folder, capsys)
         ("their_module:residual --input no.pt", "no.pt"),
         ("their_module:missing --input x.pt", "missing"),
         ("their_module --input x.pt", "module:callable"),
+        (
+            "their_module:residual --input x.pt --num-probes 0 --method lanczos",
+            "`--num-probes` is 0",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(folder, capsys, words, message):

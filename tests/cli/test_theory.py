@@ -17,15 +17,18 @@ COMMANDS = [
     "activations",
 ]
 ERRORS = [
-    ("law --c -1", "`c` is -1.0; expected"),
+    ("law --c -1", "`--c` is -1.0; expected"),
     ("law", "exactly one of"),
     ("law --c 1 --condition-number 4", "exactly one of"),
-    ("law --c one", "Invalid value"),
-    ("law --c nan", "`c` is nan"),
-    ("cumulant gelo --depth 10", "Did you mean 'gelu'?"),
-    ("cumulant gelu --depth 0", "`depth` is 0"),
-    ("cumulant gelu --depth 10 --sigma-w -1", "`sigma_w` is -1.0"),
-    ("cumulant gelu", "--help"),
+    ("law --c one", "`--c` is 'one'; expected a number"),
+    ("law --c nan", "`--c` is nan"),
+    ("law --condition-number 0.5", "`--condition-number` is 0.5"),
+    ("cumulant gelo --depth 10", "`NAME` is 'gelo'"),
+    ("cumulant gelu --depth 0", "`--depth` is 0"),
+    ("cumulant gelu --depth 10 --sigma-w -1", "`--sigma-w` is -1.0"),
+    ("cumulant gelu --depth 1.5", "`--depth` is '1.5'; expected an integer"),
+    ("cumulant gelu", "`--depth` is missing"),
+    ("cumulant no_such_module:phi --depth 3", "there is no module 'no_such_module'"),
     ("sigma-w relu --depth 100 --c 1 --skip 0", "skip"),
     ("sigma-w gelu --depth 100 --c 1 --condition-number 3", "at most one of"),
     ("no-such-command", "--help"),
@@ -88,6 +91,15 @@ def test_an_unreachable_target_states_the_range(capsys):
     status, _, complaint = run("sigma-w sign --depth 10 --c 1", capsys)
     assert status == 2
     assert "reach" in complaint
+
+
+def test_an_activation_of_one_s_own_is_found_by_module_and_name(tmp_path, capsys, monkeypatch):
+    (tmp_path / "acts.py").write_text("import numpy as np\ndef ours(h):\n    return np.tanh(h)\n")
+    monkeypatch.chdir(tmp_path)
+    theirs = json.loads(run("cumulant acts.py:ours --depth 10 --json", capsys)[1])
+    named = json.loads(run("cumulant tanh --depth 10 --json", capsys)[1])
+    assert theirs["c"] == pytest.approx(named["c"], rel=1e-6)
+    assert json.loads(run("sigma-w ./acts.py:ours --depth 10 --json", capsys)[1])["sigma_w"] > 1
 
 
 def test_help_and_version_succeed(capsys):

@@ -1,14 +1,23 @@
 """The table of commands; each lives in the module of its subject."""
 
-from cyclopts import App
+import inspect
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
 
 from isometry.cli import init, models, reproduce, studies, theory
+from isometry.cli.usage import exact
 from isometry_command import SUMMARY, __version__
 
 app = App(
     name="isometry",
     help=SUMMARY,
     version=__version__,
+    default_parameter=Parameter(converter=exact),
+    help_epilogue=(
+        "Exit status: 0 fine, 1 a check failed, 2 wrong use or missing data, 3 the model failed. "
+        "`--debug` prints the traceback of an error."
+    ),
 )
 app.command(theory.law)
 app.command(theory.cumulant)
@@ -21,3 +30,31 @@ app.command(reproduce.reproduce)
 results = App(name="results", help="What finished runs found.")
 results.command(reproduce.export)
 app.command(results)
+
+
+_INNER = {
+    "activation": "name",
+    "address": "scheduler",
+    "f": "model",
+    "kappa": "condition_number",
+    "kind": "executor",
+    "name": "data",
+    "root": "out",
+    "spec": "name",
+    "x": "input",
+}
+"""Arguments of inner functions, and the parameters of commands that become them."""
+
+
+def options(words: Sequence[str]) -> dict[str, str]:
+    """Return what messages of a command call its arguments: the options' names by Python's."""
+    command = app.parse_commands(words)[1][-1].default_command
+    if command is None:
+        return {}
+    names = {
+        name: name.upper()
+        if parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+        else f"--{name.replace('_', '-')}"
+        for name, parameter in inspect.signature(command).parameters.items()
+    }
+    return {inner: names[outer] for inner, outer in _INNER.items() if outer in names} | names

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from isometry._words import BatchNorm, PlanMethod, Scheme
-from isometry.cli.output import complain, json_text
+from isometry.cli.output import check_place, complain, json_text
 
 
 def init(
@@ -11,6 +11,7 @@ def init(
     /,
     *,
     input: Path,
+    checkpoint: Path | None = None,
     c: float | None = None,
     condition_number: float | None = None,
     save: Path | None = None,
@@ -26,8 +27,10 @@ def init(
     """Initialise a model at an effective cumulant c; print the plan, save the weights.
 
     Args:
-        model: module:callable; the callable takes no argument and returns the model.
+        model: module:callable or file.py:callable; the callable takes no argument and returns the
+            model.
         input: A typical batch, as .pt, .npy or .safetensors.
+        checkpoint: Weights to start from: .safetensors, or .pt with a state dictionary.
         c: Effective cumulant of all blocks together; 1 by default.
         condition_number: Wanted condition number of the Jacobian in place of c.
         save: Where to write the weights (.safetensors); without it the plan is only printed.
@@ -39,14 +42,23 @@ def init(
         rtol: Accepted relative distance of every block's c from its share.
         seed: Seed of draws and probes.
         json: Print JSON.
+
+    Raises:
+        TypeError: If weights are to be saved and the model is no module.
     """
     import torch
 
     from isometry.cli import load
     from isometry.nn.init.init import apply_, plan
 
-    _check_save(save)
-    net, x = load.load_model(model), load.load_input(input)
+    check_place("--save", save, ".safetensors")
+    x, net = load.load_input(input), load.load_model(model)
+    load.load_checkpoint(net, checkpoint)
+    if save is not None and not isinstance(net, torch.nn.Module):
+        raise TypeError(
+            f"`--save` is {save} but the model is a {type(net).__name__}; expected a "
+            "torch.nn.Module, whose weights can be saved. Return the module that it calls."
+        )
     made = plan(
         net,
         x,
@@ -66,18 +78,3 @@ def init(
 
         save_model(apply_(net, made), str(save))
         complain("written", save)
-
-
-def _check_save(save: Path | None) -> None:
-    """Refuse a place that cannot be written before the work is done.
-
-    Raises:
-        FileNotFoundError: If its directory does not exist.
-        ValueError: If it is no .safetensors file.
-    """
-    if save is None:
-        return
-    if save.suffix != ".safetensors":
-        raise ValueError(f"`save` is {save}; expected a file that ends in .safetensors.")
-    if not save.absolute().parent.is_dir():
-        raise FileNotFoundError(f"`save` is {save}; expected a file in an existing directory.")

@@ -1,8 +1,6 @@
-"""A model and an input from the command line: ``module:callable`` and a file."""
+"""A model, its weights and an input from the command line: ``module:callable`` and files."""
 
-import importlib
-import os
-import sys
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,60 +9,114 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from isometry._checks import suggest
+from isometry.cli.reference import load_object
 
 
 def load_model(reference: str) -> Any:
     """Import ``module:callable`` and call it; the current directory counts as a place for modules.
 
     Args:
-        reference: For example ``my_module:make_model``; what is behind the colon is a function
-            without arguments that returns the model, or the model itself.
+        reference: For example ``my_module:make_model`` or ``my_file.py:make_model``; what is behind
+            the colon is a function without arguments that returns the model, or the model itself.
 
     Returns:
         The model.
 
     Raises:
-        ModuleNotFoundError: If the module imports another one that does not exist.
         TypeError: If the result cannot be called.
-        ValueError: If the reference has no colon, or the module or the name does not exist.
+        ValueError: If there is no such module, file or name.
     """
-    module_name, colon, name = reference.partition(":")
-    if not colon or not module_name or not name:
-        raise ValueError(f"`model` is {reference!r}; expected `module:callable`, e.g. `net:make`.")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise ValueError(
-            f"`model` is {reference!r} but there is no module {module_name!r} in the current "
-            "directory or on the path; expected a Python file or package."
-        ) from None
-    found = getattr(module, name, None)
-    if found is None:
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise ValueError(
-            f"`model` is {reference!r} but {module_name} has no {name!r}; expected a function "
-            f"that returns the model.{suggest(name, public)}"
+    found = load_object("MODEL", reference, "a function that returns the model")
+    if not callable(found):
+        raise TypeError(
+            f"`MODEL` is {reference!r}, a {type(found).__name__}; expected a function that returns "
+            "the model."
         )
-    model = found if isinstance(found, torch.nn.Module) else _call(found, reference)
+    model = found if isinstance(found, torch.nn.Module) else _made(found, reference)
     if not callable(model):
         raise TypeError(
-            f"`model` is {reference!r}, which gives a {type(model).__name__}; expected a module."
+            f"`MODEL` is {reference!r}, which gives a {type(model).__name__}; expected a module."
         )
     return model
 
 
-def _call(factory: Any, reference: str) -> Any:
-    if not callable(factory):
+def _made(factory: Any, reference: str) -> Any:
+    """Call a function without arguments.
+
+    Raises:
+        TypeError: If it asks for some.
+    """
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
         raise TypeError(
-            f"`model` is {reference!r}, a {type(factory).__name__}; expected a function."
-        )
+            f"`MODEL` is {reference!r}, which needs arguments ({error}); expected a function "
+            "without any. Write one that calls it."
+        ) from None
+    except ValueError:
+        pass  # a builtin that does not say what it takes
     return factory()
+
+
+def load_checkpoint(model: Any, path: Path | None) -> None:
+    """Put the weights of a file into a model; nothing in the file is executed.
+
+    Args:
+        model: A module.
+        path: ``.safetensors``, or ``.pt``, ``.pth`` or ``.bin`` with a state dictionary, alone or
+            under a name such as "state_dict"; nothing happens without.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If the model is no module, or the file holds no tensors by name.
+        ValueError: If the file cannot be read, or names or shapes differ from the model's.
+    """
+    if path is None:
+        return
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(
+            f"`--checkpoint` is {path} but the model is a {type(model).__name__}; expected a "
+            "torch.nn.Module to put the weights into."
+        )
+    content = _read("--checkpoint", path, "tensors by name")
+    found = _state(content)
+    if found is None:
+        raise TypeError(
+            f"`--checkpoint` is {path}, which holds a {type(content).__name__}; expected tensors "
+            "by name. Save it with `torch.save(model.state_dict(), path)`."
+        )
+    if all(key.startswith("module.") for key in found):  # saved from data parallelism
+        found = {key.removeprefix("module."): value for key, value in found.items()}
+    own = model.state_dict()
+    wrong = [
+        *(f"{key} is missing" for key in own if key not in found),
+        *(f"{key} is not in the model" for key in found if key not in own),
+        *(
+            f"{key} has shape {tuple(found[key].shape)}, not {tuple(own[key].shape)}"
+            for key in own
+            if key in found and isinstance(own[key], Tensor) and found[key].shape != own[key].shape
+        ),
+    ]
+    if wrong:
+        told = "; ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
+        raise ValueError(
+            f"`--checkpoint` is {path}, which does not fit the model: {told}. Expected the names "
+            "and shapes of the model's state dictionary."
+        )
+    model.load_state_dict(found)
+
+
+def _state(content: Any) -> dict[str, Tensor] | None:
+    """Return the state dictionary in a checkpoint, at the top or one level down."""
+    if not isinstance(content, dict) or not content:
+        return None
+    if all(isinstance(value, Tensor) for value in content.values()):
+        return {str(key): value for key, value in content.items()}
+    for name in ("state_dict", "model_state_dict", "model", "module"):
+        found = _state(content.get(name))
+        if found is not None:
+            return found
+    return None
 
 
 def load_input(path: str | Path) -> Tensor:
@@ -83,23 +135,36 @@ def load_input(path: str | Path) -> Tensor:
         ValueError: If the suffix is not known or the file cannot be read.
     """
     path = Path(path)
+    return _one_tensor(_read("--input", path, "one tensor"), path)
+
+
+def _read(option: str, path: Path, expected: str) -> Any:
+    """Read a file of tensors by its ending.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the ending is not known or the file cannot be read.
+    """
     if not path.is_file():
-        raise FileNotFoundError(f"`input` is {path}; expected an existing file.")
-    readers = {".pt": _read_pt, ".pth": _read_pt, ".npy": _read_npy, ".safetensors": load_file}
+        raise FileNotFoundError(f"`{option}` is {path}; expected an existing file.")
+    readers = {".pt": _read_pt, ".pth": _read_pt, ".bin": _read_pt, ".safetensors": load_file}
+    if option == "--input":
+        readers = {".pt": _read_pt, ".pth": _read_pt, ".npy": _read_npy, ".safetensors": load_file}
     reader = readers.get(path.suffix.lower())
     if reader is None:
+        hint = " Save images as a tensor first: `torch.save(images, 'images.pt')`."
         raise ValueError(
-            f"`input` is {path}; expected a file ending in {', '.join(readers)}. Save images as "
-            "a tensor first: `torch.save(images, 'images.pt')`."
+            f"`{option}` is {path}; expected a file ending in {', '.join(readers)}."
+            + (hint if option == "--input" else "")
         )
     try:
-        content = reader(path)
+        return reader(path)
     except Exception as error:
         raise ValueError(
-            f"`input` is {path}, which cannot be read ({type(error).__name__}); expected one "
-            "tensor. Save it again, for example with `torch.save(tensor, path)`."
+            f"`{option}` is {path}, which cannot be read without executing it, or at all "
+            f"({type(error).__name__}); expected {expected}. Save it again, with tensors only: "
+            "`torch.save(tensor, path)` or `torch.save(model.state_dict(), path)`."
         ) from error
-    return _one_tensor(content, path)
 
 
 def _read_pt(path: Path) -> Any:
@@ -120,5 +185,5 @@ def _one_tensor(content: Any, path: Path) -> Tensor:
         content = next(iter(content.values()))
     if not isinstance(content, Tensor):
         inside = f"{len(content)} entries" if isinstance(content, dict) else type(content).__name__
-        raise TypeError(f"`input` is {path}, which holds {inside}; expected one tensor.")
+        raise TypeError(f"`--input` is {path}, which holds {inside}; expected one tensor.")
     return content

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isometry._words import BatchNorm, SpectrumMethod
-from isometry.cli.output import complain, json_text
+from isometry.cli.output import check_place, complain, json_text
 
 if TYPE_CHECKING:
     from isometry.nn.diagnosis.diagnosis import Diagnosis
@@ -18,6 +18,7 @@ def diagnose(
     /,
     *,
     input: Path,
+    checkpoint: Path | None = None,
     blocks: list[str] | None = None,
     batch_norm: BatchNorm | None = None,
     method: SpectrumMethod | None = None,
@@ -30,8 +31,10 @@ def diagnose(
     """Measure a model's Jacobian spectrum and compare it with what its blocks predict.
 
     Args:
-        model: module:callable; the callable takes no argument and returns the model.
+        model: module:callable or file.py:callable; the callable takes no argument and returns the
+            model.
         input: One sample with its batch axis, as .pt, .npy or .safetensors.
+        checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
         blocks: Names of the residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation: eval or batch.
         method: dense or lanczos; chosen by size without.
@@ -46,7 +49,9 @@ def diagnose(
     from isometry.cli import load
     from isometry.nn.diagnosis.diagnosis import diagnose as measure
 
-    net, x = load.load_model(model), load.load_input(input)
+    check_place("--html", html)
+    x, net = load.load_input(input), load.load_model(model)
+    load.load_checkpoint(net, checkpoint)
     with _progress("spectrum") as show:
         found = measure(
             net,

@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from isometry._result import format_table, plain
+from isometry.cli.faults import in_options, in_own_code, place
 
 USER_ERRORS = (
     ValueError,
@@ -19,7 +23,7 @@ USER_ERRORS = (
     ImportError,
     OSError,
 )
-"""What wrong input or a missing file raises; anything else is a defect and shows its traceback."""
+"""What wrong input or a missing file raises; anything else of ours is a defect."""
 
 
 def json_text(value: Any) -> str:
@@ -50,27 +54,93 @@ def complain(kind: str, message: object) -> None:
     print(f"{kind}: {text}", file=sys.stderr)  # noqa: T201
 
 
-def guarded(command: Callable[[], Any]) -> int:
-    """Run a command; turn a user's error into one sentence and status 2, warnings into lines."""
+def check_place(option: str, path: Path | None, *suffixes: str) -> None:
+    """Refuse a file that cannot be written, before the work for it is done.
+
+    Args:
+        option: Name of the option, for the message.
+        path: The file; nothing is checked without.
+        *suffixes: Endings that are known; any without.
+
+    Raises:
+        FileNotFoundError: If its directory does not exist.
+        PermissionError: If its directory must not be written.
+        ValueError: If it is a directory or has another ending.
+    """
+    if path is None:
+        return
+    if suffixes and path.suffix.lower() not in suffixes:
+        known = " or ".join(suffixes)
+        raise ValueError(f"`{option}` is {path}; expected a file that ends in {known}.")
+    if path.is_dir():
+        raise ValueError(f"`{option}` is {path}, a directory; expected a file.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`{option}` is {path}; expected a file in an existing directory. "
+            f"Make it first: `mkdir -p {folder}`."
+        )
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"`{option}` is {path}; expected a directory that can be written.")
+
+
+def guarded(
+    command: Callable[[], object],
+    *,
+    options: Mapping[str, str] | None = None,
+    debug: bool = False,
+) -> int:
+    """Run a command; return its status, and turn errors and warnings into lines.
+
+    Args:
+        command: The command; where it returns an integer, that is the status.
+        options: Names of options by those of the arguments that messages speak of.
+        debug: Print the traceback of an error as well.
+
+    Returns:
+        0, the command's own status (1: a check failed), 2 for wrong use, 3 where the user's model
+        or code failed, 70 for a defect of isometry, 130 if interrupted.
+    """
     seen: set[str] = set()
+    names = options or {}
 
     def show(message: object, *_args: object, **_kwargs: object) -> None:
         if str(message) not in seen:
             seen.add(str(message))
-            complain("warning", message)
+            complain("warning", in_options(str(message), names))
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.showwarning = show
         try:
-            command()
+            status = command()
         except KeyboardInterrupt:
             complain("stopped", "by the keyboard; finished runs are kept.")
             return 130
-        except USER_ERRORS as error:
-            complain("error", error or type(error).__name__)
-            return 2
-    return 0
+        except (Exception, SystemExit) as error:
+            if debug:
+                traceback.print_exception(error)
+            return _failed(error, names, debug)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(error: BaseException, options: Mapping[str, str], debug: bool) -> int:
+    """Say what failed in one line, and return the status that tells whose fault it is."""
+    where = place(error)
+    if in_own_code(error):
+        said = f": {error}" if str(error) else ""
+        more = "" if debug else " Add `--debug` for the traceback."
+        at = f" ({where})" if where else ""
+        complain("error", f"the model failed with {type(error).__name__}{said}{at}.{more}")
+        return 3
+    if isinstance(error, USER_ERRORS):
+        at = f" ({where})" if where else ""
+        complain("error", in_options(str(error), options) + at if str(error) else repr(error))
+        return 2
+    if not debug:
+        traceback.print_exception(error)
+    complain("error", "this is a defect of isometry; please report it with the lines above.")
+    return 70
 
 
 def _strict(value: Any) -> Any:

@@ -5,8 +5,9 @@ import warnings
 from typing import Any
 
 from isometry.cli.output import complain, emit
+from isometry.cli.reference import load_object
 from isometry.errors import TheoryWarning
-from isometry.theory.activations.lookup import activation, activation_names
+from isometry.theory.activations.lookup import Activation, activation, activation_names
 from isometry.theory.design import cumulant_from_condition_number, solve_sigma_w
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.prediction import jacobian_law, predict_outliers
@@ -62,7 +63,7 @@ def cumulant(
     """Print c of a residual network, from its activation and its initialisation.
 
     Args:
-        name: Activation, such as gelu or leaky_relu(0.1).
+        name: Activation, such as gelu or leaky_relu(0.1), or module:callable of your own.
         depth: Number of layers L.
         sigma_w: Standard deviation: Var W = sigma_w^2 / (N L).
         sigma_b: Standard deviation: Var b = sigma_b^2.
@@ -71,9 +72,10 @@ def cumulant(
         m2: Mean square of the entries of the input.
         json: Print JSON.
     """
-    spec = ResNetSpec(name, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
+    act = _activation(name)
+    spec = ResNetSpec(act, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
     record: dict[str, Any] = {
-        "activation": repr(activation(name)),
+        "activation": repr(act),
         "depth": depth,
         "sigma_w": sigma_w,
         "sigma_b": sigma_b,
@@ -104,7 +106,7 @@ def sigma_w(
     """Print the sigma_w that gives a chosen c (1 unless said) or condition number.
 
     Args:
-        name: Activation, such as gelu or leaky_relu(0.1).
+        name: Activation, such as gelu or leaky_relu(0.1), or module:callable of your own.
         depth: Number of layers L.
         c: Wanted c, >= 0.
         condition_number: Wanted condition number of the bulk at unit skip, instead of c.
@@ -122,12 +124,13 @@ def sigma_w(
     target = 1.0 if c is None else c
     if condition_number is not None:
         target = cumulant_from_condition_number(condition_number) * skip**2
+    act = _activation(name)
     solved = solve_sigma_w(
-        name, depth=depth, c=target, sigma_b=sigma_b, skip=skip, m1=m1, m2=m2
+        act, depth=depth, c=target, sigma_b=sigma_b, skip=skip, m1=m1, m2=m2
     )  # fmt: skip
-    spec = ResNetSpec(name, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
+    spec = ResNetSpec(act, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
     record = {
-        "activation": repr(activation(name)),
+        "activation": repr(act),
         "depth": depth,
         "sigma_w": solved,
         "weight_std_times_sqrt_fan_in": solved / math.sqrt(depth),
@@ -147,6 +150,13 @@ def activations(*, json: bool = False) -> None:
         for act in listed
     ]
     emit({"activations": rows}, as_json=json, tables=["activations"])
+
+
+def _activation(name: str) -> Activation:
+    """Return a named activation, or the user's own, found by ``module:callable``."""
+    if ":" not in name:
+        return activation(name)
+    return activation(load_object("NAME", name, "an activation"))
 
 
 def _edges(spectrum: UniversalLaw) -> dict[str, float]:
