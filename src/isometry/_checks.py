@@ -5,11 +5,13 @@ import math
 import operator
 import sys
 from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 
 from isometry._typing import FloatArray
 
+T = TypeVar("T")
 _LONGEST = 40  # characters of a value that a message repeats
 
 
@@ -130,6 +132,17 @@ def check_rng(rng: object) -> "np.random.Generator":  # NumPy loads it when it i
 def _is_masked(value: object) -> bool:
     """Return whether entries are masked; who masks has loaded NumPy's module for it."""
     return "numpy.ma" in sys.modules and bool(np.ma.is_masked(value))
+
+
+def check_kind(name: str, value: object, kind: type[T], expected: str) -> T:
+    """Return ``value`` if it is a ``kind``.
+
+    Raises:
+        TypeError: If it is not.
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"`{name}` is a {type(value).__name__}; expected {expected}.")
+    return value
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

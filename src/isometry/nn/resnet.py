@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from isometry._checks import check_integer
+from isometry._checks import check_integer, check_kind
 from isometry._typing import Checked, Integer
 from isometry._words import Padding
 from isometry.nn._typing import Generator
@@ -145,7 +145,7 @@ class ResNet(_ResidualStack):
         dtype: Their type; torch's default without one.
 
     Raises:
-        TypeError: If ``width`` is not an integer.
+        TypeError: If ``spec`` is no specification, or ``width`` not an integer.
         ValueError: If ``width`` is smaller than 1.
         NotImplementedError: If the activation is a NumPy function, which torch cannot
             differentiate.
@@ -163,6 +163,7 @@ class ResNet(_ResidualStack):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        check_kind("spec", spec, ResNetSpec, "a ResNetSpec, e.g. `ResNetSpec('relu')`")
         width = check_integer("width", width, minimum=1)
         layers: list[nn.Module] = [
             nn.utils.skip_init(nn.Linear, width, width, device=device or "cpu", dtype=dtype)
@@ -295,6 +296,7 @@ class ConvResNet(_ResidualStack):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        check_kind("spec", spec, ResNetSpec, "a ResNetSpec, e.g. `ResNetSpec('relu')`")
         channels = check_integer("channels", channels, minimum=1)
         kernel_size = check_integer("kernel_size", kernel_size, minimum=1)
         if kernel_size % 2 == 0:

@@ -9,12 +9,12 @@ there is a block with skip a and branch f. The rule uses no module names, so nes
 parallel branches are counted once. Products with X and with its transpose are exact.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from isometry._result import Result
 from isometry.nn._typing import BatchNorm, Blocks, Model, ModelInput
@@ -177,6 +177,8 @@ def residual_stream(
         TypeError: If `x` or the output is not one floating-point tensor.
         ValueError: If no block is recognised, or one named in `blocks` cannot be used.
     """
+    if not callable(model):
+        raise TypeError(f"`model` is a {type(model).__name__}; expected a module or a function.")
     return stream_of(record(model, x, batch_norm), blocks)
 
 
@@ -184,10 +186,10 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
     """Return the residual stream of a recorded pass.
 
     Raises:
+        TypeError: If `blocks` is no list of modules and names.
         ValueError: If no block is recognised, or one named in `blocks` cannot be used.
     """
-    if blocks is not None and not blocks:
-        raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
+    _check_blocks(blocks)
     cuts = recording.settle(named=blocks is not None)
     pieces = (
         found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
@@ -206,6 +208,24 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         _remark([item for acting in between for item in acting], len(starts) - 1),
         left_additions(recording, cuts, pieces),
     )
+
+
+def _check_blocks(blocks: object) -> None:
+    """Refuse what is no list of modules and names.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If the list is empty.
+    """
+    if blocks is None:
+        return
+    if isinstance(blocks, (str, nn.Module)) or not isinstance(blocks, Iterable):
+        raise TypeError(
+            f"`blocks` is a {type(blocks).__name__}; expected a list of modules or their names. "
+            "Put one block into a list as well: `blocks=['layers.0']`."
+        )
+    if not isinstance(blocks, Sized) or not len(blocks):
+        raise ValueError("`blocks` is empty; expected names of modules, or None to find them.")
 
 
 def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:

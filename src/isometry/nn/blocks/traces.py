@@ -185,8 +185,7 @@ def block_traces(
         2 sqrt(c / (probes * N)): at most 1.1 % at c = 1.
     """
     num_probes = check_integer("num_probes", num_probes, minimum=3)
-    if not blocks:
-        raise ValueError("`blocks` is empty; expected what `residual_blocks` returns.")
+    _check_list("blocks", blocks, Block, "`residual_blocks`")
     tolerance = math.inf if rtol is None else check_real("rtol", rtol, above=0.0)
     source = generator_or_fresh(generator)
     rounds = [[measure(b, _probes(b, num_probes), source) for b in blocks]]
@@ -196,6 +195,19 @@ def block_traces(
         replace(one[0], samples=np.concatenate([trace.samples for trace in one], axis=1))
         for one in zip(*rounds, strict=True)
     ]
+
+
+def _check_list(name: str, given: object, kind: type, source: str) -> None:
+    """Refuse what is not a list of results of one kind.
+
+    Raises:
+        TypeError: If it is no list of them.
+        ValueError: If it is empty.
+    """
+    if not isinstance(given, Sequence) or any(not isinstance(entry, kind) for entry in given):
+        raise TypeError(f"`{name}` is {type(given).__name__!r}; expected what {source} returns.")
+    if not given:
+        raise ValueError(f"`{name}` is empty; expected what {source} returns.")
 
 
 def _rounds(traces: Sequence[BlockTraces], tolerance: float) -> int:
@@ -238,8 +250,7 @@ def measured_law(traces: Checked[Sequence[BlockTraces]]) -> MeasuredCumulant:
         with c = sum tau(XXᵀ) alone 0.26 and 0.14 for the symmetric ones); 0.007 to 0.015 for 30
         convolutions of 48 channels on 6 x 6 pixels (tanh and ReLU, circular and zero padding).
     """
-    if not traces:
-        raise ValueError("`traces` is empty; expected what `block_traces` returns.")
+    _check_list("traces", traces, BlockTraces, "`block_traces`")
     sizes = sorted({trace.size for trace in traces})
     if len(sizes) > 1:
         raise NotImplementedError(

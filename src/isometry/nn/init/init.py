@@ -13,7 +13,7 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from torch import nn
 
-from isometry._checks import check_real
+from isometry._checks import check_kind, check_real
 from isometry._typing import Checked, Real
 from isometry.nn._typing import (
     BatchNorm,
@@ -159,7 +159,7 @@ def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
         The model; only the values of the parameters in ``plan.changes`` differ.
 
     Raises:
-        TypeError: If ``model`` is not a module.
+        TypeError: If ``model`` is not a module, or ``plan`` not a plan.
         ValueError: If a parameter is missing, of another shape, on the meta device, or its type
             cannot hold the new values.
     """
@@ -168,6 +168,7 @@ def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
             f"`model` is a {type(model).__name__}; expected the torch.nn.Module whose parameters "
             "the plan names. Pass the module that the function calls."
         )
+    check_kind("plan", plan, InitPlan, "what `isometry.nn.plan` or a baseline returns")
     root = unwrapped(model)
     write(root, plan.changes)
     if plan.spec is not None:

@@ -7,7 +7,6 @@ residuals say that the wanted values have converged.
 import dataclasses
 
 import numpy as np
-import torch
 
 from isometry._checks import check_integer, check_real
 from isometry._result import Result
@@ -100,12 +99,12 @@ def smallest_singular_values(
 
 
 def _extremes(
-    J: Operator,
+    J: Checked[Operator],
     given: Integer,
     order: slice,
     tolerance: Real,
     max_matvecs: Integer,
-    generator: torch.Generator | None,
+    generator: Generator,
 ) -> ExtremeSingularValues:
     """Double the number of products until the first ``k`` values in ``order`` have converged.
 

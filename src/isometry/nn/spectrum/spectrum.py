@@ -6,13 +6,14 @@ with error bars. An operator is anything with ``shape``, ``dtype``, ``device``, 
 ``J.T @ U`` and ``to_dense()``; :class:`~isometry.nn.JacobianOperator` is one.
 """
 
+import math
 import time
 import warnings
 
 import numpy as np
 import torch
 
-from isometry._checks import check_integer, suggest
+from isometry._checks import check_integer, check_kind, suggest
 from isometry._typing import Checked, Integer
 from isometry.errors import AccuracyWarning
 from isometry.nn._typing import Generator, Operator, SpectrumMethod
@@ -120,9 +121,10 @@ def estimate_seconds(
         slowest, so this errs on the long side.
 
     Raises:
-        TypeError: If a count is not an integer.
+        TypeError: If ``J`` is no operator, or a count is not an integer.
         ValueError: If a count is smaller than one.
     """
+    check_operator(J)
     num_probes = check_integer("num_probes", num_probes, minimum=1)
     steps = min(check_integer("num_matvecs", num_matvecs, minimum=1), *J.shape)
     probe = torch.ones(J.shape[1], num_probes, dtype=J.dtype, device=J.device)
@@ -131,13 +133,29 @@ def estimate_seconds(
     return steps * (time.perf_counter() - start)
 
 
-def check_method(J: Operator, method: str | None) -> str:
+def check_operator(J: object) -> None:
+    """Refuse what has no products.
+
+    Raises:
+        TypeError: With what is expected in its place.
+    """
+    if isinstance(J, torch.nn.Module) or not isinstance(J, Operator):
+        advice = " Make one: `JacobianOperator(model, x)`." if callable(J) else ""
+        raise TypeError(
+            f"`J` is a {type(J).__name__}; expected an operator such as `JacobianOperator`.{advice}"
+        )
+    if len(J.shape) != 2:
+        raise TypeError(f"`J` has shape {tuple(J.shape)}; expected (n_out, n_in).")
+
+
+def check_method(J: Checked[Operator], method: object) -> str:
     """Return the route to take for ``J``.
 
     Raises:
-        TypeError: If its dtype is too coarse to measure with.
+        TypeError: If it is no operator, or its dtype is too coarse to measure with.
         ValueError: If it is empty or the method unknown.
     """
+    check_operator(J)
     if J.dtype not in {torch.float32, torch.float64}:
         raise TypeError(
             f"`J` has dtype {J.dtype}; expected torch.float32 or torch.float64. Convert the model "
@@ -148,7 +166,7 @@ def check_method(J: Operator, method: str | None) -> str:
     if method is None:
         small = min(J.shape) <= DENSE_LIMIT and J.shape[0] * J.shape[1] <= DENSE_ENTRIES
         return "dense" if small else "lanczos"
-    if method not in {"dense", "lanczos"}:
+    if not isinstance(method, str) or method not in {"dense", "lanczos"}:
         hint = suggest(method, ("dense", "lanczos")) if isinstance(method, str) else ""
         raise ValueError(f"`method` is {method!r}; expected 'dense', 'lanczos' or None.{hint}")
     return method
@@ -193,16 +211,46 @@ def matrix_spectrum(J: Checked[torch.Tensor]) -> Spectrum:
         are returned as zero, since products in that dtype cannot tell them from zero.
 
     Raises:
-        ValueError: If an entry is not finite.
+        TypeError: If ``J`` is not a tensor of real floating-point numbers.
+        ValueError: If it is no matrix, is empty, or an entry or its square is not finite.
     """
-    dense = J.detach().to("cpu", torch.float64)
+    dense = _checked_matrix(J).detach().to("cpu", torch.float64)
     scale = float(dense.abs().max())
     if not np.isfinite(scale):
         raise ValueError(_NOT_FINITE)
+    if scale > _LARGEST / math.sqrt(dense.numel()):
+        raise ValueError(
+            f"`J` has an entry of size {scale:.3g}, whose square float64 cannot hold; expected "
+            "smaller numbers. Divide `J` by a factor and multiply lam by its square."
+        )
     lam = _squared_singular_values(dense / scale) if scale > 0 else torch.zeros(min(dense.shape))
     lam = lam.to(torch.float64).numpy()
     lam[lam < lanczos.rounding_floor(J.dtype) ** 2 * lam[-1]] = 0.0
     return Spectrum(scale**2 * lam, provenance=f"dense, {_name(J.dtype)}")
+
+
+_LARGEST = 1e154
+"""Largest s whose square float64 holds, rounded down."""
+
+
+def _checked_matrix(J: object) -> torch.Tensor:
+    """Return ``J`` if it is a matrix of real numbers.
+
+    Raises:
+        TypeError: If it is anything else.
+        ValueError: If it is no matrix or empty.
+    """
+    matrix = check_kind("J", J, torch.Tensor, "a torch.Tensor of shape (n_out, n_in)")
+    if not matrix.is_floating_point():
+        raise TypeError(
+            f"`J` has dtype {matrix.dtype}; expected real floating-point numbers. "
+            "Convert it first, for example by `J.double()`."
+        )
+    if matrix.ndim != 2 or matrix.numel() == 0:
+        raise ValueError(
+            f"`J` has shape {tuple(matrix.shape)}; expected (n_out, n_in), both at least 1."
+        )
+    return matrix
 
 
 def _squared_singular_values(dense: torch.Tensor) -> torch.Tensor:
@@ -225,7 +273,7 @@ def bidiagonalise(
     num_probes: int,
     steps: int,
     reorthogonalise: bool,
-    generator: torch.Generator | None,
+    generator: Generator,
     progress: lanczos.Progress | None,
 ) -> lanczos.Bidiagonalisation:
     """Start on the shorter side of J, so that the law is over min(n_out, n_in) values.
