@@ -10,6 +10,10 @@ import sys
 __version__ = "0.1.0"
 
 SUMMARY = "How a residual network's input-output Jacobian stretches signals, and how to set it."
+STATUS = (
+    "Exit status: 0 fine, 1 a check failed, 2 wrong use or missing data, 3 the model failed. "
+    "`--debug` prints the traceback of an error."
+)
 COMMANDS = {
     "activations": "List the named activations with their parameters and kinks.",
     "cumulant": "Print c of a residual network, from its activation and its initialisation.",
@@ -28,7 +32,7 @@ def overview() -> str:
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name.ljust(width)}{said}" for name, said in COMMANDS.items()]
     ask = "Run `isometry COMMAND --help` for a command's options, `isometry --version` for mine."
-    return "\n".join(["Usage: isometry COMMAND", "", SUMMARY, "", *lines, "", ask, ""])
+    return "\n".join(["Usage: isometry COMMAND", "", SUMMARY, "", *lines, "", ask, "", STATUS, ""])
 
 
 def main() -> None:

@@ -7,17 +7,14 @@ from cyclopts import App, Parameter
 
 from isometry.cli import init, models, reproduce, studies, theory
 from isometry.cli.usage import exact
-from isometry_command import SUMMARY, __version__
+from isometry_command import STATUS, SUMMARY, __version__
 
 app = App(
     name="isometry",
     help=SUMMARY,
     version=__version__,
     default_parameter=Parameter(converter=exact),
-    help_epilogue=(
-        "Exit status: 0 fine, 1 a check failed, 2 wrong use or missing data, 3 the model failed. "
-        "`--debug` prints the traceback of an error."
-    ),
+    help_epilogue=STATUS,
 )
 app.command(theory.law)
 app.command(theory.cumulant)
