@@ -5,21 +5,22 @@ import math
 import operator
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
 from isometry._typing import FloatArray
 
 T = TypeVar("T")
+_NO_NUMBERS: tuple[type, ...] = (bool, np.bool_, str, bytes)
 _LONGEST = 40  # characters of a value that a message repeats
 
 
 def shown(value: object) -> str:
     """Return what a message calls ``value``: its text if that is short, otherwise its kind."""
-    shape = getattr(value, "shape", None)
+    shape: object = getattr(value, "shape", None)
     if isinstance(shape, tuple) and shape:
-        return f"an array of shape {tuple(shape)}"
+        return f"an array of shape {tuple(cast(Iterable[object], shape))}"
     if isinstance(value, (str, bytes)) and len(value) > _LONGEST:
         return f"{value[:_LONGEST]!r}..."
     try:
@@ -51,7 +52,7 @@ def check_real(
     elif minimum > -math.inf:
         expected += f" >= {minimum:g}"
     try:
-        no_number = isinstance(value, (bool, np.bool_, str, bytes)) or _is_masked(value)
+        no_number = isinstance(value, _NO_NUMBERS) or _is_masked(value)
         if no_number or np.ndim(value) != 0:  # pyright: ignore[reportArgumentType]
             raise TypeError
         with np.errstate(over="ignore"):  # of numbers longer than float64

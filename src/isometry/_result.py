@@ -3,37 +3,38 @@
 import dataclasses
 import html
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return ``value`` made of JSON's types: arrays become lists, results dictionaries."""
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
-        return value.item()
+        return cast(Any, value).item()
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        pairs = cast(Mapping[object, object], value)
+        return {str(key): plain(item) for key, item in pairs.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+        return [plain(item) for item in cast(Iterable[object], value)]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return repr(value)
 
 
-def format_cell(value: Any) -> str:
+def format_cell(value: object) -> str:
     """Return a table cell: numbers with four significant digits, nothing for ``None``."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
-        return f"{float(value):.4g}"
+        return f"{float(cast(float, value)):.4g}"
     return str(value)
 
 

@@ -1,7 +1,7 @@
 """Everything about torch.nn models: Jacobian products, spectra, residual blocks, initialisation."""
 
 try:
-    import torch as _torch  # noqa: F401
+    import torch as _torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
