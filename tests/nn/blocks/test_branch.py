@@ -46,3 +46,22 @@ def test_a_computed_gate_is_left_alone_and_what_it_multiplies_is_scaled(gate):
     assert sorted(made.changes) == [f"{i}.f.weight" for i in range(3)]
     # the branch is linear in it, so that one correction is exact
     assert made.passes <= 3
+
+
+class Scaled(nn.Module):
+    """A learned number on the whole sum, or on its branch alone."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.f, self.a, self.whole = nn.Linear(6, 6), nn.Parameter(torch.tensor(0.9)), whole
+
+    def forward(self, x):
+        branch = torch.tanh(self.f.weight @ x.T).T @ self.f.weight
+        return self.a * (x + branch) if self.whole else x + self.a * branch
+
+
+@pytest.mark.parametrize(("whole", "own"), [(True, False), (False, True)])
+def test_a_gain_that_scales_the_skip_as_well_is_not_the_branch_s(whole, own):
+    (block,) = inn.residual_blocks(Scaled(whole), torch.ones(2, 6))
+    assert ("a" in block.last[0]) == own
+    assert "f.weight" in block.last[0]

@@ -236,7 +236,7 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
         skip=piece.part.skip or 1.0,
         shape=shape_of(piece.target),
         parameters=parameter_roles(recording, inside),
-        last=last_parameters(recording, piece.part, set(inside), piece.target),
+        last=last_parameters(recording, piece.part, set(inside), piece.source, piece.target),
         segment=recording.segment(piece.source, piece.target),
         inside=piece.contained_skip,
     )

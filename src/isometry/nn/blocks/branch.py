@@ -34,12 +34,17 @@ def parameter_roles(recording: Recording, vertices: Iterable[Vertex]) -> dict[st
 
 
 def last_parameters(
-    recording: Recording, part: LinearPart, members: set[Vertex], target: Vertex
+    recording: Recording, part: LinearPart, members: set[Vertex], source: Vertex, target: Vertex
 ) -> tuple[tuple[str, ...], ...]:
     """Return, for each term of the branch, the parameters that scale it, the nearest first."""
     gains: dict[Vertex, tuple[str, ...]] = {target: ()}
+    graph = recording.graph
+    linear = {source, *graph.between(source, target)} - set(part.heads)
     for vertex in part.sums:
-        above = gains.get(vertex, ()) + _names(recording, vertex, ("gain",))
+        # what scales the skip along with the branch does not change the one beside the other
+        alone = source not in graph.ancestors([vertex], linear)
+        own = _names(recording, vertex, ("gain",)) if alone else ()
+        above = gains.get(vertex, ()) + own
         for _, v in recording.graph.inputs(vertex):
             gains.setdefault(v, above)
     return tuple(
