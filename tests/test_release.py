@@ -26,7 +26,13 @@ def links(text):
 
 def test_the_version_is_written_once():
     assert "version" not in SETTINGS["project"]
-    assert SETTINGS["tool"]["hatch"]["version"]["path"] == "src/isometry/__init__.py"
+    place = ROOT / SETTINGS["tool"]["hatch"]["version"]["path"]
+    written = [
+        path
+        for path in (ROOT / "src").rglob("*.py")
+        if re.search(r"^__version__ = ", path.read_text(), re.MULTILINE)
+    ]
+    assert written == [place]
     assert importlib.metadata.version("isometry") == isometry.__version__
     cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
     assert cited[1] == isometry.__version__

@@ -5,6 +5,7 @@ import pytest
 
 from isometry.theory.activations.lookup import activation
 from isometry.theory.laws import UniversalLaw
+from isometry.theory.outliers import tangent_growth
 from isometry.theory.prediction import predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
@@ -95,3 +96,17 @@ def test_outlier_grows_with_depth_like_the_exponential_of_its_root():
 
 def test_vanishing_input_without_bias_has_no_direction_of_its_own():
     assert predict_outliers(ResNetSpec("relu", depth=50), m1=0.0, m2=0.0).shape == (0,)
+
+
+@pytest.mark.parametrize("skip", [0.6, -1.5])
+def test_one_layer_with_a_skip_grows_tangents_as_the_branch_over_the_skip_does(skip):
+    # J / a = 1 + (phi' / a) W: dividing the activation by the skip is the same to rounding.
+    gelu = activation("gelu")
+    divided = activation(lambda h: gelu(h) / skip)
+    q, before = np.array([1.3]), np.array([0.4])
+    grown = [
+        tangent_growth(ResNetSpec(act, depth=1, sigma_w=1.1, skip=a), q, before, 0.4, 1.0)
+        for act, a in ((gelu, skip), (divided, 1.0))
+    ]
+    np.testing.assert_allclose(*grown, rtol=1e-6)  # the derivative of a callable is numerical
+    assert not np.allclose(grown[0], np.eye(2), rtol=0.1)
