@@ -158,3 +158,8 @@ def test_bad_layers_are_refused(arguments, message):
 def test_ginibre_layers_want_a_vector(s):
     with pytest.raises(ValueError, match="`s` has shape"):
         FiniteDepthLaw.ginibre(s)
+
+
+def test_one_dead_layer_among_others_is_refused_without_a_skip():
+    with pytest.raises(ValueError, match="`d` is 0 in a whole layer"):
+        FiniteDepthLaw(d=np.array([[1.0], [0.0]]), weights=np.ones(1), skip=0.0)
