@@ -163,3 +163,13 @@ def test_ginibre_layers_want_a_vector(s):
 def test_one_dead_layer_among_others_is_refused_without_a_skip():
     with pytest.raises(ValueError, match="`d` is 0 in a whole layer"):
         FiniteDepthLaw(d=np.array([[1.0], [0.0]]), weights=np.ones(1), skip=0.0)
+
+
+def test_the_s_transform_ends_at_the_mass_off_zero():
+    with pytest.raises(ValueError, match=r"`w` leaves \(-0\.5, 0\)"):
+        HALF_DEAD.s_transform(-0.6, method="formula")
+
+
+def test_weights_that_sum_to_one_but_for_rounding_are_made_to():
+    law = FiniteDepthLaw(d=np.ones((1, 2)), weights=np.array([0.5, 0.5 + 5e-7]))
+    assert law.weights.sum() == pytest.approx(1, abs=1e-15)
