@@ -6,6 +6,7 @@ follow the universal law whatever the distribution of the entries. No network is
 """
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def residual_product(
     scale = np.sqrt(check_real("c", c, minimum=0.0) / depth)
     skip = check_real("skip", skip)
     rng = check_rng(rng)
-    if not isinstance(entries, str) or entries not in _DRAW:
+    if not isinstance(cast(object, entries), str) or entries not in _DRAW:
         raise ValueError(
             f"`entries` is {shown(entries)}; expected one of {sorted(_DRAW)}."
             f"{suggest(str(entries), _DRAW)}"
@@ -73,7 +74,7 @@ def residual_product(
     with np.errstate(all="ignore"):  # what overflows is refused below
         for diagonal in diagonals:
             X = scale * _DRAW[entries](width, rng)
-            J = skip * J + diagonal[:, None] * (X @ J)
+            J = skip * J + diagonal[:, None] * (X @ J)  # pyright: ignore[reportConstantRedefinition]
     if not np.isfinite(J).all():
         raise ValueError(
             f"`c` is {c:g} and `skip` {skip:g}, with which the product overflows after {depth} "
@@ -112,7 +113,7 @@ def rotated_product(
     width = len(factors[0])
     J = np.eye(width)
     for lam in factors:
-        J = (_orthogonal(width, rng) * np.sqrt(lam)) @ (_orthogonal(width, rng) @ J)
+        J = (_orthogonal(width, rng) * np.sqrt(lam)) @ (_orthogonal(width, rng) @ J)  # pyright: ignore[reportConstantRedefinition]
     return J
 
 

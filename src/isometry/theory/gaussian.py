@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 import numpy as np
 
@@ -178,7 +178,8 @@ def _with_ladder(breakpoints: object) -> np.ndarray:
         TypeError: If ``breakpoints`` are no numbers.
         ValueError: If one of them is not finite.
     """
-    given = list(breakpoints) if isinstance(breakpoints, Iterable) else breakpoints
+    listed = isinstance(breakpoints, Iterable)
+    given = list(cast(Iterable[object], breakpoints)) if listed else breakpoints
     points = check_array("breakpoints", given) if given != [] else np.empty(0)
     if points.ndim != 1 or np.isinf(points).any():
         raise ValueError(

@@ -34,7 +34,7 @@ def tangent_growth(
         phi, slope_h, phi_slope_h, stretch, slope_square = _averages(act, variance)
         rho = step / variance * t if variance > 0 else 0.0 * t
         cross = np.outer(mu, rho)
-        V = (  # (39), symmetrised
+        V = (  # (39), symmetrised  # pyright: ignore[reportConstantRedefinition]
             (1 + step * slope_square / a**2) * V
             + slope_h / a * (cross + cross.T)
             + (stretch - variance * slope_square) / a**2 * np.outer(rho, rho)

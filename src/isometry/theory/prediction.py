@@ -228,7 +228,8 @@ def _gauss_rule(d: Float[np.ndarray, "m"], weights: Float[np.ndarray, "m"], size
         rest, shares = _gauss_rule(d[1:], weights[1:], size - 1)
         return np.append(0.0, rest), np.append(weights[0], shares * weights[1:].sum())
     basis = [np.sqrt(weights / weights.sum())]
-    diagonal, off = [], []
+    diagonal: list[float] = []
+    off: list[float] = []
     for _ in range(size):
         known = np.array(basis)
         u = d * basis[-1]

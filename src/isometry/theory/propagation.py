@@ -238,7 +238,7 @@ def check_moments(m1: Real, m2: Real) -> tuple[float, float]:
 
 
 def _step(
-    spec: ResNetSpec, m1: float, m2: float, moments: GaussianMoments
+    spec: ResNetSpec, m1: float, m2: float, moments: GaussianMoments[float]
 ) -> tuple[float, float, float]:
     mean, square = float(moments.mean), float(moments.square)
     new_m1 = spec.skip * m1 + mean

@@ -75,7 +75,7 @@ def _refine(f: Stack, sigma: float, ends: np.ndarray) -> Average:
     whole = _panel(f, sigma, a, b)
     size = np.abs(whole).sum(axis=1)
     value, error = np.zeros_like(size), np.zeros_like(size)
-    left_over = []
+    left_over: list[float] = []
     while True:
         middle = (a + b) / 2
         left, right = _panel(f, sigma, a, middle), _panel(f, sigma, middle, b)

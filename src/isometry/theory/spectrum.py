@@ -62,7 +62,7 @@ class Spectrum(Result):
         values = _vector("values", self.values, None)
         order = np.argsort(values, kind="stable")
         weights = np.full(len(values), 1.0 / len(values))
-        if self.weights is not None:
+        if self.weights is not None:  # pyright: ignore[reportUnnecessaryComparison]
             weights = _normalised(_vector("weights", self.weights, len(values)))[order]
         if self.standard_error is not None:
             error = _vector("standard_error", self.standard_error, len(values))[order]

@@ -7,8 +7,9 @@ Names, parameters and defaults are those of ``torch.nn.functional``; where torch
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from isometry.theory.activations import closed_forms
 from isometry.theory.special import special
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True)
+class Definition:
     """What defines an activation; ``length`` is the scale of its features in h."""
 
     phi: Function
@@ -29,14 +31,14 @@ class Shape(NamedTuple):
     length: float = 1.0
 
 
-def _linear() -> Shape:
-    return Shape(lambda h: 1.0 * h, np.ones_like, odd=True, closed=closed_forms.linear)
+def _linear() -> Definition:
+    return Definition(lambda h: 1.0 * h, np.ones_like, odd=True, closed=closed_forms.linear)
 
 
-def _rectifier(negative: float) -> Shape:
+def _rectifier(negative: float) -> Definition:
     if negative == 1:
         return _linear()
-    return Shape(
+    return Definition(
         lambda h: np.where(h > 0, h, negative * h),
         lambda h: np.where(h > 0, 1.0, negative),
         (0.0,),
@@ -44,24 +46,24 @@ def _rectifier(negative: float) -> Shape:
     )
 
 
-def _leaky_relu(negative_slope: float = 0.01) -> Shape:
+def _leaky_relu(negative_slope: float = 0.01) -> Definition:
     return _rectifier(negative_slope)
 
 
-def _prelu(weight: float = 0.25) -> Shape:
+def _prelu(weight: float = 0.25) -> Definition:
     return _rectifier(weight)
 
 
-def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Shape:
+def _rrelu(lower: float = 1 / 8, upper: float = 1 / 3) -> Definition:
     if lower > upper:
         raise ValueError(f"`lower` is {lower:g}; expected a number <= upper = {upper:g}.")
     return _rectifier((lower + upper) / 2)
 
 
-def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Shape:
+def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Definition:
     if min_val >= max_val:
         raise ValueError(f"`min_val` is {min_val:g}; expected a number < max_val = {max_val:g}.")
-    return Shape(
+    return Definition(
         lambda h: np.clip(h, min_val, max_val),
         lambda h: np.where((h > min_val) & (h < max_val), 1.0, 0.0),
         (min_val, max_val),
@@ -69,23 +71,23 @@ def _hardtanh(min_val: float = -1.0, max_val: float = 1.0) -> Shape:
     )
 
 
-def _hardsigmoid() -> Shape:
-    return Shape(
+def _hardsigmoid() -> Definition:
+    return Definition(
         lambda h: np.clip(h / 6 + 0.5, 0.0, 1.0),
         lambda h: np.where(np.abs(h) < 3, 1 / 6, 0.0),
         (-3.0, 3.0),
     )
 
 
-def _hardswish() -> Shape:
-    return Shape(
+def _hardswish() -> Definition:
+    return Definition(
         lambda h: h * np.clip((h + 3) / 6, 0.0, 1.0),
         lambda h: np.where(h >= 3, 1.0, np.where(h > -3, (2 * h + 3) / 6, 0.0)),
         (-3.0, 3.0),
     )
 
 
-def _exponential(scale: float, height: float, length: float) -> Shape:
+def _exponential(scale: float, height: float, length: float) -> Definition:
     ratio = scale * height / length
 
     def phi(h: np.ndarray) -> np.ndarray:
@@ -95,29 +97,29 @@ def _exponential(scale: float, height: float, length: float) -> Shape:
         return np.where(h > 0, scale, ratio * np.exp(np.minimum(h, 0) / length))
 
     closed = partial(closed_forms.exponential, scale, height, length)
-    return Shape(phi, dphi, (0.0,), closed=closed, length=length)
+    return Definition(phi, dphi, (0.0,), closed=closed, length=length)
 
 
-def _elu(alpha: float = 1.0) -> Shape:
+def _elu(alpha: float = 1.0) -> Definition:
     return _exponential(1.0, alpha, 1.0)
 
 
-def _celu(alpha: float = 1.0) -> Shape:
+def _celu(alpha: float = 1.0) -> Definition:
     if alpha <= 0:
         raise ValueError(f"`alpha` is {alpha:g}; expected a finite number > 0.")
     return _exponential(1.0, alpha, alpha)
 
 
-def _selu() -> Shape:
+def _selu() -> Definition:
     return _exponential(1.0507009873554804934193349852946, 1.6732632423543772848170429916717, 1.0)
 
 
-def _gelu(approximate: str = "none") -> Shape:
+def _gelu(approximate: str = "none") -> Definition:
     if approximate == "tanh":
-        return Shape(_gelu_tanh, _gelu_tanh_slope)
+        return Definition(_gelu_tanh, _gelu_tanh_slope)
     if approximate != "none":
         raise ValueError(f"`approximate` is {approximate!r}; expected 'none' or 'tanh'.")
-    return Shape(
+    return Definition(
         lambda h: h * special().ndtr(h),
         lambda h: special().ndtr(h) + h * np.exp(-h * h / 2) / math.sqrt(2 * math.pi),
         closed=closed_forms.gelu,
@@ -138,15 +140,15 @@ def _gelu_tanh_slope(h: np.ndarray) -> np.ndarray:
     return s + h * du * s * special().expit(-u)
 
 
-def _silu() -> Shape:
+def _silu() -> Definition:
     def dphi(h: np.ndarray) -> np.ndarray:
         return special().expit(h) * (1 + h * special().expit(-h))
 
-    return Shape(lambda h: h * special().expit(h), dphi)
+    return Definition(lambda h: h * special().expit(h), dphi)
 
 
-def _mish() -> Shape:
-    return Shape(lambda h: h * _tanh_softplus(h)[0], _mish_slope)
+def _mish() -> Definition:
+    return Definition(lambda h: h * _tanh_softplus(h)[0], _mish_slope)
 
 
 def _tanh_softplus(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,13 +165,13 @@ def _mish_slope(h: np.ndarray) -> np.ndarray:
     return value + h * sech * special().expit(h)
 
 
-def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Shape:
+def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Definition:
     if beta <= 0:
         raise ValueError(f"`beta` is {beta:g}; expected a finite number > 0.")
     switch = threshold / beta
     gap = math.log1p(math.exp(-abs(threshold))) + max(-threshold, 0.0)
     visible = gap > 1e-6 * max(1.0, abs(threshold))
-    return Shape(
+    return Definition(
         lambda h: np.where(beta * h > threshold, h, np.logaddexp(0.0, beta * h) / beta),
         lambda h: np.where(beta * h > threshold, 1.0, special().expit(beta * h)),
         (switch,),
@@ -178,16 +180,18 @@ def _softplus(beta: float = 1.0, threshold: float = 20.0) -> Shape:
     )
 
 
-def _sigmoid() -> Shape:
-    return Shape(lambda h: special().expit(h), lambda h: special().expit(h) * special().expit(-h))
+def _sigmoid() -> Definition:
+    return Definition(
+        lambda h: special().expit(h), lambda h: special().expit(h) * special().expit(-h)
+    )
 
 
-def _logsigmoid() -> Shape:
-    return Shape(lambda h: -np.logaddexp(0.0, -h), lambda h: special().expit(-h))
+def _logsigmoid() -> Definition:
+    return Definition(lambda h: -np.logaddexp(0.0, -h), lambda h: special().expit(-h))
 
 
-def _tanh() -> Shape:
-    return Shape(np.tanh, _sech_square, odd=True)
+def _tanh() -> Definition:
+    return Definition(np.tanh, _sech_square, odd=True)
 
 
 def _sech_square(h: np.ndarray) -> np.ndarray:
@@ -195,8 +199,8 @@ def _sech_square(h: np.ndarray) -> np.ndarray:
     return 4 * e / (1 + e) ** 2
 
 
-def _tanhshrink() -> Shape:
-    return Shape(_tanhshrink_value, lambda h: np.tanh(h) ** 2, odd=True)
+def _tanhshrink() -> Definition:
+    return Definition(_tanhshrink_value, lambda h: np.tanh(h) ** 2, odd=True)
 
 
 def _tanhshrink_value(h: np.ndarray) -> np.ndarray:
@@ -207,16 +211,16 @@ def _tanhshrink_value(h: np.ndarray) -> np.ndarray:
     return np.where(np.abs(h) < 1, h * (fraction / (1 + fraction)), h - np.tanh(h))
 
 
-def _softsign() -> Shape:
-    return Shape(
+def _softsign() -> Definition:
+    return Definition(
         lambda h: h / (1 + np.abs(h)), lambda h: (1 / (1 + np.abs(h))) ** 2, (0.0,), odd=True
     )
 
 
-def _hardshrink(lambd: float = 0.5) -> Shape:
+def _hardshrink(lambd: float = 0.5) -> Definition:
     _check_lambd(lambd)
     ends = (-lambd, lambd) if lambd else ()
-    return Shape(
+    return Definition(
         lambda h: np.where(np.abs(h) > lambd, h, 0.0),
         lambda h: np.where(np.abs(h) > lambd, 1.0, 0.0),
         ends,
@@ -225,9 +229,9 @@ def _hardshrink(lambd: float = 0.5) -> Shape:
     )
 
 
-def _softshrink(lambd: float = 0.5) -> Shape:
+def _softshrink(lambd: float = 0.5) -> Definition:
     _check_lambd(lambd)
-    return Shape(
+    return Definition(
         lambda h: np.sign(h) * np.maximum(np.abs(h) - lambd, 0.0),
         lambda h: np.where(np.abs(h) > lambd, 1.0, 0.0),
         (-lambd, lambd) if lambd else (),
@@ -240,8 +244,8 @@ def _check_lambd(lambd: float) -> None:
         raise ValueError(f"`lambd` is {lambd:g}; expected a finite number >= 0.")
 
 
-def _threshold(threshold: float = 0.0, value: float = 0.0) -> Shape:
-    return Shape(
+def _threshold(threshold: float = 0.0, value: float = 0.0) -> Definition:
+    return Definition(
         lambda h: np.where(h > threshold, h, value),
         lambda h: np.where(h > threshold, 1.0, 0.0),
         (threshold,),
@@ -249,8 +253,8 @@ def _threshold(threshold: float = 0.0, value: float = 0.0) -> Shape:
     )
 
 
-def _erf() -> Shape:
-    return Shape(
+def _erf() -> Definition:
+    return Definition(
         lambda h: special().erf(h),
         lambda h: 2 / math.sqrt(math.pi) * np.exp(-h * h),
         odd=True,
@@ -258,15 +262,15 @@ def _erf() -> Shape:
     )
 
 
-def _sin() -> Shape:
-    return Shape(np.sin, np.cos, odd=True, closed=closed_forms.sin)
+def _sin() -> Definition:
+    return Definition(np.sin, np.cos, odd=True, closed=closed_forms.sin)
 
 
-def _sign() -> Shape:
-    return Shape(np.sign, np.zeros_like, (0.0,), (0.0,), odd=True, closed=closed_forms.sign)
+def _sign() -> Definition:
+    return Definition(np.sign, np.zeros_like, (0.0,), (0.0,), odd=True, closed=closed_forms.sign)
 
 
-NAMED: dict[str, Callable[..., Shape]] = {
+NAMED: dict[str, Callable[..., Definition]] = {
     "celu": _celu,
     "elu": _elu,
     "erf": _erf,

@@ -155,7 +155,7 @@ def _kinks(edges: np.ndarray) -> np.ndarray:
     unit = np.maximum(1.0, np.abs(middle))
     tiny = np.flatnonzero(width < 1e-9 * unit)
     groups = np.split(tiny, np.flatnonzero(np.diff(middle[tiny]) > 1e-8 * unit[tiny][1:]) + 1)
-    points = []
+    points: list[float] = []
     for group in groups:
         if group.size:
             best = group[np.argmin(width[group])]

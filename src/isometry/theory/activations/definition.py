@@ -49,7 +49,7 @@ class Activation:
     breakpoints: tuple[float, ...] = ()
     jumps: tuple[float, ...] = ()
     odd: bool = False
-    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     closed: Callable[[Any], tuple[Any, Any, Any, Any]] | None = field(default=None, compare=False)
     panels: tuple[float, ...] = field(default=(), compare=False)
     slope_error: Function | None = field(default=None, compare=False)

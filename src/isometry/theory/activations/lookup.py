@@ -26,7 +26,7 @@ from isometry.theory.activations.definition import Activation, ActivationLike, b
 __all__ = ["Activation", "ActivationLike", "activation", "activation_names"]
 
 _CALL = re.compile(r"\s*([A-Za-z_]\w*)\s*(\(.*\))?\s*", re.DOTALL)
-_UFUNCS = {np.tanh: "tanh", np.sin: "sin", np.sign: "sign"}
+_UFUNCS: dict[np.ufunc, str] = {np.tanh: "tanh", np.sin: "sin", np.sign: "sign"}
 _SPECIAL = {"erf": "erf", "expit": "sigmoid", "log_expit": "logsigmoid"}
 
 
@@ -98,7 +98,8 @@ def _from_callable(spec: Any, breakpoints: Any, parameters: dict[str, Any]) -> A
     kind = getattr(spec, "__name__", type(spec).__name__)
     _refuse_mixing(kind)
     known = _known_ufunc(spec) if isinstance(spec, np.ufunc) else None
-    found = (known, {}) if known else torch_bridge.recognise(spec)
+    own: dict[str, Any] = {}
+    found = (known, own) if known else torch_bridge.recognise(spec)
     if found is not None and breakpoints is None:
         return _named(found[0], (), {**found[1], **parameters})
     if parameters:

@@ -3,7 +3,7 @@
 import copy
 import functools
 import sys
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -62,9 +62,10 @@ def recognise(spec: Any) -> tuple[str, dict[str, Any]] | None:
         return _known_module(torch, spec)
     keywords: dict[str, Any] = {}
     if isinstance(spec, functools.partial) and not spec.args:
-        keywords = {key: value for key, value in spec.keywords.items() if key != "inplace"}
-        spec = spec.func
-    name = _functions(torch).get(id(spec))
+        outer = cast("functools.partial[Any]", spec)
+        keywords = {key: outer.keywords[key] for key in outer.keywords if key != "inplace"}
+        spec = outer.func
+    name = _functions(torch).get(id(cast(object, spec)))
     return None if name is None else (name, keywords)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,8 @@ def check_shape(shape: object) -> tuple[int, ...]:
     Raises:
         TypeError: If it is not made of integers.
     """
-    entries = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    several = isinstance(shape, Iterable)
+    entries = tuple(cast(Iterable[object], shape)) if several else (shape,)
     if isinstance(shape, (str, bytes)) or len(entries) > 64:
         raise TypeError(f"`shape` is {shown(shape)}; expected integers >= 0.")
     return tuple(check_integer("shape", entry, minimum=0) for entry in entries)

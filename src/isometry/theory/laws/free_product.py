@@ -9,6 +9,9 @@ On the negative axis, u in (0, 1), each layer is one monotone real equation. Fro
 of z is turned from pi to its target, where ``u`` is analytic, with Newton steps that are checked.
 """
 
+# E is what the formulas call it.
+# pyright: reportConstantRedefinition=false
+
 import dataclasses
 import math
 from typing import Any, Protocol, runtime_checkable
@@ -172,11 +175,14 @@ class Layers:
         start = math.log(1e-6 * floor)
         inverse = np.where(self.d > 0, self.weights / np.maximum(self.d, 1e-300), 0.0)
         E = self.solve_real(np.array([floor - math.exp(start)]))[0]
-        return start, np.where(self.atom >= floor, floor * math.exp(start) / inverse.sum(axis=1), E)
+        at_atom: Vector = floor * math.exp(start) / inverse.sum(axis=1)
+        return start, np.where(self.atom >= floor, at_atom, E)
 
 
 @np.errstate(all="ignore")
-def newton(product: Product, target: Numeric, u: Numeric, E: Numeric, *, steps: int) -> tuple:
+def newton(
+    product: Product, target: Numeric, u: Numeric, E: Numeric, *, steps: int
+) -> tuple[Numeric, ...]:
     """Return ``(u, E, size)`` after Newton steps towards ``F = target``; size of the last."""
     size = np.full(u.shape, np.inf)
     for _ in range(steps):
@@ -263,7 +269,7 @@ def followed(
         new_u, new_E, size = newton(product, aim, guess, old_E - turn * du[:, None], steps=6)
         moved = np.abs((new_u - guess) / (old_u * (old_u - 1)))
         # A corrector that moves a tenth of u, or leaves the half plane, may be on another branch.
-        good = (size < 1e-8) & (moved < 0.1) & (new_u.imag < 1e-9)
+        good = (size < 1e-8) & (moved < 0.1) & (np.imag(new_u) < 1e-9)
         lost = ~good & (step[active] < 1e-9)  # thirty halvings of no use: a singular point
         if lost.any():
             place = float(np.real(target[active[lost][0]]))

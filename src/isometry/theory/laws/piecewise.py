@@ -67,7 +67,7 @@ def evaluate(table: Table, v: Vector) -> Vector:
 
 def _integrate(g: Table, power: int) -> Vector:
     """Return ``(integral from 0 to v of g(x) x**(power - 1) dx) / v**power`` at the nodes."""
-    pieces = g.shape[1]
+    pieces = int(g.shape[1])
     points, weights = np.polynomial.legendre.leggauss(DEGREE + 2)
     start = np.arange(pieces) / pieces
     nodes = fit_nodes(pieces)

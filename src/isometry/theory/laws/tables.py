@@ -70,7 +70,7 @@ class Shape:
         """Return one table: the right side from its edge, then the left one towards its own."""
         if self.left is self.right:
             return right
-        signs = (-1.0) ** np.arange(left.shape[0])
+        signs = (-1.0) ** np.arange(len(left))
         return np.ascontiguousarray(np.hstack([right, signs[:, None] * left[:, ::-1]]))
 
     def moved(self, by: float) -> "Shape":
