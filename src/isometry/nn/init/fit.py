@@ -33,6 +33,8 @@ from isometry.nn.init.trial import Trial, Unit, UnreachableError, solve
 
 _PASSES = 8
 """Passes over all blocks at most, the first to see what is there and the last to confirm."""
+_NOTHING = 1e-6
+"""Part of its target up to which a block's c counts as rounding at every scale of its weights."""
 _PATIENCE = 4
 """The pass from which on factors are searched for in the block instead of taken from a formula."""
 
@@ -232,7 +234,7 @@ def _next(
         step = solve(trial, task.units(seen.group), seen.target, task.rtol)
     except UnreachableError as error:
         known = [one.c for one in history.groups[seen.group]]
-        if silent and not any(known) and error.high[1] <= seen.c:
+        if silent and max([error.high[1], *known]) <= _NOTHING * seen.target:
             return task.corrected(history, seen, traces)  # which says that it is silent
         high = max([error.high[1], *known])
         text = unreachable(trial.block, seen.target, error.low, (error.high[0], high))
