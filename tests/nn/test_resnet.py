@@ -82,7 +82,6 @@ def test_the_draw_is_reproducible_and_leaves_the_global_state_alone():
     first, second, other = (
         ResNet(ResNetSpec("relu", depth=2), 8, generator=seeded(s)) for s in (3, 3, 4)
     )
-    ResNet(ResNetSpec("relu", depth=2), 8)
     assert torch.equal(torch.random.get_rng_state(), state)
     pairs = zip(first.parameters(), second.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

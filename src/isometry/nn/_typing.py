@@ -1,6 +1,6 @@
 """What the functions about models take, in the words of the public interface."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
@@ -46,8 +46,13 @@ class Operator(Protocol):
 Model: TypeAlias = Checked[Callable[..., Any]]
 """A module, or a function that calls one, from one floating-point tensor to one."""
 
-ModelInput: TypeAlias = Checked[Tensor]
-"""The point at which a model is measured."""
+ModelInput: TypeAlias = Checked[Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | None]
+"""The point at which a model is measured: a tensor, or a tuple or mapping of the model's inputs,
+of which one is the point and the others are held. Of token ids the point is what the model first
+makes of them, its embeddings."""
+
+Key: TypeAlias = Checked[str | int | None]
+"""Name or place of an input or of a part of the output; None takes the first that fits."""
 
 Blocks: TypeAlias = Checked[Sequence[str | nn.Module] | None]
 """Modules, or their names, to take as residual blocks; None finds them by structure."""

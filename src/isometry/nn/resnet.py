@@ -119,7 +119,7 @@ class _ResidualStack(nn.Module):
             weight = linear.weight
             if weight.is_meta:
                 continue
-            source = generator_or_fresh(generator, device=weight.device)
+            source = generator = generator_or_fresh(generator, device=weight.device)
             deviation = self.spec.sigma_w / math.sqrt(weight[0].numel() * self.spec.depth)
             weight.normal_(0.0, deviation, generator=source)
             if linear.bias is not None:
@@ -139,8 +139,7 @@ class ResNet(_ResidualStack):
         spec: Activation, depth L, ``sigma_w``, ``sigma_b`` (standard deviations) and skip; the
             weights have variance ``sigma_w^2 / (width L)``, the biases ``sigma_b^2``.
         width: N, the number of entries of ``x``.
-        generator: Source of the draw; without one a fresh, unseeded one is used.  The global
-            random state is never touched.
+        generator: Source of the draw; without one `torch.manual_seed` decides.
         device: Where the parameters live.
         dtype: Their type; torch's default without one.
 
@@ -271,7 +270,7 @@ class ConvResNet(_ResidualStack):
         channels: Channels of the input, of every layer and of the output.
         kernel_size: Odd side of the square kernel.
         padding_mode: ``"circular"`` or ``"zeros"``.
-        generator: Source of the draw; without one a fresh, unseeded one is used.
+        generator: Source of the draw; without one `torch.manual_seed` decides.
         device: Where the parameters live.
         dtype: Their type; torch's default without one.
 

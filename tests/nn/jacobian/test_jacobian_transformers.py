@@ -80,10 +80,11 @@ def test_norms_that_compute_in_float32_are_reported():
     assert relative(J.to_dense() - expected, expected) < 1e-6  # float32 inside: 1e-7
 
 
-def test_output_record_is_refused_with_the_field_to_take():
-    model, _, x = build(vit)
-    with pytest.raises(TypeError, match=r"BaseModelOutput\w*; .*lambda x: model\(x\).last_hidden"):
-        JacobianOperator(model, x)
+def test_of_an_output_record_the_first_tensor_is_meant_or_the_one_that_is_named():
+    model, f, x = build(vit)
+    for output in (None, "last_hidden_state"):
+        J = JacobianOperator(model, x, output=output)
+        torch.testing.assert_close(J.output, f(x).detach())
 
 
 def test_train_mode_dropout_is_named():

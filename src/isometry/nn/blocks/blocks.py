@@ -17,7 +17,7 @@ from math import prod
 from torch import Tensor, nn
 
 from isometry._result import Result
-from isometry.nn._typing import BatchNorm, Blocks, Model, ModelInput
+from isometry.nn._typing import BatchNorm, Blocks, Key, Model, ModelInput
 from isometry.nn.blocks.additions import LeftAddition, left_additions
 from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
 from isometry.nn.blocks.graph import shape_of
@@ -32,6 +32,7 @@ from isometry.nn.blocks.pieces import (
 )
 from isometry.nn.blocks.recording import Recording, record
 from isometry.nn.blocks.segment import Segment
+from isometry.nn.sandbox.specimen import Specimen
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,11 @@ class Stream:
 
 def residual_blocks(
     model: Model,
-    x: ModelInput,
+    x: ModelInput = None,
     *,
+    inputs: ModelInput = None,
+    wrt: Key = None,
+    output: Key = None,
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
 ) -> list[Block]:
@@ -126,6 +130,9 @@ def residual_blocks(
         model: A module or function that maps one floating-point tensor to one; the names are
             those inside the module, or inside the outermost module that a function calls.
         x: The input, a batch of any size; the blocks' sizes and traces include the batch.
+        inputs: As for :class:`isometry.nn.JacobianOperator`.
+        wrt: As for :class:`isometry.nn.JacobianOperator`.
+        output: As for :class:`isometry.nn.JacobianOperator`.
         blocks: Modules, or their names, to use instead of what is found: a module that returns
             a multiple of its input plus a branch, or a module inside a branch. Where no addition
             is seen, a module whose output is the branch, which one product then verifies.
@@ -152,7 +159,10 @@ def residual_blocks(
         >>> residual_blocks(lambda x: 0.9 * x + torch.tanh(x), torch.ones(1, 3))
         [Block('block 0', skip=0.9, shape=(1, 3))]
     """
-    return list(residual_stream(model, x, blocks=blocks, batch_norm=batch_norm).blocks)
+    specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
+    return list(
+        residual_stream(specimen, specimen.point, blocks=blocks, batch_norm=batch_norm).blocks
+    )
 
 
 def residual_stream(

@@ -1,7 +1,6 @@
 """One forward pass with its autograd graph kept, and which module computed which tensor."""
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -12,20 +11,15 @@ from torch.utils._pytree import tree_leaves
 
 from isometry.nn.blocks.graph import Graph, build_graph
 from isometry.nn.blocks.segment import Maps, Segment
-from isometry.nn.sandbox.sandbox import (
-    Sandbox,
-    check_input,
-    check_output,
-    explain,
-    refuse_non_finite,
-)
+from isometry.nn.sandbox.checks import check_output
+from isometry.nn.sandbox.evaluation import check_deterministic, first_evaluation
+from isometry.nn.sandbox.random import LOW
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.swap import swapped
+from isometry.nn.sandbox.undo import Undo, reversible
+from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters
 from isometry.nn.tape import Forward, Vertex, evaluate, follow, vertex_of
-
-_EVALUATIONS = 8
-"""Evaluations compared where the model draws random numbers."""
-_STRIDE = 997
-"""Random numbers drawn in front of such an evaluation, times its number."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +111,14 @@ def record(f: Callable[..., object], x: object, batch_norm: str | None) -> Recor
             processes, differs between them.
         NotImplementedError: If the weights are offloaded.
     """
-    f = getattr(f, "_orig_mod", f)
-    point = check_input(x)
+    f = Specimen.of(f, x)
+    point = f.point
     sandbox = Sandbox(point, batch_norm)
     _discover(f, point, sandbox)
     return observe(f, point, sandbox)
 
 
-def observe(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> Recording:
+def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
     """Run a function that the sandbox knows, and keep what happens.
 
     Raises:
@@ -132,17 +126,17 @@ def observe(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> Record
         ValueError: If it does not depend on the input.
         NotImplementedError: If the weights are offloaded.
     """
-    roots = _roots(f, sandbox.names)
+    roots = _roots(f.model, sandbox.names)
     together = _Together(f, roots)
     _refuse_offloaded(together)
-    bare = len(roots) == 1 or roots[:1] == [f]
+    bare = len(roots) == 1 or roots[:1] == [f.model]
     names: dict[nn.Module, str] = {}
-    names |= {module: _name(key, bare) for key, module in together.named_modules()}
+    names |= {module: _name(key, bare) for key, module in plain_modules(together)}
     calls: list[Call] = []
-    with sandbox, _watch(names, calls):
+    with sandbox.varied(LOW), _watch(names, calls):
         leaves = {
             key: p.detach().requires_grad_()
-            for key, p in together.named_parameters()
+            for key, p in plain_parameters(together).items()
             if p.is_floating_point() or p.is_complex()
         }
         forward = _forward(together, leaves, point, calls, sandbox)
@@ -177,7 +171,7 @@ def _forward(
     sandbox: Sandbox,
 ) -> Forward:
     """Run the model with leaves for its parameters, followed op by op where that is possible."""
-    own = dict(together.named_parameters())
+    own = plain_parameters(together)
 
     def run(start: Tensor) -> Tensor:
         calls.clear()
@@ -185,8 +179,6 @@ def _forward(
         with swapped(together, views):
             return check_output(together(start)).to(point.dtype)
 
-    torch.rand(_STRIDE)  # so that a random model shows
-    torch.rand(_STRIDE, device=point.device)
     if sandbox.ranks:  # collectives take part, and gathered weights are freed after use
         return evaluate(run, point, "several processes compute it together")
     try:
@@ -220,45 +212,20 @@ def _name(key: str, bare: bool) -> str:
     return rest if bare and root in ("", "0") else f"{root}.{rest}".rstrip(".")
 
 
-def _discover(f: Callable[..., object], point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
+def _discover(f: Specimen, point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
     """Evaluate f for the first time and return the outermost modules it calls."""
-    with sandbox, torch.no_grad():
-        try:
-            output = check_output(f(point.clone()))
-        except Exception as error:
-            explained = explain(error, sandbox, point)
-            if explained is error:
-                raise
-            raise explained from error
-        if not torch.isfinite(output).all():
-            refuse_non_finite(sandbox)
-    sandbox.ranks.check_point(point, output)
+
+    def called(x: Tensor) -> Tensor:
+        return f(x.clone())
+
+    output = first_evaluation(called, point, sandbox)
     if sandbox.draws:
-        _refuse_random(f, point, output, sandbox)
-    return _roots(f, sandbox.names)
+        check_deterministic(called, point, output, sandbox)
+    return _roots(f.model, sandbox.names)
 
 
-def _refuse_random(
-    f: Callable[..., object], point: Tensor, output: Tensor, sandbox: Sandbox
-) -> None:
-    """Evaluate f with other random numbers; a mask may repeat by chance, but not often.
-
-    Raises:
-        ValueError: If an output differs.
-    """
-    for draws in range(1, _EVALUATIONS):
-        with sandbox, torch.no_grad():
-            torch.rand(_STRIDE * draws)
-            again = check_output(f(point.clone()))
-        if not torch.allclose(again, output, rtol=1e-3, atol=1e-3 * float(output.abs().max())):
-            raise ValueError(
-                "`model` gives another output when it draws other random numbers; expected a "
-                "deterministic function. Call `model.eval()`."
-            )
-
-
-@contextlib.contextmanager
-def _watch(names: dict[nn.Module, str], calls: list[Call]) -> Iterator[None]:
+@reversible
+def _watch(undo: Undo, names: dict[nn.Module, str], calls: list[Call]) -> None:
     """Append every call of a known module to ``calls``; the hooks are temporary.
 
     A global hook would do, but torch does not clear its ``with_kwargs`` flag on removal.
@@ -267,10 +234,17 @@ def _watch(names: dict[nn.Module, str], calls: list[Call]) -> Iterator[None]:
     def note(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
         calls.append(Call(module, names[module], _vertices((args, kwargs)), _vertices(output)))
 
-    with contextlib.ExitStack() as stack:
-        for module in names:
-            stack.callback(module.register_forward_hook(note, with_kwargs=True).remove)
-        yield
+    for module in names:
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # it takes no hook; what is around it names the block
+        undo.before(_forget_hook, module, note)
+        module.register_forward_hook(note, with_kwargs=True)
+
+
+def _forget_hook(module: nn.Module, hook: object) -> None:
+    for key in [key for key, known in module._forward_hooks.items() if known is hook]:
+        del module._forward_hooks[key]
+        module._forward_hooks_with_kwargs.pop(key, None)
 
 
 def _vertices(tree: object) -> tuple[Vertex, ...]:

@@ -165,7 +165,7 @@ def block_traces(
         rtol: Accepted standard error of the total c, relative to the sum of
             tau(X Xᵀ) / (skip + t)^2; rounds of `num_probes` are added as the first one shows to
             be necessary, at most 64. None is one round.
-        generator: Source of the probes, on the CPU; without one a fresh, unseeded one.
+        generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
 
     Returns:
         One entry per block, in the order of `blocks`.

@@ -4,13 +4,16 @@ import math
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from isometry._result import Result
+from isometry.nn.blocks.uses import linear_maps
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters
 
 _HUGE = 1e3
 """Root mean square above which no initialisation in use ends."""
@@ -59,6 +62,22 @@ def audit_parameters(
     return [odd[name] for name in named if name in odd]
 
 
+def audit_model(
+    f: Callable[[Tensor], object], x: Tensor, sandbox: Sandbox, roots: Sequence[nn.Module]
+) -> list[ParameterFinding]:
+    """Audit the parameters, with one more pass to see which of them are linear maps."""
+    named = named_parameters(roots)
+    modules = {
+        f"{place}.{name}".rstrip(".") if len(roots) > 1 else name: module
+        for place, root in enumerate(roots)
+        for name, module in plain_modules(root)
+    }
+    if any(hasattr(p, "placements") for p in named.values()):
+        return audit_parameters(named)  # no pass is followed through collectives
+    with sandbox:
+        return audit_parameters(named, linear_maps(named, x, f, modules))
+
+
 def outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """Return the modules that are in none of the others."""
     modules = list(modules)
@@ -72,7 +91,7 @@ def named_parameters(roots: Sequence[nn.Module]) -> dict[str, Tensor]:
     return {
         f"{place}.{name}" if prefix else name: p
         for place, root in enumerate(roots)
-        for name, p in root.named_parameters()
+        for name, p in plain_parameters(root).items()
     }
 
 

@@ -23,6 +23,7 @@ from isometry.nn._typing import (
     BatchNorm,
     Blocks,
     Generator,
+    Key,
     Model,
     ModelInput,
     Operator,
@@ -31,14 +32,8 @@ from isometry.nn._typing import (
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
 from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
-from isometry.nn.blocks.uses import linear_maps
 from isometry.nn.diagnosis import findings
-from isometry.nn.diagnosis.audit import (
-    ParameterFinding,
-    audit_parameters,
-    named_parameters,
-    outermost,
-)
+from isometry.nn.diagnosis.audit import ParameterFinding, audit_model, outermost
 from isometry.nn.diagnosis.text import text
 from isometry.nn.diagnosis.trunk import (
     SegmentOperator,
@@ -48,6 +43,7 @@ from isometry.nn.diagnosis.trunk import (
     top_direction,
 )
 from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.lanczos import Progress
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.theory.comparison import Comparison, compare
@@ -141,8 +137,11 @@ class _Prediction:
 
 def diagnose(
     model: Model,
-    x: ModelInput,
+    x: ModelInput = None,
     *,
+    inputs: ModelInput = None,
+    wrt: Key = None,
+    output: Key = None,
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
     method: SpectrumMethod = None,
@@ -154,8 +153,12 @@ def diagnose(
     """Measure a model's Jacobian spectrum at ``x`` and compare it with its blocks' law.
 
     Args:
-        model: Module or function from one floating-point tensor to one.
-        x: The input: one sample, or a batch of one. In a larger batch every sample counts.
+        model: Module or function.
+        x: The input: one sample, or a batch of one. In a larger batch every sample counts. Of
+            token ids the point is what the model first makes of them; ``conditions`` says so.
+        inputs: As for :class:`~isometry.nn.JacobianOperator`.
+        wrt: As for :class:`~isometry.nn.JacobianOperator`.
+        output: As for :class:`~isometry.nn.JacobianOperator`.
         blocks: Modules, or their names, to take as residual blocks; ``None`` finds them.
         batch_norm: Statistics of batch normalisation, ``"eval"`` (running) or ``"batch"``
             (those of ``x``, frozen); ``None`` refuses layers in train mode.
@@ -164,7 +167,7 @@ def diagnose(
         num_probes: Random probes for the spectrum (Lanczos) and for every block's traces, which
             take at least 3.
         num_matvecs: Products each way per probe (Lanczos).
-        generator: Source of the probes, on the CPU; ``None`` draws a fresh seed.
+        generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
         progress: Called as ``progress(done, total)`` during the Lanczos products.
 
     Returns:
@@ -184,8 +187,9 @@ def diagnose(
     """
     num_probes = check_integer("num_probes", num_probes, minimum=1)
     generator = generator_or_fresh(generator)
+    specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     with _collected() as notes:
-        J = WatchedOperator(model, x, batch_norm, named=blocks is not None)
+        J = WatchedOperator(specimen, specimen.point, batch_norm, named=blocks is not None)
         stream, reason = _stream(J.recording, blocks)
         prediction = _predict(stream, reason, max(num_probes, 3), generator)
         operator, measured = _operator(J, stream, generator)
@@ -204,8 +208,8 @@ def diagnose(
     roots = outermost(J._sandbox.names)
     found = _sentences(operator, stream, prediction, comparison, spectrum, generator)
     return Diagnosis(
-        model=_name(model, roots),
-        input_shape=tuple(x.shape),
+        model=_name(specimen.model, roots),
+        input_shape=tuple(specimen.point.shape),
         dtype=str(J.dtype).removeprefix("torch."),
         measured=measured,
         **_numbers(prediction.one),
@@ -215,25 +219,11 @@ def diagnose(
         outliers=np.zeros(0) if comparison is None else findings.left_bulk(comparison),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
-        parameters=tuple(_audit(model, J, roots)),
+        parameters=tuple(audit_model(specimen, specimen.point, J._sandbox, roots)),
         findings=tuple(found),
         warnings=tuple(dict.fromkeys(notes)),
-        conditions=f"batch norm: {J.batch_norm}; products: {operator.route}",
+        conditions=f"batch norm: {J.batch_norm}; products: {operator.route}{specimen.aside}",
     )
-
-
-def _audit(f: Model, J: WatchedOperator, roots: Sequence[nn.Module]) -> list[ParameterFinding]:
-    """Audit the parameters, with one more pass to see which of them are linear maps."""
-    named = named_parameters(roots)
-    modules = {
-        f"{place}.{name}".rstrip(".") if len(roots) > 1 else name: module
-        for place, root in enumerate(roots)
-        for name, module in root.named_modules()
-    }
-    if any(hasattr(p, "placements") for p in named.values()):
-        return audit_parameters(named)  # no pass is followed through collectives
-    with J._sandbox:
-        return audit_parameters(named, linear_maps(named, J._x, f, modules))
 
 
 _ZERO = (

@@ -1,7 +1,7 @@
 """Follow a model's Jacobian during training: every so many steps, between steps.
 
 A monitor is a plain callable for any loop. It leaves nothing behind in the model: modes are put
-back, no hook stays, and the global random state does not move.
+back, no hook stays, and no measurement moves the global random state.
 """
 
 import sys
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isometry._checks import check_integer
 from isometry._typing import Integer
-from isometry.nn._typing import BatchNorm, Blocks, Generator, Model, ModelInput, SpectrumMethod
+from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.sandbox.random import generator_or_fresh
 
@@ -34,11 +34,14 @@ class JacobianMonitor:
         log: Callables ``log(numbers, step)``, one or several.
         prefix: Put in front of the names of the numbers.
         blocks: As for :func:`~isometry.nn.diagnose`.
+        wrt: As for :func:`~isometry.nn.diagnose`.
+        output: As for :func:`~isometry.nn.diagnose`.
         batch_norm: As for :func:`~isometry.nn.diagnose`.
         method: As for :func:`~isometry.nn.diagnose`.
         num_probes: As for :func:`~isometry.nn.diagnose`.
         num_matvecs: As for :func:`~isometry.nn.diagnose`.
-        generator: Where the seed of the probes is drawn from, once; ``None`` draws a fresh one.
+        generator: Where the seed of the probes is drawn from, once; without one `torch.manual_seed`
+            decides.
 
     Attributes:
         history: One ``(step, numbers)`` per measurement.
@@ -65,6 +68,8 @@ class JacobianMonitor:
         log: Log | Sequence[Log] = (),
         prefix: str = "jacobian/",
         blocks: Blocks = None,
+        wrt: Key = None,
+        output: Key = None,
         batch_norm: BatchNorm = "eval",
         method: SpectrumMethod = None,
         num_probes: Integer = 8,
@@ -78,6 +83,8 @@ class JacobianMonitor:
         self._prefix = prefix
         self._options: dict[str, Any] = {
             "blocks": blocks,
+            "wrt": wrt,
+            "output": output,
             "batch_norm": batch_norm,
             "method": method,
             "num_probes": num_probes,
@@ -108,7 +115,7 @@ class JacobianMonitor:
             return None
         with _evaluating(model):
             generator = torch.Generator().manual_seed(self._seed)
-            self.last = diagnose(model, x.detach(), generator=generator, **self._options)
+            self.last = diagnose(model, x, generator=generator, **self._options)
         found = {f"{self._prefix}{key}": value for key, value in numbers(self.last).items()}
         self.history.append((step, found))
         for log in self._loggers:

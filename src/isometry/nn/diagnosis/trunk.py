@@ -7,14 +7,16 @@ from math import prod
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import BatchNorm, Model, ModelInput, Operator
+from isometry.nn._typing import BatchNorm, Operator
 from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.recording import Recording, observe
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.jacobian.operator import LinearMap, Transpose
 from isometry.nn.jacobian.routes import Point, whole
+from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.tape import Forward, NotRecordable, Recorded
 
 
@@ -22,7 +24,7 @@ class WatchedPoint(Point):
     """The one pass of a diagnosis: J, the trunk, the stages and the blocks are parts of it."""
 
     def __init__(
-        self, f: Model, evaluate: Callable[[Tensor], Tensor], x: Tensor,
+        self, f: Specimen, evaluate: Callable[[Tensor], Tensor], x: Tensor,
         sandbox: Sandbox, named: bool,
     ) -> None:  # fmt: skip
         super().__init__(evaluate, x, sandbox)
@@ -57,7 +59,7 @@ class WatchedPoint(Point):
     @cached_property
     def graph(self) -> Forward:
         """The pass with autograd's graph."""
-        return self.after_draws(1) if self.sandbox.ranks else self.recording.maps.forward
+        return self.varied(LOW) if self.sandbox.ranks else self.recording.maps.forward
 
     def release(self) -> None:
         """Keep the pass: the blocks are parts of it."""
@@ -66,7 +68,7 @@ class WatchedPoint(Point):
 class WatchedOperator(JacobianOperator):
     """The Jacobian of a model whose blocks are wanted as well."""
 
-    def __init__(self, model: Model, x: ModelInput, batch_norm: BatchNorm, *, named: bool) -> None:
+    def __init__(self, model: Specimen, x: Tensor, batch_norm: BatchNorm, *, named: bool) -> None:
         self._named = named
         super().__init__(model, x, batch_norm=batch_norm)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from isometry.nn.blocks.uses import LinearMap
 from isometry.nn.init.schemes import draw, placed_like
 from isometry.nn.sandbox.swap import swapped
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 _COMPILED = "_orig_mod."
 
@@ -119,11 +120,6 @@ class Change:
 Changes = Mapping[str, Change]
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside a compiled one."""
-    return getattr(model, "_orig_mod", model)
-
-
 def plain_name(name: str) -> str:
     """Return a parameter's name without what compilation puts into it."""
     return name.replace(_COMPILED, "")
@@ -131,12 +127,12 @@ def plain_name(name: str) -> str:
 
 def parameters_of(root: nn.Module) -> dict[str, Tensor]:
     """Return what the model holds as parameters, each once, tied ones under their first name."""
-    return {plain_name(name): p for name, p in root.named_parameters()}
+    return plain_parameters(root)
 
 
 def tried(root: nn.Module, changes: Changes) -> AbstractContextManager[None]:
     """Return a context in which the model holds changed parameters; its own stay as they are."""
-    known = {plain_name(name): p for name, p in root.named_parameters()}
+    known: dict[str, Any] = plain_parameters(root)
     new = {
         known[name]: nn.Parameter(change.values(name, known[name].detach()))
         for name, change in changes.items()
@@ -190,8 +186,3 @@ def _check_target(name: str, change: Change, known: Mapping[str, Tensor]) -> Non
 def vanishing(values: Tensor, largest: float) -> bool:
     """Return whether every entry is at most ``largest`` in size (never for NaN)."""
     return float(values.detach().abs().max()) <= largest
-
-
-def seed_from(generator: torch.Generator) -> int:
-    """Return a seed drawn from a generator."""
-    return int(torch.randint(2**62, (), generator=generator, device=generator.device))

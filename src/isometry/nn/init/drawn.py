@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from torch import Tensor
 
-from isometry.nn._typing import BatchNorm, Blocks, Generator, Model, ModelInput
+from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.uses import LinearMap, MapCall
 from isometry.nn.init.changes import (
@@ -15,12 +15,12 @@ from isometry.nn.init.changes import (
     Draw,
     parameters_of,
     plain_name,
-    seed_from,
 )
 from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import candidates
-from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.random import generator_or_fresh, seed_from
+from isometry.nn.sandbox.specimen import Specimen
 
 Variance = Callable[[int, int], float]
 """Variance of the entries from fan_in and fan_out."""
@@ -29,6 +29,9 @@ Variance = Callable[[int, int], float]
 class Options(TypedDict, total=False):
     """What every baseline may be told besides the model and the input."""
 
+    inputs: ModelInput
+    wrt: Key
+    output: Key
     blocks: Blocks
     batch_norm: BatchNorm
     generator: Generator
@@ -73,11 +76,13 @@ def drawn(
 ) -> DrawnModel:
     """Return what a baseline starts from: weights by a variance, biases by a standard deviation."""
     batch_norm = options.get("batch_norm")
-    root = root_of(model, x, batch_norm)
+    known = {key: options.get(key) for key in ("inputs", "wrt", "output")}
+    specimen = Specimen.of(model, x, **known, batch_norm=batch_norm)
+    root = root_of(specimen, batch_norm)
     source = generator_or_fresh(options.get("generator"))
     seed = seed_from(source)
     blocks, probes = options.get("blocks"), seed_from(source)
-    base = MeasuredModel(model, x, root, blocks, batch_norm, probes)
+    base = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, probes)
     maps, changes = base.linear_maps(), {}
     for name, described in maps.items():
         std = math.sqrt(variance(described.fan_in, described.fan_out))

@@ -19,12 +19,13 @@ from isometry.nn._typing import (
     BatchNorm,
     Blocks,
     Generator,
+    Key,
     Model,
     ModelInput,
     PlanMethod,
     Scheme,
 )
-from isometry.nn.init.changes import seed_from, unwrapped, write
+from isometry.nn.init.changes import write
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
 from isometry.nn.init.measured import MeasuredModel, root_of
@@ -32,7 +33,9 @@ from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.schemes import check_scheme
 from isometry.nn.init.theory_route import follows_theory, theory_plan
-from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.random import generator_or_fresh, seed_from
+from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.sandbox.unwrap import unwrapped
 from isometry.theory.design import cumulant_from_condition_number, gain
 
 __all__ = ["InitPlan", "PlannedBlock", "apply_", "gain", "plan", "residual_"]
@@ -43,6 +46,9 @@ SomeModel = TypeVar("SomeModel", bound=Callable[..., Any])
 class PlanOptions(TypedDict, total=False):
     """The keyword arguments of :func:`plan`, whose docstring says what they mean."""
 
+    inputs: ModelInput
+    wrt: Key
+    output: Key
     c: Real | None
     condition_number: Real | None
     shares: Sequence[Real] | None
@@ -57,8 +63,11 @@ class PlanOptions(TypedDict, total=False):
 
 def plan(
     model: Model,
-    x: ModelInput,
+    x: ModelInput = None,
     *,
+    inputs: ModelInput = None,
+    wrt: Key = None,
+    output: Key = None,
     c: Real | None = None,
     condition_number: Real | None = None,
     shares: Sequence[Real] | None = None,
@@ -76,6 +85,9 @@ def plan(
         model: Residual module, or a function that calls one, from one floating-point tensor to
             one.
         x: A typical input; a batch of several samples averages over them.
+        inputs: As for :class:`~isometry.nn.JacobianOperator`.
+        wrt: As for :class:`~isometry.nn.JacobianOperator`.
+        output: As for :class:`~isometry.nn.JacobianOperator`.
         c: Effective cumulant of all residual blocks together, above 0; 1 without
             ``condition_number``.
         condition_number: Wanted s_max / s_min of the Jacobian's bulk, above 1, in place of c.
@@ -93,7 +105,7 @@ def plan(
             term that is 0 beside one that is not, as an adapter, stays.
         scheme: How weights are drawn: ``"normal"``, ``"orthogonal"`` or ``"delta_orthogonal"``.
         rtol: Accepted relative distance of every block's c from its share (data).
-        generator: Source of probes and draws, on the CPU; without one a fresh, unseeded one.
+        generator: Source of probes and draws, on the CPU; without one `torch.manual_seed` decides.
 
     Returns:
         The plan; ``print`` it, then :func:`apply_` it.
@@ -133,9 +145,10 @@ def plan(
     check_scheme(scheme, {})
     if method not in (None, "theory", "data"):
         raise ValueError(f"`method` is {method!r}; expected 'theory', 'data' or None.")
-    root = root_of(model, x, batch_norm)
+    specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
+    root = root_of(specimen, batch_norm)
     source = generator_or_fresh(generator)
-    measured = MeasuredModel(model, x, root, blocks, batch_norm, seed_from(source))
+    measured = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, seed_from(source))
     plain = blocks is None and shares is None
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(measured, target, scheme, seed_from(source))
@@ -169,20 +182,20 @@ def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
             "the plan names. Pass the module that the function calls."
         )
     check_kind("plan", plan, InitPlan, "what `isometry.nn.plan` or a baseline returns")
-    root = unwrapped(model)
+    root: Any = unwrapped(model)
     write(root, plan.changes)
     if plan.spec is not None:
         root.spec = plan.spec  # pyright: ignore[reportArgumentType]
     return model  # pyright: ignore[reportReturnType]
 
 
-def residual_(model: SomeModel, x: ModelInput, **options: Unpack[PlanOptions]) -> SomeModel:
+def residual_(model: SomeModel, x: ModelInput = None, **options: Unpack[PlanOptions]) -> SomeModel:
     """Give the model the effective cumulant ``c``: :func:`plan`, then :func:`apply_`.
 
     Args:
         model: As for :func:`plan`; where it is a function, the module that it calls is written.
         x: As for :func:`plan`.
-        **options: The keyword arguments of :func:`plan`, from ``c`` to ``generator``.
+        **options: The keyword arguments of :func:`plan`, from ``inputs`` to ``generator``.
 
     Returns:
         The model.
@@ -202,7 +215,8 @@ def residual_(model: SomeModel, x: ModelInput, **options: Unpack[PlanOptions]) -
         at 0, few units carry c, and c is 0.98 to 1.11 with KS up to 0.061.
     """
     made = plan(model, x, **options)
-    apply_(root_of(model, x, options.get("batch_norm")), made)
+    known = {key: options.get(key) for key in ("inputs", "wrt", "output", "batch_norm")}
+    apply_(root_of(Specimen.of(model, x, **known), options.get("batch_norm")), made)
     return model
 
 

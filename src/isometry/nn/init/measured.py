@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isometry.nn._typing import BatchNorm, Model
+from isometry.nn._typing import BatchNorm
 from isometry.nn.blocks.blocks import Block, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
@@ -18,12 +19,12 @@ from isometry.nn.init.changes import (
     Changes,
     Draw,
     parameters_of,
-    plain_name,
     tried,
-    unwrapped,
 )
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
-from isometry.nn.sandbox.sandbox import Sandbox, check_input
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.sandbox.unwrap import plain_modules, unwrapped
 
 _PROBES = 6
 """Probes per block, of two backward passes each."""
@@ -68,7 +69,7 @@ class MeasuredModel:
         known = parameters_of(self.root)
         changes = {name: absent for name, p in known.items() if not torch.isfinite(p).all()}
         with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
-            modules = {plain_name(name): m for name, m in self.root.named_modules()}
+            modules = dict(plain_modules(self.root))
             return linear_maps(parameters_of(self.root), self.x, self.f, modules)
 
     def follow(self, changes: Changes, apply: Apply) -> bool:
@@ -89,13 +90,17 @@ class MeasuredModel:
     @contextmanager
     def replay(self, recorded: RecordedPass, changes: Changes) -> Iterator[Replay]:
         """Let a recorded pass be run again under the changes."""
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
             start = self.x.detach().clone().requires_grad_().clone()
             yield Replay(recorded, start, parameters_of(self.root))
 
     def agrees(self, output: Tensor, changes: Changes) -> bool:
         """Return whether the model has this output under the changes, up to rounding."""
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm), torch.no_grad():
+        with (
+            tried(self.root, changes),
+            Sandbox(self.x, self.batch_norm, [self.root]),
+            torch.no_grad(),
+        ):
             own = self.f(self.x.clone())
         if own.shape != output.shape:
             return False
@@ -109,26 +114,23 @@ class MeasuredModel:
         return measure(block, count, generator)
 
 
-def root_of(model: Model, x: Tensor, batch_norm: BatchNorm) -> nn.Module:
+def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:
     """Return the module that holds the parameters: the model, or the one a function calls.
 
     Raises:
-        TypeError: If ``model`` cannot be called.
         NotImplementedError: If the parameters are sharded.
         ValueError: If the parameters have no storage, or a function calls no module or several.
     """
-    if isinstance(model, nn.Module):
-        root = unwrapped(model)
-    elif not callable(model):
-        raise TypeError(f"`model` is a {type(model).__name__}; expected a torch.nn.Module.")
+    if isinstance(specimen.model, nn.Module):
+        root: Any = specimen.model
     else:
-        roots = _discover(model, check_input(x), Sandbox(x, batch_norm))
+        roots = _discover(specimen, specimen.point, Sandbox(specimen.point, batch_norm))
         if len(roots) != 1:
             raise ValueError(
                 f"`model` is a function that calls {len(roots)} separate modules; expected one "
                 "module with all parameters. Put them into one `torch.nn.Module`."
             )
-        root = roots[0]
+        root = unwrapped(roots[0])
     sharded = [name for name, p in parameters_of(root).items() if hasattr(p, "placements")]
     if sharded:
         raise NotImplementedError(

@@ -33,7 +33,7 @@ def normal_(
             layout ``(in, out)`` pass ``weight.T``. A DTensor gets its part of the whole draw.
         sigma_w: Standard deviation >= 0 with ``Var W = sigma_w^2 / (fan_in L)``.
         depth: Number L of residual layers.
-        generator: Source of the draw; without one a fresh, unseeded one is used.
+        generator: Source of the draw; without one `torch.manual_seed` decides.
 
     Returns:
         The tensor.

@@ -11,7 +11,7 @@ from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.schemes import check_scheme
 from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
-from isometry.nn.sandbox.sandbox import check_input
+from isometry.nn.sandbox.checks import check_input
 from isometry.theory.design import solve_sigma_w
 from isometry.theory.propagation import ResNetSpec, propagate
 

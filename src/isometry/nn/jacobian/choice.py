@@ -16,6 +16,7 @@ from isometry.nn.jacobian.routes import (
     RowsRoute,
     TapeRoute,
 )
+from isometry.nn.sandbox.evaluation import refuse_difference, variations
 from isometry.nn.tape import first_line
 from isometry.nn.tape.forward import adjoint_gap as pair_gap
 
@@ -23,8 +24,6 @@ _ROUNDING = 1e3
 """Units of rounding that two exact routes may differ by; a wrong route differs by order one."""
 _SECANT = 1e-2
 """Relative gap to a difference quotient, beyond what the quotient itself is unsure of."""
-_DRAWS = 24
-"""Evaluations compared where ``f`` draws random numbers: a mask may repeat by chance."""
 
 
 _ROUTES: dict[str | None, tuple[Callable[..., Route], ...]] = {
@@ -180,26 +179,14 @@ def _rounding_noise(route: Route, x: Tensor, output: Tensor) -> float:
 
 
 def _check_deterministic(point: Point, output: Tensor, reference: AutogradRoute) -> None:
-    _compare(output, reference.output.detach())
-    if not point.sandbox.draws:
-        return
+    refuse_difference(output, reference.output.detach())
     probe = _probes(output, 1, seed=3)
-    gradient = reference.vjp(probe)
-    for draws in range(2, _DRAWS):
-        other = AutogradRoute(point, point.after_draws(draws))
-        _compare(output, other.output.detach())
-        _compare(gradient, other.vjp(probe))
-
-
-def _compare(first: Tensor, second: Tensor) -> None:
-    size = float(first.abs().max())
-    if first.shape != second.shape or not (
-        float((first - second).abs().max()) <= _tolerance(first.dtype) * size
-    ):
-        raise ValueError(
-            "`f` gives different results when called twice at `x`; expected a deterministic "
-            "function. Switch off random layers (`model.eval()`, functional dropout, noise)."
-        )
+    gradient = reference.vjp(probe) if point.sandbox.draws else None
+    for variation in variations(point.sandbox):
+        other = AutogradRoute(point, point.varied(variation))
+        refuse_difference(output, other.output.detach())
+        if gradient is not None and torch.isfinite(gradient).all():
+            refuse_difference(gradient, other.vjp(probe))
 
 
 def _tolerance(dtype: torch.dtype) -> float:

@@ -10,21 +10,17 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from isometry._checks import suggest
 from isometry.errors import TheoryWarning
-from isometry.nn._typing import BatchNorm, Generator, Model, ModelInput, RouteName
+from isometry.nn._typing import BatchNorm, Generator, Key, Model, ModelInput, RouteName
 from isometry.nn.jacobian.choice import adjoint_gap, check_differentiable, choose_route
 from isometry.nn.jacobian.operator import LinearMap, Transpose
 from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, whole
-from isometry.nn.sandbox.sandbox import (
-    Sandbox,
-    check_input,
-    check_output,
-    explain,
-    refuse_non_finite,
-)
+from isometry.nn.sandbox.evaluation import first_evaluation
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.tape import Layout
 
 _BATCH_NORM = {
@@ -45,10 +41,16 @@ class JacobianOperator(LinearMap):
     operator belongs to the weights at construction: make a new one after an optimiser step.
 
     Args:
-        f: Module or callable from one tensor to one tensor. Wrap anything else in a lambda that
-            picks a tensor.
+        f: Module or callable.
         x: The point, floating point, of any shape (a sample, or a batch of one): J is the
-            Jacobian of everything in ``f(x)`` with respect to everything in ``x``.
+            Jacobian of everything in ``f(x)`` with respect to everything in ``x``. A tuple or
+            mapping of inputs is passed by position or name; all but the point are held. Of token
+            ids the point is what the model first makes of them: its embeddings.
+        inputs: All inputs, in place of ``x``.
+        wrt: Name or place of the input that is the point; without it the first tensor that is
+            no mask, in the order of the model's signature.
+        output: Name or place of the part of ``f``'s output that is meant; without it the first
+            floating-point tensor, a loss beside others left aside.
         batch_norm: Statistics of batch-normalisation layers: ``"eval"`` (running statistics, the
             identity before training) or ``"batch"`` (those of ``x``, frozen: treated as
             constants). None leaves layers in eval mode alone and refuses layers in train mode.
@@ -62,6 +64,7 @@ class JacobianOperator(LinearMap):
         input_shape: Shape of ``x``.
         output_shape: Shape of ``f(x)``.
         output: ``f(x)``, detached.
+        about: What the point is, where that was not said by passing one tensor.
         batch_norm: Which statistics batch normalisation uses, in words.
 
     Raises:
@@ -89,8 +92,11 @@ class JacobianOperator(LinearMap):
     def __init__(
         self,
         f: Model,
-        x: ModelInput,
+        x: ModelInput = None,
         *,
+        inputs: ModelInput = None,
+        wrt: Key = None,
+        output: Key = None,
         batch_norm: BatchNorm = None,
         route: RouteName = None,
     ) -> None:
@@ -98,12 +104,12 @@ class JacobianOperator(LinearMap):
             raise TypeError(f"`f` is a {type(f).__name__}; expected a module or a callable.")
         _check_choice("batch_norm", batch_norm, ("eval", "batch"))
         _check_choice("route", route, ("tape", "autograd"))
+        specimen = Specimen.of(f, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
         with torch.inference_mode(False):  # tensors made in inference mode have no derivative
-            self._x = check_input(x).clone()
-        self._f = _unwrapped(f)
+            self._x = specimen.point.clone()
+        self._f, self.about = specimen, specimen.about
         self._sandbox = Sandbox(self._x, batch_norm)
-        self.output = self._discover()
-        self._sandbox.ranks.check_point(self._x, self.output)
+        self.output = first_evaluation(self._first, self._x, self._sandbox)
         self.dtype, self.device = self._x.dtype, self._x.device
         self.input_shape, self.output_shape = self._x.shape, self.output.shape
         self.shape = (self.output.numel(), self._x.numel())
@@ -112,7 +118,7 @@ class JacobianOperator(LinearMap):
         self._point = self._pass()
         self._forced = route
         self._reference: AutogradRoute | None = None
-        if route is None and callable(getattr(self._f, "jacobian", None)):
+        if route is None and self._own is not None:
             self._reference = check_differentiable(self._point, self.output)
         else:
             _ = self._chosen
@@ -183,25 +189,19 @@ class JacobianOperator(LinearMap):
 
     def _evaluate(self, x: Tensor) -> Tensor:
         """Call ``f``, which may work on ``x`` in place, and cast to the dtype of x."""
-        return check_output(self._f(x)).to(self._x.dtype)
+        return self._f(x).to(self._x.dtype)
 
-    def _discover(self) -> Tensor:
-        """Evaluate ``f`` for the first time, meeting its modules."""
-        with self._sandbox, torch.no_grad():
-            try:
-                output = self._evaluate(self._x.clone())
-            except Exception as error:
-                explained = explain(error, self._sandbox, self._x)
-                if explained is error:
-                    raise
-                raise explained from error
-            if not torch.isfinite(output).all():
-                refuse_non_finite(self._sandbox)
-        return output
+    def _first(self, x: Tensor) -> Tensor:
+        return self._evaluate(x.clone())
+
+    @property
+    def _own(self) -> Callable[[Tensor], object] | None:
+        found = getattr(self._f.model, "jacobian", None)
+        return found if callable(found) and self._f.plain else None
 
     def _own_jacobian(self) -> Tensor | None:
         """Ask ``f`` for its Jacobian; believe it where one probe agrees."""
-        method = getattr(self._f, "jacobian", None)
+        method = self._own
         if method is None:
             return None
         with self._sandbox, torch.no_grad():
@@ -228,18 +228,6 @@ class JacobianOperator(LinearMap):
                 TheoryWarning,
                 stacklevel=3,
             )
-
-
-def _unwrapped(f: Callable[..., object]) -> Callable[..., object]:
-    """Look through torch.compile and data parallelism: the function is the same."""
-    while isinstance(f, nn.Module):
-        if isinstance(f, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            f = f.module
-        elif isinstance(inner := getattr(f, "_orig_mod", None), nn.Module):
-            f = inner
-        else:
-            break
-    return f
 
 
 def _check_choice(name: str, value: object, known: tuple[str, ...]) -> None:

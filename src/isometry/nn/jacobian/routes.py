@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.tape import (
     AUTOGRAD,
@@ -26,8 +27,6 @@ _BLOCK_ENTRIES = 2**18
 """Entries of a block of unit vectors that goes through at once."""
 _ROW_ENTRIES = 2**24
 """Largest J that is written out for want of a product J v."""
-_STRIDE = 997
-"""Random numbers drawn in front of an evaluation, times its number: masks do not overlap."""
 
 
 @runtime_checkable
@@ -50,7 +49,7 @@ class Route(Protocol):
 class Point:
     """Where J is taken: ``f`` at ``x``, evaluated once, when a route first asks.
 
-    Global random generators are advanced first, so that a random ``f`` shows.
+    It sees other random numbers than the first evaluation did, so that a random ``f`` shows.
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor, sandbox: Sandbox) -> None:
@@ -62,8 +61,7 @@ class Point:
         if self.sandbox.ranks:  # collectives take part, and gathered weights are freed after use
             return NotRecordable("several processes compute it together")
         try:
-            with self.sandbox:
-                draw(1, self.x.device)
+            with self.sandbox.varied(LOW):
                 return follow(self.f, self.x)
         except Exception as error:  # whatever a recorder meets in a foreign model
             return NotRecordable(str(error)).with_traceback(None)
@@ -85,24 +83,17 @@ class Point:
         followed = self.__dict__.get("followed")
         if isinstance(followed, Forward) and followed.graph_holds:
             return followed
-        return self.after_draws(1)
+        return self.varied(LOW)
 
     def release(self) -> None:
         """Give up the pass, where the chosen route does not need it."""
         for name in ("followed", "recorded", "graph"):
             self.__dict__.pop(name, None)
 
-    def after_draws(self, draws: int) -> Forward:
+    def varied(self, variation: int) -> Forward:
         """Evaluate ``f`` once more, with other random numbers."""
-        with self.sandbox:
-            draw(draws, self.x.device)
+        with self.sandbox.varied(variation):
             return evaluate(self.f, self.x)
-
-
-def draw(draws: int, device: torch.device) -> None:
-    """Advance the (forked) global generators."""
-    torch.rand(_STRIDE * draws)
-    torch.rand(_STRIDE * draws, device=device)
 
 
 class TapeRoute:

@@ -6,30 +6,29 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._ops import OpOverload
 
 _SAME = 1e-5
 """Relative difference of a digest that rounding on unlike machines may cause."""
 
 
-class Ranks(TorchDispatchMode):
-    """Process groups that ``f`` communicates in; as a context it listens for collectives."""
+class Ranks:
+    """Process groups that ``f`` communicates in."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._groups: list[Any] = []
 
     def __bool__(self) -> bool:
         return bool(self._groups)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def note(self, func: OpOverload, args: Any) -> None:
+        """Add the group of a call if it is a collective."""
         if func.namespace == "c10d":
             for operand in args:
                 self._add(_unboxed(operand))
         elif func.namespace == "_c10d_functional" and isinstance(args[-1], str):
             found = distributed.distributed_c10d._resolve_process_group(args[-1])  # pyright: ignore[reportPrivateImportUsage]
             self._add(found)
-        return func(*args, **(kwargs or {}))
 
     def adopt(self, parameters: Iterable[Tensor]) -> None:
         """Add the groups that distributed parameters are spread over."""

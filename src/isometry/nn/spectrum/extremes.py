@@ -48,7 +48,7 @@ def largest_singular_values(
         k: How many, from 1 to ``min(J.shape)``.
         tolerance: Relative error at which to stop; a float32 J reaches about 1e-6.
         max_matvecs: Most products with J, and as many with J.T, to spend.
-        generator: Source of the starting vector; ``None`` draws a fresh seed.
+        generator: Source of the starting vector; without one `torch.manual_seed` decides.
 
     Returns:
         The values, descending, with ``error`` = residual^2 / gap, an estimate of how far each is
@@ -84,7 +84,7 @@ def smallest_singular_values(
         k: How many, from 1 to ``min(J.shape)``.
         tolerance: Relative error at which to stop.
         max_matvecs: Most products with J, and as many with J.T, to spend.
-        generator: Source of the starting vector; ``None`` draws a fresh seed.
+        generator: Source of the starting vector; without one `torch.manual_seed` decides.
 
     Returns:
         The values, ascending, with their errors as in :func:`largest_singular_values`.

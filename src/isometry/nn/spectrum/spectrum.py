@@ -56,7 +56,7 @@ def singular_spectrum(
             outliers are not told apart.
         max_basis_bytes: Bound on the memory of the two bases,
             ``num_probes * num_matvecs * (n_out + n_in)`` numbers.
-        generator: Source of the starting vectors; ``None`` draws a fresh seed.
+        generator: Source of the starting vectors; without one `torch.manual_seed` decides.
         progress: Called as ``progress(done, total)`` after every pair of products.
 
     Returns:

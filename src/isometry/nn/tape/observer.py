@@ -9,8 +9,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from isometry.nn.sandbox.listener import Observer
 
 
 class NotRecordable(RuntimeError):  # noqa: N818
@@ -24,14 +25,6 @@ def first_line(reason: object) -> str:
 
 class FusedRecurrence(NotRecordable):
     """A fused recurrent layer was met; its plain ops can be recorded instead."""
-
-
-class Observer(TorchDispatchMode):
-    """See every aten call; the base class would import the compiler for its own sake."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
 
 
 class WriteGuard(Observer):
@@ -60,23 +53,6 @@ class WriteGuard(Observer):
         """Put back what was written to; what a graph keeps of it is wrong from then on."""
         for storage, content in self.saved.values():
             storage.copy_(content, False)
-
-
-def bound(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    arguments = func._schema.arguments
-    named = dict(zip([a.name for a in arguments if not a.kwarg_only], args, strict=False))
-    return {a.name: a.default_value for a in arguments} | named | kwargs
-
-
-def written(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
-    """Return the tensors that the op writes to; batch norm's schema hides its statistics."""
-    operands = bound(func, args, kwargs)
-    names = [a.name for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
-    name = func.overloadpacket.__name__
-    updates = operands.get("training") is True or name == "_batch_norm_with_update"
-    if "batch_norm" in name and updates:
-        names += ["running_mean", "running_var"]
-    return [x for name in names for x in tree_leaves(operands.get(name)) if isinstance(x, Tensor)]
 
 
 def check_deterministic(func: OpOverload) -> None:

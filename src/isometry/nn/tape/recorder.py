@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 
+from isometry.nn.sandbox.listener import bound, written
 from isometry.nn.tape.maps import Diagonal, Identity, LinearMap, Selection
 from isometry.nn.tape.memory import Geometry, Memory
 from isometry.nn.tape.observer import (
@@ -19,9 +20,7 @@ from isometry.nn.tape.observer import (
     NotRecordable,
     Through,
     WriteGuard,
-    bound,
     check_deterministic,
-    written,
 )
 from isometry.nn.tape.program import Edge
 from isometry.nn.tape.rules import Call, Term, call_by_name, cast, linearise, local
