@@ -66,6 +66,11 @@ class Graph:
                 for direct, leaf in _leaves(side):
                     yield index, direct, leaf
 
+    def every_cut(self, source: Vertex, target: Vertex) -> list[Vertex]:
+        """Return the cuts with paths that something multiplies by 0 taken for paths as well."""
+        stretch = [source, *self.between(source, target)]
+        return self._cuts(stretch, frozenset()) if stretch[-1] == target else []
+
     def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors that every path from source to target goes through, both included.
 
