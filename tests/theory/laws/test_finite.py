@@ -173,3 +173,22 @@ def test_the_s_transform_ends_at_the_mass_off_zero():
 def test_weights_that_sum_to_one_but_for_rounding_are_made_to():
     law = FiniteDepthLaw(d=np.ones((1, 2)), weights=np.array([0.5, 0.5 + 5e-7]))
     assert law.weights.sum() == pytest.approx(1, abs=1e-15)
+
+
+@pytest.mark.parametrize(("depth", "s"), [(100, 1e-10), (100, 1e-18), (5, 2e-13), (1, 1e-12)])
+@pytest.mark.parametrize("skip", [1.0, 0.8])
+def test_supports_too_narrow_to_be_solved_are_those_of_the_limit(depth, s, skip):
+    law = FiniteDepthLaw.ginibre(np.full(depth, s), skip=skip)
+    c = depth * s / skip**2
+    p = np.array([0.1, 0.5, 0.9])
+    np.testing.assert_allclose(law.log_variance(), 2 * c, rtol=1e-4)
+    # log lam is a float: its last digit against the width of the support
+    resolution = 1e-15 * (1 + abs(law.log_support()[0])) / np.sqrt(c)
+    np.testing.assert_allclose(law.cdf(law.icdf(p)), p, atol=1e-8 + resolution)
+
+
+def test_a_narrow_law_that_is_solved_agrees_with_the_limit_as_the_theory_says():
+    law, limit = FiniteDepthLaw.ginibre(np.full(5, 2e-8)), UniversalLaw(1e-7)
+    lam = limit.icdf(np.linspace(0.01, 0.99, 41))
+    gap = np.abs(law.cdf(lam) - limit.cdf(lam)).max()
+    assert 0.01 < gap / (np.sqrt(1e-7) / 5) < 0.4  # .34 at most, by (35)
