@@ -178,7 +178,7 @@ def _limit(law: FiniteDepthLaw) -> Tables | PointMass | None:
     if not math.sqrt(c) / len(law.d) * max(float(spread.max()), 1.0) < NARROW:
         return None
     log_scale = 2 * len(law.d) * math.log(abs(law.skip))
-    return UniversalLaw(c, math.exp(log_scale))._held() if abs(log_scale) < 700 else None
+    return UniversalLaw(c, math.exp(log_scale))._held() if abs(log_scale) < 700 else None  # pyright: ignore[reportPrivateUsage] (laws of one family)
 
 
 @functools.lru_cache(maxsize=64)
