@@ -21,6 +21,7 @@ ATTRIBUTES = {
     "_DropoutNd": lambda: nn.modules.dropout,
     "_buffers": nn.Identity,
     "_cdata": lambda: torch.zeros(1).untyped_storage(),
+    "_forward_pre_hooks": nn.Identity,
     "_input_metadata": lambda: torch.zeros(1, requires_grad=True).exp().grad_fn,
     "_overloadname": lambda: torch.ops.aten.add.Tensor,
     "_parameters": nn.Identity,
