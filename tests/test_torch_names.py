@@ -21,16 +21,21 @@ ATTRIBUTES = {
     "_DropoutNd": lambda: nn.modules.dropout,
     "_buffers": nn.Identity,
     "_cdata": lambda: torch.zeros(1).untyped_storage(),
+    "_forward_hooks": nn.Identity,
+    "_forward_hooks_with_kwargs": nn.Identity,
     "_forward_pre_hooks": nn.Identity,
     "_input_metadata": lambda: torch.zeros(1, requires_grad=True).exp().grad_fn,
+    "_modules": nn.Identity,
     "_overloadname": lambda: torch.ops.aten.add.Tensor,
     "_parameters": nn.Identity,
     "_resolve_process_group": lambda: distributed.distributed_c10d,
     "_schema": lambda: torch.ops.aten.add.Tensor,
+    "_set_stance": lambda: importlib.import_module("torch._dynamo").eval_frame,
+    "_stance": lambda: importlib.import_module("torch._dynamo").eval_frame,
     "_version": lambda: torch.zeros(1),
 }
 # Private attributes of others, not torch's.
-ELSEWHERE = {"_exit": "os", "_replace": "a named tuple"}
+ELSEWHERE = {"_exit": "os", "_is_owned": "a lock", "_replace": "a named tuple"}
 
 
 def is_private(name):
@@ -116,7 +121,7 @@ def test_a_private_attribute_that_is_read_is_still_in_torch(name):
 
 def test_the_list_of_private_attributes_is_whole():
     assert USED.keys() - ELSEWHERE.keys() == ATTRIBUTES.keys()
-    assert 15 <= len(IMPORTED) + len(ATTRIBUTES) <= 30
+    assert 15 <= len(IMPORTED) + len(ATTRIBUTES) <= 40
 
 
 def test_a_name_that_is_gone_is_found_and_named():
