@@ -68,3 +68,18 @@ def test_a_branch_multiplied_by_0_stays_a_branch():
 def test_a_jacobian_of_0_is_no_reason_to_find_nothing():
     blocks = residual_blocks(lambda x: 0.0 * (x + torch.tanh(x)), torch.ones(1, 6))
     assert len(blocks) == 1
+
+
+class Convex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.gate = nn.Linear(6, 6), nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return self.gate * torch.tanh(self.linear(x)) + (1 - self.gate) * x
+
+
+def test_a_closed_convex_gate_is_a_block_with_its_branch():
+    blocks = residual_blocks(nn.Sequential(Convex(), Convex()), torch.ones(1, 6))
+    assert [block.name for block in blocks] == ["0", "1"]
+    assert "0.linear.weight" in blocks[0].parameters

@@ -8,6 +8,7 @@ cuts s and y the pass is y = a s + f(s); `linear_part` finds the a that the grap
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -74,13 +75,27 @@ class Graph:
     def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors that every path from source to target goes through, both included.
 
-        A path along which something is multiplied by exactly 0 is none, as long as there is
-        another. The list is empty where no path exists.
+        The list is empty where no path exists.
         """
         stretch = [source, *self.between(source, target)]
-        if stretch[-1] != target:
-            return []
-        return self._cuts(stretch, self.vanishing) or self._cuts(stretch, frozenset())
+        return self._cuts(stretch, frozenset()) if stretch[-1] == target else []
+
+    def stream(self) -> list[Vertex]:
+        """Return the cuts from the input to the output, without the paths of factor 0.
+
+        A path along which something is multiplied by exactly 0 is none, where blocks appear once
+        it is left out (a skip from the input past all blocks); it stays where it is the branch.
+        """
+        found = self.cuts(self.order[0], self.order[-1])
+        if not self.vanishing:
+            return found
+        refined = found[:1]
+        for source, target in pairwise(found):
+            inner = self._cuts([source, *self.between(source, target)], self.vanishing)
+            parts = [linear_part(self, *ends) for ends in pairwise(inner)]
+            blocks = len(parts) > 1 and any(part.skip and part.heads for part in parts)
+            refined += inner[1:] if blocks else [target]
+        return refined
 
     def _cuts(self, stretch: list[Vertex], ignored: Set[tuple[Vertex, int]]) -> list[Vertex]:
         place = {vertex: number for number, vertex in enumerate(stretch)}

@@ -67,8 +67,7 @@ class Recording:
         Returns:
             The tensors that every path from the input to the output goes through.
         """
-        order = self.graph.order
-        cuts = self.graph.cuts(order[0], order[-1])
+        cuts = self.graph.stream()
         ends = [v for call in self.calls for v in (*call.inputs, *call.outputs)] if named else []
         self.maps.settle([*cuts, *ends])
         return cuts
