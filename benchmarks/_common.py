@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -56,6 +57,18 @@ def ratios(times: Mapping[str, Mapping[str, float]], *, floor: str) -> dict[str,
     """Return every job's minimal time over the floor's minimal time."""
     base = times[floor]["min_s"]
     return {name: round(seen["min_s"] / base, 3) for name, seen in times.items()}
+
+
+def peak() -> int:
+    """Return the peak resident size of this process in KiB.
+
+    On Linux it is read from `/proc`: `ru_maxrss` starts at the size of the parent there.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as lines:
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def show(record: Mapping[str, Any]) -> None:

@@ -154,11 +154,11 @@ def table(rows: list[Row]) -> str:
     return format_table(shown, markdown=True)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__, "runs/bench_init.jsonl")
     options.add_argument("--quick", action="store_true", help="two families, a few steps")
     options.add_argument("--steps", type=int, default=STEPS, help="training steps")
-    wish = options.parse_args()
+    wish = options.parse_args(arguments)
     families = list(FAMILIES)[:2] if wish.quick else list(FAMILIES)
     budget = {"seeds": 1, "steps": 5} if wish.quick else {"seeds": wish.seeds, "steps": wish.steps}
     names = [name for name in RULES if wish.peers or name not in PEER_RULES]

@@ -174,9 +174,9 @@ def spread(network: str, rule: str, rows: list[Row]) -> Row:
     return line
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__, "runs/bench_init_spread.jsonl")
-    wish = options.parse_args()
+    wish = options.parse_args(arguments)
     rules = [*RULES, *(PEER_RULES if wish.peers else ())]
     lines = [(network, rule) for network in (PRE, POST) for rule in rules]
     keys = [

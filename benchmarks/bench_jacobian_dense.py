@@ -53,10 +53,14 @@ def measure(width: int, depth: int, *, repeats: int) -> dict:
     }
 
 
-if __name__ == "__main__":
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat")
-    quick = parser.parse_args().quick
+    quick = parser.parse_args(arguments).quick
     sizes = [(64, 8)] if quick else [(500, 50), (1000, 20)]
     runs = [measure(width, depth, repeats=1 if quick else 7) for width, depth in sizes]
     show({"benchmark": "jacobian_dense", "machine": machine(), "runs": runs})
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,6 @@ folder (with `--no-deps`) and runs them on the same net; `--large` goes to 102,4
 import argparse
 import copy
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,9 +25,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from _common import alternate, machine, ratios, show
+from _common import alternate, machine, peak, ratios, show
 from isometry import nn as inn
-from isometry.nn.tape.tape import record
+from isometry.nn.tape.forward import record
 
 Products = tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
 PEERS = ["hessian-eigenthings==1.0.0a5", "curvlinops-for-pytorch==3.0.1", "einops", "einconv",
@@ -219,18 +218,6 @@ def measure(size: str, probes: int, steps: int, *, repeats: int, peers: bool) ->
     }
 
 
-def peak() -> int:
-    """Return the peak resident size of this process in KiB.
-
-    On Linux it is read from `/proc`: `ru_maxrss` starts at the size of the parent there.
-    """
-    try:
-        with open("/proc/self/status", encoding="utf-8") as lines:
-            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def memory(size: str, method: str, probes: int, count: int) -> dict[str, Any]:
     """Run one method in this process and note what it adds to the peak resident size."""
     small = problem("quick", probes)
@@ -269,14 +256,14 @@ def install_peers(folder: str) -> str | None:
     return None
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small net, one repeat")
     parser.add_argument("--peers", action="store_true", help="install and run the peers")
     parser.add_argument("--large", action="store_true", help="102,400 dimensions, two products")
     parser.add_argument("--products", type=int, default=60, help="each way, per repeat")
     parser.add_argument("--memory", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.memory:
         size, method, probes, count = options.memory
         show(memory(size, method, int(probes), int(count)))

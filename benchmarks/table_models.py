@@ -194,7 +194,7 @@ def table_row(name: str, row: Row) -> dict[str, Any]:
     d = measure(row)
     c, law = d.comparison, d.law
     positive = d.spectrum.values[d.spectrum.values > 0]
-    low, high = c.measured_edges if c else (positive[0], positive[-1])
+    spread = c.bulk_condition_number if c else math.sqrt(positive[-1] / positive[0])
     return {
         "model": name,
         "N": d.spectrum.dimension,
@@ -204,8 +204,9 @@ def table_row(name: str, row: Row) -> dict[str, Any]:
         "scale": d.scale,
         "KS": "-" if c is None else f"{c.ks:.3f}",
         "s+/s-, law": None if law is None else law.condition_number(),
-        "s+/s-, measured": math.sqrt(high / low),
-        "outliers in s": ", ".join(format_cell(float(s)) for s in d.outliers[::-1][:3]) or "none",
+        "s+/s-, measured": spread,
+        "outliers in s": ", ".join(format_cell(o.singular_value) for o in d.outliers[::-1][:3])
+        or "none",
         "zeros": f"{float(d.spectrum.cdf([0.0])[0]):.1%}",
     }
 
@@ -237,18 +238,18 @@ def page(rows: list[dict[str, Any]]) -> str:
     return PAGE.format(torch=torch.__version__, table=table, reasons=reasons)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, help="file to write the page to")
     parser.add_argument("--only", nargs="*", help="names of rows")
-    arguments = parser.parse_args()
+    wish = parser.parse_args(arguments)
     rows = []
     for name, row in ROWS.items():
-        if not arguments.only or name in arguments.only:
+        if not wish.only or name in wish.only:
             rows.append(table_row(name, row))
             print(format_table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
-    if arguments.write:
-        arguments.write.write_text(page(rows))
+    if wish.write:
+        wish.write.write_text(page(rows))
     else:
         print(format_table(rows))
 

@@ -136,3 +136,61 @@ def test_the_spread_leaves_out_what_a_rule_refuses():
     assert (line["c, ratio"], line["condition, ratio"]) == (4.0, 1.5)
     rows[1]["condition"] = None  # beyond float64
     assert bench_spread.spread("net", "rule", rows)["condition, ratio"] is None
+
+
+SMOKE = {
+    "bench_law": ["--quick"],
+    "bench_jacobian_dense": ["--quick"],
+    "bench_spectrum": ["--quick"],
+    "bench_executors": ["--quick"],
+    "table_models": ["--only", "its convolutional sibling, tanh"],
+}
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_a_benchmark_runs_in_its_small_form(name, monkeypatch, capsys):
+    module = importlib.import_module(name)
+    if name == "bench_executors":
+        monkeypatch.setattr(module, "open_executor", lambda _kind, _n: open_executor("serial"))
+    if name == "bench_spectrum":
+        monkeypatch.setattr(module, "fresh", lambda *call: module.memory(*call))
+    module.main(SMOKE[name])
+    assert capsys.readouterr().out.strip()
+
+
+def test_the_benchmarks_of_initialisation_run_in_a_small_form(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench_init, "RULES", dict(list(bench_init.RULES.items())[:1]))
+    bench_init.main(["--quick", "--cells", str(tmp_path / "init.jsonl"), "--workers", "1"])
+    assert "| residual perceptron" in capsys.readouterr().out
+    monkeypatch.setattr(bench_spread, "RULES", dict(list(bench_spread.RULES.items())[:1]))
+    monkeypatch.setattr(
+        bench_spread, "ACTIVATIONS", dict(list(bench_spread.ACTIVATIONS.items())[:2])
+    )
+    options = ["--cells", str(tmp_path / "spread.jsonl"), "--workers", "1", "--seeds", "1"]
+    bench_spread.main(options)
+    assert "2 of 2" in capsys.readouterr().out
+
+
+def test_the_cost_of_a_diagnosis_is_measured_and_put_in_a_table(monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    bench = importlib.import_module("bench_diagnose")
+    monkeypatch.setattr(bench, "memory", lambda *_: {"memory_over_fb": 1.0})
+    chosen = [name for name in bench.QUICK if name.startswith(("GPT-2 4", "ResNet"))]
+    monkeypatch.setattr(bench, "QUICK", {name: bench.QUICK[name] for name in chosen})
+    bench.main(["--quick"])
+    shown = capsys.readouterr()
+    record = json.loads(shown.out)
+    assert [row["model"] for row in record["models"]] == chosen
+    for row in record["models"]:
+        assert row["diagnose_over_fb"] > 0
+        # Standard error of the cdf over 8 probes at N = 96: sqrt(1 / (2 * 96 * 8)) = 0.026; five.
+        assert row["sibling_distance"] < 0.13
+        assert row["model"] in shown.err
+    assert record["dense"][0]["over_jacrev_svdvals"] > 0
+
+
+def test_the_peak_of_a_process_is_known(monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    bench = importlib.import_module("bench_diagnose")
+    bench.main(["--quick", "--memory", "fb", "ResNet-18, 64 x 64"])
+    assert json.loads(capsys.readouterr().out)["peak_MiB"] > 10

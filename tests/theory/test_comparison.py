@@ -32,7 +32,7 @@ def test_ten_percent_wrong_c_is_rejected_and_the_right_one_is_not(matrix_400):
         found = compare(matrix_400, UniversalLaw(c=wrong))
         assert not found.consistent
         assert found.ks > 2 * right.ks
-        assert not len(found.outliers)
+        assert not len(found.outlier_lam)
 
 
 def test_tolerance_of_ks_holds_for_matrices_of_the_law():
@@ -79,37 +79,37 @@ def test_edges_are_those_of_the_law_and_of_the_bulk():
 def test_a_value_beyond_the_edge_is_reported_apart(place):
     top = place**2 if place > 8 else 3 * LAW.support()[1]
     found = compare(Spectrum(np.append(_exact(), top)), LAW)
-    np.testing.assert_array_equal(found.outliers, [top])
-    np.testing.assert_allclose(found.outliers_s, [math.sqrt(top)])
+    np.testing.assert_array_equal(found.outlier_lam, [top])
+    np.testing.assert_allclose(found.outlier_singular_values, [math.sqrt(top)])
     assert found.measured_edges[1] < LAW.support()[1]
     assert found.ks < found.ks_all
 
 
 def test_values_below_the_bulk_are_reported_apart():
     found = compare(Spectrum(np.append(_exact(), [1e-4, 2e-4, 5e3])), LAW)
-    np.testing.assert_array_equal(found.outliers, [1e-4, 2e-4, 5e3])
+    np.testing.assert_array_equal(found.outlier_lam, [1e-4, 2e-4, 5e3])
 
 
 def test_several_outliers_far_apart_are_all_found():
     found = compare(Spectrum(np.append(_exact(), [100.0, 1e3, 1e5])), LAW)
-    np.testing.assert_array_equal(found.outliers, [100.0, 1e3, 1e5])
+    np.testing.assert_array_equal(found.outlier_lam, [100.0, 1e3, 1e5])
 
 
 def test_a_wrong_law_makes_no_outliers():
     found = compare(Spectrum(_exact()), UniversalLaw(c=0.3))
-    assert not len(found.outliers)
+    assert not len(found.outlier_lam)
     assert found.ks > 0.1
 
 
 def test_random_matrices_of_the_law_have_no_outliers():
     for seed in range(10):
         J = residual_product(60, 40, c=1.0, rng=np.random.default_rng(seed))
-        assert not len(compare(Spectrum(squared_singular_values(J)), LAW).outliers)
+        assert not len(compare(Spectrum(squared_singular_values(J)), LAW).outlier_lam)
 
 
 def test_two_outliers_among_ten_values_are_not_a_fraction_to_ignore():
     values = np.concatenate([_exact(8), [1e3, 1e4]])
-    assert not len(compare(Spectrum(values), LAW).outliers)
+    assert not len(compare(Spectrum(values), LAW).outlier_lam)
 
 
 def test_weighted_nodes_stand_for_the_whole_spectrum():
@@ -126,7 +126,7 @@ def test_weighted_outlier_of_tiny_weight_is_found():
     values = np.append(_exact(100), 400.0)
     weights = np.append(np.full(100, 0.999 / 100), 0.001)
     found = compare(Spectrum(values, weights, dimension=1000), LAW)
-    np.testing.assert_array_equal(found.outliers, [400.0])
+    np.testing.assert_array_equal(found.outlier_lam, [400.0])
     assert found.ks == pytest.approx(1 / 200, rel=1e-3)
 
 
@@ -141,7 +141,7 @@ def test_weights_equal_repetition():
 def test_vanishing_values_do_not_break_the_logarithms():
     few = compare(Spectrum(np.append(_exact(), np.zeros(3))), LAW)
     assert few.vanishing == pytest.approx(3 / 503)
-    assert len(few.outliers) == 3
+    assert len(few.outlier_lam) == 3
     assert few.ks < 0.002
     many = compare(Spectrum(np.append(_exact(), np.zeros(500))), LAW)
     assert many.vanishing == pytest.approx(0.5)
@@ -160,8 +160,10 @@ def test_point_mass_is_matched_up_to_rounding():
     values = 1 + 1e-15 * np.arange(-5.0, 6.0)
     found = compare(Spectrum(values), UniversalLaw(c=0.0))
     assert found.ks < 1e-12
-    assert not len(found.outliers)
-    assert compare(Spectrum(np.append(values, 2.0)), UniversalLaw(c=0.0)).outliers_s == [2**0.5]
+    assert not len(found.outlier_lam)
+    assert compare(
+        Spectrum(np.append(values, 2.0)), UniversalLaw(c=0.0)
+    ).outlier_singular_values == [2**0.5]
 
 
 def test_single_value_is_compared():
@@ -171,7 +173,7 @@ def test_single_value_is_compared():
 def test_results_become_plain_data():
     found = compare(Spectrum(_exact(20)), LAW)
     assert isinstance(found, Comparison)
-    assert found.to_dict()["outliers"] == []
+    assert found.to_dict()["outlier_lam"] == []
     (row,) = found.rows()
     assert row["consistent"] is True
 

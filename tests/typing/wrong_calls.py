@@ -78,7 +78,7 @@ def models() -> None:
     J @ "v"  # pyright: ignore[reportOperatorIssue]
     inn.singular_spectrum(net)  # pyright: ignore[reportArgumentType]
     inn.singular_spectrum(J, method="lancsoz")  # pyright: ignore[reportArgumentType]
-    inn.singular_spectrum(J, num_probes=None)  # pyright: ignore[reportArgumentType]
+    inn.singular_spectrum(J, num_probes="8")  # pyright: ignore[reportArgumentType]
     inn.singular_spectrum(J, generator=rng)  # pyright: ignore[reportArgumentType]
     inn.matrix_spectrum(None)  # pyright: ignore[reportArgumentType]
     inn.largest_singular_values(J, k=1.5)  # pyright: ignore[reportArgumentType]

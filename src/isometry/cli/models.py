@@ -9,7 +9,7 @@ from isometry._words import BatchNorm, SpectrumMethod
 from isometry.cli.output import check_place, complain, json_text
 
 if TYPE_CHECKING:
-    from isometry.nn.diagnosis.diagnosis import Diagnosis
+    from isometry.nn.diagnosis.result import Diagnosis
     from isometry.report import Report
 
 
@@ -22,8 +22,8 @@ def diagnose(
     blocks: list[str] | None = None,
     batch_norm: BatchNorm | None = None,
     method: SpectrumMethod | None = None,
-    num_probes: int = 8,
-    num_matvecs: int = 60,
+    num_probes: int | None = None,
+    num_matvecs: int | None = None,
     seed: int = 0,
     html: Path | None = None,
     json: bool = False,
@@ -38,8 +38,8 @@ def diagnose(
         blocks: Names of the residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation: eval or batch.
         method: dense or lanczos; chosen by size without.
-        num_probes: Random probes.
-        num_matvecs: Products each way per probe (lanczos).
+        num_probes: Random probes; they follow the size without.
+        num_matvecs: Products each way per probe (lanczos); until resolved without.
         seed: Seed of the probes.
         html: Also write a self-contained page with the figure.
         json: Print JSON.

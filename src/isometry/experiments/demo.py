@@ -5,7 +5,6 @@ at that sigma_w, its Jacobian at a real image, and the distance of its spectrum 
 depends on c alone.  Next to it the same activations at one common sigma_w.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +67,7 @@ class Network(Result):
     def rows(self) -> list[dict[str, Any]]:
         """Return the network's line of the demo's table; edges are of lam, outliers of s."""
         found = self.comparison
-        outliers = [math.sqrt(lam) for lam in found.outliers]
+        outliers = found.outlier_singular_values
         return [
             {
                 "activation": self.activation,

@@ -8,19 +8,21 @@ except ImportError:
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis.audit import ParameterFinding
-from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
+from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.monitor import JacobianMonitor
+from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.init import baselines
 from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.spectrum.dense import matrix_spectrum
 from isometry.nn.spectrum.extremes import (
     ExtremeSingularValues,
     largest_singular_values,
     smallest_singular_values,
 )
-from isometry.nn.spectrum.spectrum import estimate_seconds, matrix_spectrum, singular_spectrum
+from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
 
 __all__ = [
     "Block",
@@ -32,6 +34,7 @@ __all__ = [
     "JacobianMonitor",
     "JacobianOperator",
     "MeasuredCumulant",
+    "Outlier",
     "ParameterFinding",
     "PlannedBlock",
     "ResNet",

@@ -26,18 +26,23 @@ _TINY = 5e-324
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Result):
-    """What :func:`compare` found; every edge and outlier is a value of ``lam = s^2``.
+    """What :func:`compare` found; edges are values of ``lam = s^2``.
+
+    Where the spectrum says that its lower part is unresolved, nothing here is about that part: the
+    distances are those above it, there are no outliers below, and the lower edge is None.
 
     Attributes:
         ks: Kolmogorov-Smirnov distance of the bulk (the values without the outliers).
         ks_all: The same with the outliers.
         wasserstein_log: Wasserstein-1 distance of the bulk in log lam, zeros left out.
         edges: The law's edges.
-        measured_edges: Smallest positive and largest value of the bulk.
-        outliers: The values that left the bulk, ascending, below and above.
-        vanishing: Weight of the values that are 0; where the law has an atom at 0, of those below
-            ``(N eps)^2`` times the largest too, which are what rounding leaves of 0.
-        resolution: Half the largest weight: no law is closer to the bulk than this.
+        measured_edges: Smallest positive (None where unresolved) and largest value of the bulk.
+        outlier_lam: The lam that left the bulk, ascending, below and above; as many as the
+            weight beyond the bulk stands for.
+        vanishing: Weight of the values that are known to be 0; where the law has an atom at 0, of
+            those below ``(N eps)^2`` times the largest too, which are what rounding leaves of 0.
+        resolution: Half the largest weight off zero: no law is closer to the bulk than this.
+        unresolved: Weight of the part that is not resolved.
         dimension: Number of singular values the spectrum stands for.
     """
 
@@ -45,21 +50,28 @@ class Comparison(Result):
     ks_all: float
     wasserstein_log: float
     edges: tuple[float, float]
-    measured_edges: tuple[float, float]
-    outliers: Float[np.ndarray, "k"]
+    measured_edges: tuple[float | None, float]
+    outlier_lam: Float[np.ndarray, "k"]
     vanishing: float
     resolution: float
+    unresolved: float
     dimension: int
 
     @property
-    def outliers_s(self) -> Float[np.ndarray, "k"]:
-        """The outliers as singular values."""
-        return np.sqrt(self.outliers)
+    def outlier_singular_values(self) -> Float[np.ndarray, "k"]:
+        """The outliers as singular values s."""
+        return np.sqrt(self.outlier_lam)
+
+    @property
+    def bulk_condition_number(self) -> float | None:
+        """The largest over the smallest singular value of the bulk; None where unresolved."""
+        low, high = self.measured_edges
+        return None if low is None else math.sqrt(high / low)
 
     @property
     def consistent(self) -> bool:
         """Whether the bulk is as close to the law as random matrices of the law are."""
-        return self.ks <= ks_tolerance(self.dimension) + self.resolution
+        return self.unresolved == 0 and self.ks <= ks_tolerance(self.dimension) + self.resolution
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row: the distances, predicted and measured edges, outliers."""
@@ -72,7 +84,7 @@ class Comparison(Result):
                 "measured lam_-": self.measured_edges[0],
                 "lam_+": self.edges[1],
                 "measured lam_+": self.measured_edges[1],
-                "outliers": len(self.outliers),
+                "outliers": len(self.outlier_lam),
                 "consistent": self.consistent,
             }
         ]
@@ -86,7 +98,8 @@ def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
     the next three values. The edge spacing is the distance in log lam from the edge to the level
     beyond which the law expects one of the N values; it shrinks like N^(-2/3). Values that fill
     the region beyond the edge without a gap mean a wrong law, so they stay in the bulk, and so
-    does anything that carries more than a tenth of the weight.
+    does anything that carries more than a tenth of the weight. Values are counted by weight, N to
+    the whole, so that a few weighted nodes give the outliers that all N values give.
 
     Args:
         spectrum: The measured values of lam.
@@ -106,23 +119,32 @@ def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
         Derived here.
     """
     _check_pair(spectrum, law)
-    values, weights = _without_noise(spectrum, law), spectrum.weights
+    values = _without_noise(spectrum, law)
+    weights, size = spectrum.weights, spectrum.dimension
     if not values[-1] > 0:
         raise ValueError("`spectrum` has only zeros; expected some lam > 0. Is J itself 0?")
     low, high = (float(edge) for edge in law.support())
-    keep = _bulk(values, weights, law, spectrum.dimension)
+    known = spectrum.above_unresolved()
+    gap = spectrum.unresolved[1] - spectrum.unresolved[0]
+    keep = _bulk(values, weights, law, size, resolved=gap == 0)
     bulk, bulk_weights = values[keep], weights[keep] / weights[keep].sum()
     positive = bulk > 0
+    kept = known[keep]
+    kept[-1] = True  # the largest is always known
+    sides = slice(0, keep.start), slice(keep.stop, len(values))
     return Comparison(
-        ks=_ks(bulk, bulk_weights, law),
-        ks_all=_ks(values, weights, law),
-        wasserstein_log=_wasserstein_log(bulk[positive], bulk_weights[positive], law),
+        ks=_ks(bulk, bulk_weights, law, kept),
+        ks_all=_ks(values, weights, law, known),
+        wasserstein_log=_wasserstein_log(
+            bulk[positive], bulk_weights[positive], law, kept[positive]
+        ),
         edges=(low, high),
-        measured_edges=(float(bulk[positive][0]), float(bulk[-1])),
-        outliers=np.concatenate([values[: keep.start], values[keep.stop :]]),
+        measured_edges=(float(bulk[positive][0]) if gap == 0 else None, float(bulk[-1])),
+        outlier_lam=np.concatenate([_counted(values[x], weights[x], size) for x in sides]),
         vanishing=float(weights[values == 0].sum()),
-        resolution=float(bulk_weights.max() / 2),
-        dimension=spectrum.dimension,
+        resolution=float(bulk_weights[positive].max() / 2),
+        unresolved=gap,
+        dimension=size,
     )
 
 
@@ -169,18 +191,20 @@ def _bulk(
     weights: Float[np.ndarray, "n"],
     law: SpectralLaw,
     dimension: int,
+    *,
+    resolved: bool,
 ) -> slice:
-    """Return the range of the values that are not outliers."""
+    """Return the range of the values that are not outliers; all below where that is unresolved."""
     low, high = law.log_support()
     atom = _atom_at_zero(law)
     level = min(1.0 / dimension, 0.5) * (1.0 - atom)  # of the continuous part
     x = _log(values)
     above = high - float(law.log_icdf(1.0 - level))
-    stop = len(x) - _num_outliers(x, weights, high, above)
+    stop = len(x) - _num_outliers(x, weights, high, above, dimension)
     start = 0
-    if low > -math.inf:
+    if low > -math.inf and resolved:
         below = float(law.log_icdf(atom + level)) - low
-        start = _num_outliers(-x[::-1], weights[::-1], -low, below)
+        start = _num_outliers(-x[::-1], weights[::-1], -low, below, dimension)
     return slice(start, stop) if values[stop - 1] > 0 else slice(0, len(values))
 
 
@@ -200,30 +224,57 @@ def _atom_at_zero(law: SpectralLaw) -> float:
 
 
 def _num_outliers(
-    x: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], edge: float, spacing: float
+    x: Float[np.ndarray, "n"],
+    weights: Float[np.ndarray, "n"],
+    edge: float,
+    spacing: float,
+    dimension: int,
 ) -> int:
     """Return how many of the largest ``x`` stand apart beyond ``edge``."""
     spacing = max(spacing, _SLACK)
     index = np.arange(1, len(x))
     gap = x[1:] - x[:-1]
-    span = x[:-1] - x[np.maximum(index - 4, 0)]
+    upto = np.cumsum(weights)  # the third of the N values below x[:-1], by weight
+    third = np.searchsorted(upto, upto[:-1] - (3 + _SLACK) / dimension, side="right")
+    span = x[:-1] - x[np.minimum(third, index - 1)]
     apart = (x[1:] > edge + _APART * spacing) & (gap > np.maximum(_APART * spacing, span))
     apart &= np.cumsum(weights[::-1])[::-1][1:] <= _MOST
     return len(x) - int(index[apart][0]) if apart.any() else 0
 
 
-def _ks(values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw) -> float:
+def _counted(
+    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], dimension: int
+) -> Float[np.ndarray, "k"]:
+    """Return as many values as the weight of the nodes stands for, at least one if there is any."""
+    if not len(values):
+        return values
+    count = max(round(float(weights.sum()) * dimension), 1)
+    upto = np.cumsum(weights) / weights.sum()
+    return values[np.searchsorted(upto, (np.arange(count) + 0.5) / count)]
+
+
+def _ks(
+    values: Float[np.ndarray, "n"],
+    weights: Float[np.ndarray, "n"],
+    law: SpectralLaw,
+    known: np.ndarray,
+) -> float:
+    """Return the largest distance of the distribution functions, at the values that are known."""
     after = np.cumsum(weights)
     over = after - law.cdf(values * (1 + _SLACK))
     # The law's mass strictly below a value: at 0 an atom of the law is not below it.
     below = np.where(values > 0.0, law.cdf(values * (1 - _SLACK)), 0.0)
-    return float(max(over.max(), (below - (after - weights)).max(), 0.0))
+    under = below - (after - weights)
+    return float(max(over[known].max(), under[known].max(), 0.0))
 
 
 def _wasserstein_log(
-    values: Float[np.ndarray, "n"], weights: Float[np.ndarray, "n"], law: SpectralLaw
+    values: Float[np.ndarray, "n"],
+    weights: Float[np.ndarray, "n"],
+    law: SpectralLaw,
+    known: np.ndarray,
 ) -> float:
-    """Return the mean of |log value - log quantile| over levels p of the law off zero."""
+    """Return the mean of |log value - log quantile| over levels of known values off zero."""
     atom = _atom_at_zero(law)
     if atom >= 1.0:
         return math.inf
@@ -232,4 +283,5 @@ def _wasserstein_log(
     inside = (np.arange(parts) + 0.5) / parts
     p = (np.cumsum(weights) - weights)[:, None] + weights[:, None] * inside
     quantiles = law.log_icdf(atom + (1.0 - atom) * np.clip(p, 0.0, 1.0))
-    return float(np.sum(weights * np.abs(_log(values)[:, None] - quantiles).mean(axis=1)))
+    distance = np.abs(_log(values)[:, None] - quantiles).mean(axis=1)
+    return float(np.average(distance, weights=weights * known))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isometry._checks import check_array, check_integer
+from isometry._checks import check_array, check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Checked, Float, FloatArray, Integer, Numbers, Reals
 
@@ -30,6 +30,9 @@ class Spectrum(Result):
         dimension: Number N of singular values the spectrum stands for, worth giving where the
             values are a few weighted nodes (a Lanczos quadrature); 0 takes the number of
             values, or of equal weights that would be as uneven.
+        unresolved: Levels (low, high) of the cdf between which the values are known no better
+            than to lie below the value at ``high``: what a Lanczos quadrature has not told
+            apart. Equal ends mean none.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -46,6 +49,7 @@ class Spectrum(Result):
     standard_error: Checked[FloatArray | None] = None
     provenance: str = "given"
     dimension: Checked[int] = 0
+    unresolved: tuple[float, float] = (0.0, 0.0)
 
     if TYPE_CHECKING:
 
@@ -56,6 +60,7 @@ class Spectrum(Result):
             standard_error: Reals | None = None,
             provenance: str = "given",
             dimension: Integer = 0,
+            unresolved: tuple[float, float] = (0.0, 0.0),
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -68,6 +73,12 @@ class Spectrum(Result):
             error = _vector("standard_error", self.standard_error, len(values))[order]
             object.__setattr__(self, "standard_error", error)
         size = check_integer("dimension", self.dimension, minimum=0)
+        low, high = (check_real("unresolved", level) for level in self.unresolved)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(
+                f"`unresolved` is {self.unresolved}; expected levels 0 <= low <= high <= 1."
+            )
+        object.__setattr__(self, "unresolved", (low, high))
         object.__setattr__(self, "values", values[order])
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "dimension", size or round(1.0 / float(np.sum(weights**2))))
@@ -101,34 +112,68 @@ class Spectrum(Result):
     def cdf(self, lam: Reals) -> Numbers:
         """Return the weight of the values up to and including ``lam``."""
         total = np.concatenate([[0.0], np.cumsum(self.weights)])
-        return total[np.searchsorted(self.values, check_array("lam", lam), side="right")]
+        at = np.searchsorted(self.values, check_array("lam", lam), side="right")
+        return np.asarray(total[at])
 
     def icdf(self, p: Reals) -> Numbers:
         """Return the smallest value whose cumulative weight reaches ``p`` in [0, 1].
 
         Raises:
             TypeError: If ``p`` is not numeric.
-            ValueError: If an entry of ``p`` is outside [0, 1].
+            ValueError: If an entry of ``p`` is outside [0, 1] or in the unresolved part.
         """
         levels = check_array("p", p, minimum=0.0)
         if (levels > 1).any():
             raise ValueError(f"`p` contains {levels.max():g}; expected levels in [0, 1].")
+        if not self.resolves(levels).all():
+            low, high = self.unresolved
+            raise ValueError(
+                f"`p` contains {levels[~self.resolves(levels)].flat[0]:g}; expected levels outside "
+                f"({low:.3g}, {high:.3g}), which are unresolved. Measure the spectrum with more "
+                "products (`num_matvecs=`) or dense (`method='dense'`)."
+            )
         index = np.searchsorted(np.cumsum(self.weights), levels - 1e-12)
-        return self.values[np.minimum(index, len(self.values) - 1)]
+        return np.asarray(self.values[np.minimum(index, len(self.values) - 1)])
+
+    def resolves(self, p: Reals) -> np.ndarray:
+        """Return whether the values at the levels ``p`` are known, as a boolean array."""
+        low, high = self.unresolved
+        levels = check_array("p", p)
+        known = (levels < low) | (levels >= high - 1e-12) | (low == high)
+        return np.asarray(known, dtype=bool)
+
+    def above_unresolved(self) -> np.ndarray:
+        """Return which values lie above the unresolved part, as a boolean array; all without."""
+        low, high = self.unresolved
+        middle = np.cumsum(self.weights) - np.asarray(self.weights) / 2
+        above = middle >= high if high > low else np.ones(len(middle), dtype=bool)
+        above[-1] = True
+        return above
 
     def singular_values(self) -> Float[np.ndarray, "n"]:
         """Return the s = sqrt(lam), ascending."""
         return np.sqrt(self.values)
 
     def condition_number(self) -> float:
-        """Return s_max / s_min, outliers included; infinite if a value is 0."""
+        """Return s_max / s_min, outliers included; infinite if a value is 0.
+
+        Raises:
+            ValueError: If the smallest value is unresolved.
+        """
+        if float(self.values[0]) > 0 and not self.resolves(0.0):
+            raise ValueError(
+                f"`unresolved` is {self.unresolved}, so the smallest singular value is unknown; "
+                "expected a resolved spectrum. Measure it dense (`method='dense'`)."
+            )
         low, high = float(self.values[0]), float(self.values[-1])
         return math.sqrt(high) / math.sqrt(low) if low > 0 else math.inf
 
     def __repr__(self) -> str:
         low, high = self.values[0], self.values[-1]
         span = f"{len(self.values)} values of lam in [{low:.4g}, {high:.4g}]"
-        return f"Spectrum({span}, {self.provenance})"
+        low, high = self.unresolved
+        gap = f", levels {low:.3g} to {high:.3g} unresolved" if high > low else ""
+        return f"Spectrum({span}, {self.provenance}{gap})"
 
 
 def _vector(name: str, given: Any, length: int | None) -> Float[np.ndarray, "n"]:

@@ -178,7 +178,6 @@ def _observations(X: FloatArray, step: int, rng: np.random.Generator) -> list[di
             J += layer @ J
         spectrum = Spectrum.from_matrix(J)
         found = compare(spectrum, law)
-        bulk_low, bulk_high = found.measured_edges
         rows.append(
             {
                 "step": step,
@@ -187,8 +186,8 @@ def _observations(X: FloatArray, step: int, rng: np.random.Generator) -> list[di
                 "log_scale": math.log(law.scale),
                 "ks": found.ks,
                 "ks_all": found.ks_all,
-                "outliers_s": found.outliers_s.tolist(),
-                "condition_number": math.sqrt(bulk_high / bulk_low),
+                "outliers_s": found.outlier_singular_values.tolist(),
+                "condition_number": found.bulk_condition_number,
                 "condition_number_law": law.condition_number(),
                 "median_log_lam": float(np.log(spectrum.icdf([0.5])[0])),
             }

@@ -111,11 +111,11 @@ def measure(config: RunConfig, folder: Path) -> Outcome:  # noqa: ARG001
         "c_measured": measured,
         "ks_common": common.ks,
         "ks_own": own.ks,
-        "outliers_s": own.outliers_s.tolist(),
+        "outliers_s": own.outlier_singular_values.tolist(),
         "outliers_predicted": predict_outliers(spec).tolist(),
         "edges": list(own.measured_edges),
     }
-    bulk = np.log(spectrum.values[~np.isin(spectrum.values, own.outliers)])
+    bulk = np.log(spectrum.values[~np.isin(spectrum.values, own.outlier_lam)])
     return Outcome(results, arrays={"log_lam": np.log(spectrum.values), "bulk": bulk})
 
 

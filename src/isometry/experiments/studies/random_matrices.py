@@ -81,7 +81,7 @@ def draw(config: RunConfig, folder: Path) -> Outcome:  # noqa: ARG001
         "log_variance_law": UniversalLaw(c).log_variance(),
         "edges": list(found.measured_edges),
         "edges_law": list(found.edges),
-        "outliers": len(found.outliers),
+        "outliers": len(found.outlier_lam),
     }
     return Outcome(results, arrays={"log_lam": log_lam})
 

@@ -56,9 +56,10 @@ def audit_parameters(
     """
     if maps is None:
         maps = [name for name, p in named.items() if p.ndim > 1]
-    found = [(name, _alone(p.detach(), name in maps)) for name, p in named.items() if p.numel()]
+    sizes = {name: _rms(p.detach()) for name, p in named.items() if _has_values(p)}
+    found = [(name, _alone(named[name].detach(), s, name in maps)) for name, s in sizes.items()]
     odd = {name: ParameterFinding(name, *finding) for name, finding in found if finding}
-    odd |= {f.name: f for f in _off_scale(named) if f.name not in odd}
+    odd |= {f.name: f for f in _off_scale(named, sizes) if f.name not in odd}
     return [odd[name] for name in named if name in odd]
 
 
@@ -95,18 +96,21 @@ def named_parameters(roots: Sequence[nn.Module]) -> dict[str, Tensor]:
     }
 
 
+def _has_values(p: Tensor) -> bool:
+    return p.is_floating_point() and p.device.type != "meta" and p.numel() > 0
+
+
 def _rms(p: Tensor) -> float:
-    return float(p.double().square().mean().sqrt())
+    """Return the root mean square in the one pass over the entries; not finite if one is not."""
+    accumulate = torch.float32 if p.device.type == "mps" else torch.float64
+    return float(torch.linalg.vector_norm(p, dtype=accumulate)) / math.sqrt(p.numel())
 
 
-def _alone(p: Tensor, linear_map: bool) -> tuple[str, str] | None:
+def _alone(p: Tensor, size: float, linear_map: bool) -> tuple[str, str] | None:
     """Return the finding and the remedy for one parameter without its siblings."""
     initialise = "Initialise it, or load the checkpoint again."
-    if p.is_complex() or not p.is_floating_point() or p.device.type == "meta":
-        return None
-    if not torch.isfinite(p).all():
+    if not math.isfinite(size) and not torch.isfinite(p).all():
         return "has NaN or infinite entries", initialise
-    size = _rms(p)
     if size > _HUGE:
         return f"is huge, with a root mean square of {size:.2g}", initialise
     if 0 < size < _TINY:
@@ -116,23 +120,25 @@ def _alone(p: Tensor, linear_map: bool) -> tuple[str, str] | None:
     if size == 0:
         advice = "Right for the last layer of a branch or a head that is to start as 0."
         return "is all zero", f"{advice} Otherwise initialise it."
-    if float(p.max()) == float(p.min()):
-        return f"is constant at {float(p.flatten()[0]):.4g}", "Draw it at random to break symmetry."
+    first = p[(0,) * p.ndim]
+    if first == p[(-1,) * p.ndim] and bool((p == first).all()):
+        return f"is constant at {float(first):.4g}", "Draw it at random to break symmetry."
     return None
 
 
-def _off_scale(named: Mapping[str, Tensor]) -> list[ParameterFinding]:
+def _off_scale(named: Mapping[str, Tensor], sizes: Mapping[str, float]) -> list[ParameterFinding]:
     """Return the parameters whose size is far from the median of at least three siblings."""
     families: dict[tuple[str, torch.Size], dict[str, float]] = defaultdict(dict)
-    for name, p in named.items():
-        if p.ndim >= 2 and p.is_floating_point() and p.device.type != "meta":
-            families[re.sub(r"\d+", "*", name), p.shape][name] = _rms(p.detach())
+    for name, size in sizes.items():
+        p = named[name]
+        if p.ndim >= 2 and math.isfinite(size):
+            families[re.sub(r"\d+", "*", name), p.shape][name] = size
     found = []
-    for sizes in (f for f in families.values() if len(f) >= 3):
-        median = statistics.median(sizes.values())
-        for name, size in sizes.items():
+    for family in (f for f in families.values() if len(f) >= 3):
+        median = statistics.median(family.values())
+        for name, size in family.items():
             if median > 0 and size > 0 and abs(math.log(size / median)) > math.log(_OFF):
-                found.append(_sibling(name, size / median, len(sizes) - 1))
+                found.append(_sibling(name, size / median, len(family) - 1))
     return found
 
 

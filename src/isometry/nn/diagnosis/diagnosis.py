@@ -9,16 +9,14 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from isometry._checks import check_integer
-from isometry._result import Result
-from isometry._typing import Float, Integer
+from isometry._typing import Integer
 from isometry.nn._typing import (
     BatchNorm,
     Blocks,
@@ -32,94 +30,21 @@ from isometry.nn._typing import (
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
 from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
-from isometry.nn.diagnosis import findings
-from isometry.nn.diagnosis.audit import ParameterFinding, audit_model, outermost
-from isometry.nn.diagnosis.text import text
+from isometry.nn.diagnosis import findings, verdicts
+from isometry.nn.diagnosis.audit import audit_model, outermost
+from isometry.nn.diagnosis.result import Diagnosis, outliers
 from isometry.nn.diagnosis.trunk import (
     SegmentOperator,
     WatchedOperator,
     common_part,
     same_products,
-    top_direction,
 )
+from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.lanczos import Progress
-from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.nn.spectrum.spectrum import Measurement, measure
 from isometry.theory.comparison import Comparison, compare
-from isometry.theory.laws.universal import UniversalLaw
-from isometry.theory.spectrum import Spectrum
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis(Result):
-    """What :func:`diagnose` found.
-
-    Attributes:
-        model: Name of the model's class, or of those that a function calls.
-        input_shape: Shape of the input.
-        dtype: Precision of the products.
-        measured: What ``spectrum`` is of: ``"model"`` or ``"trunk"`` (the residual stream from
-            the first block's input to the last block's output).
-        c: The effective cumulant of the trunk from its blocks' traces; None without a prediction.
-        c_standard_error: Its standard error over the probes.
-        scale: The scale of the law, in units of lam = s^2.
-        scale_standard_error: Its standard error over the probes.
-        law: ``scale * UniversalLaw(c)``.
-        reason: Why there is no prediction; empty where there is one.
-        spectrum: The measured lam.
-        comparison: How far the two are apart.
-        outliers: Singular values s (not lam) that left the bulk, ascending.
-        blocks: Traces of every block.
-        stage_c: c of every stage between operations on the stream that no block contains.
-        parameters: Parameters that look uninitialised, switched off or off scale.
-        findings: What the numbers mean, a sentence each.
-        warnings: What makes the numbers doubtful, with the remedy.
-        conditions: How batch normalisation was treated, and how products were computed.
-    """
-
-    model: str
-    input_shape: tuple[int, ...]
-    dtype: str
-    measured: str
-    c: float | None
-    c_standard_error: float | None
-    scale: float | None
-    scale_standard_error: float | None
-    law: UniversalLaw | None
-    reason: str
-    spectrum: Spectrum
-    comparison: Comparison | None
-    outliers: Float[np.ndarray, "k"]
-    blocks: tuple[BlockTraces, ...] = field(repr=False)
-    stage_c: tuple[float, ...]
-    parameters: tuple[ParameterFinding, ...]
-    findings: tuple[str, ...]
-    warnings: tuple[str, ...]
-    conditions: str
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row per block: name, size, traces with standard errors, share of c."""
-        total = sum(block.c for block in self.blocks)
-        return [
-            {**block.rows()[0], "share of c": block.c / total if total > 0 else 0.0}
-            for block in self.blocks
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types, the blocks as the rows of the table."""
-        return super().to_dict() | {"blocks": self.rows()}
-
-    def __str__(self) -> str:
-        return text(self)
-
-    def __repr__(self) -> str:
-        c = "None" if self.c is None else f"{self.c:.4g}"
-        ks = "None" if self.comparison is None else f"{self.comparison.ks:.3g}"
-        return (
-            f"Diagnosis({self.model}, c={c}, ks={ks}, {len(self.blocks)} blocks, "
-            f"{len(self.outliers)} outliers)"
-        )
 
 
 @dataclass(frozen=True)
@@ -145,8 +70,8 @@ def diagnose(
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
     method: SpectrumMethod = None,
-    num_probes: Integer = 8,
-    num_matvecs: Integer = 60,
+    num_probes: Integer | None = None,
+    num_matvecs: Integer | None = None,
     generator: Generator = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
@@ -164,9 +89,10 @@ def diagnose(
             (those of ``x``, frozen); ``None`` refuses layers in train mode.
         method: ``"dense"``, ``"lanczos"`` or ``None``, as for
             :func:`~isometry.nn.singular_spectrum`.
-        num_probes: Random probes for the spectrum (Lanczos) and for every block's traces, which
-            take at least 3.
-        num_matvecs: Products each way per probe (Lanczos).
+        num_probes: Random probes for the spectrum (Lanczos) and for every block's traces, at
+            least 3 for those; ``None`` lets both follow the size.
+        num_matvecs: Products each way per probe (Lanczos); ``None`` goes on until the spectrum
+            is resolved, within limits.
         generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
         progress: Called as ``progress(done, total)`` during the Lanczos products.
 
@@ -185,15 +111,17 @@ def diagnose(
         Jacobian, not on the blocks' law. Cost: the spectrum, and two backward passes per probe
         for all blocks together. The model comes out bitwise as it went in.
     """
-    num_probes = check_integer("num_probes", num_probes, minimum=1)
+    probes = (
+        _TRACE_PROBES if num_probes is None else check_integer("num_probes", num_probes, minimum=1)
+    )
     generator = generator_or_fresh(generator)
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     with _collected() as notes:
         J = WatchedOperator(specimen, specimen.point, batch_norm, named=blocks is not None)
         stream, reason = _stream(J.recording, blocks)
-        prediction = _predict(stream, reason, max(num_probes, 3), generator)
+        prediction = _predict(stream, reason, max(probes, 3), generator)
         operator, measured = _operator(J, stream, generator)
-        spectrum = singular_spectrum(
+        measurement = measure(
             operator,
             method,
             num_probes=num_probes,
@@ -203,10 +131,7 @@ def diagnose(
         )
     if measured == "trunk" and _is_zero(J, generator):
         notes.append(_ZERO)
-    law = prediction.one.law if prediction.one else None
-    comparison = compare(spectrum, law) if law and spectrum.values[-1] > 0 else None
     roots = outermost(J._sandbox.names)
-    found = _sentences(operator, stream, prediction, comparison, spectrum, generator)
     return Diagnosis(
         model=_name(specimen.model, roots),
         input_shape=tuple(specimen.point.shape),
@@ -214,17 +139,17 @@ def diagnose(
         measured=measured,
         **_numbers(prediction.one),
         reason=prediction.reason,
-        spectrum=spectrum,
-        comparison=comparison,
-        outliers=np.zeros(0) if comparison is None else findings.left_bulk(comparison),
+        **_conclusions(measurement, stream, prediction),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
         parameters=tuple(audit_model(specimen, specimen.point, J._sandbox, roots)),
-        findings=tuple(found),
         warnings=tuple(dict.fromkeys(notes)),
         conditions=f"batch norm: {J.batch_norm}; products: {operator.route}{specimen.aside}",
     )
 
+
+_TRACE_PROBES = 8
+"""Probes of a block's traces, of which small blocks get more."""
 
 _ZERO = (
     "The model's own Jacobian is 0 (a zero-initialised head, or an output that ignores the "
@@ -300,28 +225,49 @@ def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
     return {name: None if law is None else getattr(law, name) for name in names}
 
 
+def _conclusions(
+    measurement: Measurement, stream: Stream | None, prediction: _Prediction
+) -> dict[str, Any]:
+    """Return the fields that say what the measured numbers mean."""
+    law = prediction.one.law if prediction.one else None
+    spectrum = measurement.spectrum
+    comparison = compare(spectrum, law) if law and spectrum.values[-1] > 0 else None
+    span = verdicts.span(spectrum, comparison)
+    isometric = verdicts.isometric(span, law)
+    said = _sentences(measurement, stream, prediction, comparison, isometric, span)
+    return {
+        "spectrum": spectrum,
+        "comparison": comparison,
+        "isometric": isometric,
+        "law_holds": verdicts.law_holds(comparison, spectrum),
+        "outliers": outliers(comparison),
+        "findings": tuple(said),
+    }
+
+
 def _sentences(
-    operator: Operator,
+    measurement: Measurement,
     stream: Stream | None,
     prediction: _Prediction,
     comparison: Comparison | None,
-    spectrum: Spectrum,
-    generator: torch.Generator,
+    isometric: Verdict,
+    span: verdicts.Span,
 ) -> list[str]:
     """Return what the numbers mean, the most important first."""
+    spectrum = measurement.spectrum
     shares = {t.name: max(t.c, 0.0) for t in prediction.traces}
     total = math.fsum(shares.values())
     shares = {name: part / total for name, part in shares.items()} if total else {}
-    zeros = float(np.asarray(spectrum.weights)[spectrum.values == 0].sum())
-    hidden = findings.vanishing(zeros, str(operator.dtype).removeprefix("torch."))
+    hidden = findings.vanishing(spectrum, spectrum.provenance.split(", ")[1])
     if comparison is None or prediction.one is None or stream is None:
         return [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares), *hidden]
-    edges = comparison.measured_edges
     direction = ""
-    if len(comparison.outliers) and comparison.outliers[-1] > comparison.edges[1]:
-        direction = _direction(operator, stream.stages[-1], generator)
+    top = comparison.outlier_lam
+    if len(top) and top[-1] > comparison.edges[1]:
+        direction = _direction(measurement, stream.stages[-1])
     return [
-        findings.level(prediction.one.c, float(np.sqrt(edges[1] / edges[0]))),
+        findings.level(isometric, span, prediction.one.law),
+        *findings.unresolved(spectrum),
         *findings.heavy_blocks(shares),
         *findings.outliers(comparison, direction),
         findings.agreement(comparison, spectrum),
@@ -329,8 +275,8 @@ def _sentences(
     ]
 
 
-def _direction(operator: Operator, stage: Stage, generator: torch.Generator) -> str:
+def _direction(measurement: Measurement, stage: Stage) -> str:
     """Say what the largest outlier's output direction has in common."""
     shape = stage.trunk.target_shape
-    whole, along = common_part(top_direction(operator, generator).reshape(shape))
+    whole, along = common_part(measurement.top_direction().reshape(shape))
     return findings.direction(whole, along, shape)

@@ -6,30 +6,67 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from isometry._typing import Float
-from isometry.theory.comparison import Comparison, ks_tolerance
+from isometry.nn.diagnosis.verdicts import FAR, Span, Verdict, allowed_distance
+from isometry.theory.comparison import Comparison
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
 
-TRIVIAL, NEAR, FAR = 1e-3, 1.5, 3.0
-"""The c below which blocks hardly act, up to which isometry is near, and from which it is far."""
+_IDENTITY = 1.2
+"""Factor that the singular values span, up to which blocks hardly act."""
 
 
-def level(c: float, spread: float) -> str:
-    """Say how far from isometry a network is, from c and the measured s_max / s_min."""
-    predicted = UniversalLaw(c).condition_number()
-    spans = f"the singular values of the bulk span a factor {predicted:.3g} in theory"
-    spans += f", {spread:.3g} measured" if math.isfinite(spread) else ""
-    if c < TRIVIAL:
-        return f"Almost the identity map: c = {c:.3g}, {spans}; the blocks hardly act yet."
-    if c <= NEAR:
-        return f"Near dynamical isometry: c = {c:.3g}, {spans}."
-    if c < FAR:
-        return f"Some way from isometry: c = {c:.3g}, {spans}."
+def level(verdict: Verdict, measured: Span, law: UniversalLaw) -> str:
+    """Say how far from isometry a network is: what was measured first, then its law."""
+    predicted = law.condition_number()
+    spans = _spans(measured, predicted, law.c)
+    if verdict == "unresolved":
+        return f"Isometry is unresolved: {spans}."
+    if verdict:
+        if measured.factor < _IDENTITY:
+            return f"Almost the identity map: {spans}; the blocks hardly act yet."
+        return f"Near dynamical isometry: {spans}."
+    if measured.factor == math.inf:
+        return f"Not isometric: singular values are 0; {_theory(predicted, law.c)}."
+    if measured.factor > measured.far and law.c >= FAR:
+        return f"Far from isometry: {spans}. {_remedy(law.c)}"
+    word = "Far" if measured.factor > measured.far else "Some way"
+    own = measured.factor / predicted
+    aside = f" The blocks' law explains only a part of it: {own:.3g} times." if own > 3 else ""
+    return f"{word} from isometry: {spans}.{aside}"
+
+
+def _spans(measured: Span, predicted: float, c: float) -> str:
+    least = "" if measured.resolved else "at least "
+    factor = "infinity" if measured.factor == math.inf else f"{measured.factor:.3g}"
     return (
-        f"Far from isometry: c = {c:.3g}, {spans}. Multiplying the last layer of every branch by "
+        f"the singular values of the bulk span {least}a factor {factor} measured, "
+        f"{_theory(predicted, c)}"
+    )
+
+
+def _theory(predicted: float, c: float) -> str:
+    return f"{predicted:.3g} in theory (c = {c:.3g})"
+
+
+def _remedy(c: float) -> str:
+    return (
+        "Multiplying the last layer of every branch by "
         f"about {1 / math.sqrt(c):.2g} brings c near 1, and so does "
         "`isometry.nn.residual_(model, x, c=1.0)`."
     )
+
+
+def unresolved(spectrum: Spectrum) -> list[str]:
+    """Say what part of the spectrum is not known, and what follows for the rest of the report."""
+    low, high = spectrum.unresolved
+    if high <= low:
+        return []
+    reach = math.sqrt(float(spectrum.values[spectrum.above_unresolved()][0]))
+    return [
+        f"{high - low:.0%} of the singular values are unresolved: they lie below about "
+        f"{reach:.2g}, and whether they are small or 0, where the lower edge is and what lies "
+        "below it was not measured."
+    ]
 
 
 def heavy_blocks(shares: Mapping[str, float]) -> list[str]:
@@ -46,17 +83,15 @@ def heavy_blocks(shares: Mapping[str, float]) -> list[str]:
 
 def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
     """Say whether the bulk follows the law, given what chance and the method allow."""
-    allowed = ks_tolerance(spectrum.dimension) + comparison.resolution
-    if spectrum.standard_error is not None:
-        allowed += 3 * float(spectrum.standard_error.max())
+    allowed = allowed_distance(comparison, spectrum)
     ks = comparison.ks
-    allowed = max(0.02, allowed)
+    what = "what is resolved of the bulk" if comparison.unresolved else "the bulk"
     distance = f"Kolmogorov-Smirnov distance {ks:.3f}, allowed {allowed:.3f} at this size"
     if ks <= allowed:
-        return f"The law describes the bulk: {distance}."
-    words = "roughly describes" if ks <= 0.1 else "does not describe"
+        return f"The law describes {what}: {distance}."
+    words = "roughly describes" if ks <= min(0.1, 3 * allowed) else "does not describe"
     return (
-        f"The law {words} the bulk: {distance}. The blocks are not small and free of each other: "
+        f"The law {words} {what}: {distance}. The blocks are not small and free of each other: "
         "few positions, averaging over them, shared or trained weights, or a few large blocks "
         "do that."
     )
@@ -64,7 +99,7 @@ def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
 
 def left_bulk(comparison: Comparison) -> Float[np.ndarray, "k"]:
     """Return the outliers as singular values, without the zeros, which are told apart."""
-    return np.sqrt(comparison.outliers[comparison.outliers > 0])
+    return np.sqrt(comparison.outlier_lam[comparison.outlier_lam > 0])
 
 
 def outliers(comparison: Comparison, direction: str) -> list[str]:
@@ -97,21 +132,26 @@ def direction(whole: float, along: Mapping[int, float], shape: Sequence[int]) ->
     return ""
 
 
-def vanishing(weight: float, dtype: str) -> list[str]:
-    """Say how much of the spectrum is zero."""
+def vanishing(spectrum: Spectrum, dtype: str) -> list[str]:
+    """Say how much of the spectrum is known to be zero."""
+    weight = float(np.asarray(spectrum.weights)[spectrum.values == 0].sum())
     if weight <= 0:
         return []
+    least = "At least " if spectrum.unresolved[1] > spectrum.unresolved[0] else ""
     return [
-        f"{weight:.2%} of the singular values are 0 to {dtype} precision: directions that "
+        f"{least}{weight:.2%} of the singular values are 0 to {dtype} precision: directions that "
         "nothing behind them sees."
     ]
 
 
 def unpredicted(spectrum: Spectrum, total: float) -> list[str]:
-    """Describe a spectrum that no law is compared with."""
+    """Describe a spectrum that no law is compared with, as far as it is resolved."""
     if spectrum.values[-1] <= 0:
         return ["The Jacobian is 0: the output does not change with the input at this point."]
-    s = np.sqrt(spectrum.icdf(np.array([0.01, 0.5, 0.99])))
-    said = f"Singular values: 1 % below {s[0]:.3g}, median {s[1]:.3g}, 1 % above {s[2]:.3g}."
-    summed = f"The blocks' c add up to {total:.3g}, stages and all." if total > 0 else ""
-    return [said, summed] if summed else [said]
+    words = {0.01: "1 % below {:.3g}", 0.5: "median {:.3g}", 0.99: "1 % above {:.3g}"}
+    known = [p for p in words if spectrum.resolves(p)]
+    said = ", ".join(words[p].format(math.sqrt(float(spectrum.icdf(p)))) for p in known)
+    sentences = [f"Singular values: {said}.", *unresolved(spectrum)]
+    if total > 0:
+        sentences.append(f"The blocks' c add up to {total:.3g}, stages and all.")
+    return sentences

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from isometry._checks import check_integer
 from isometry._typing import Integer
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
-from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
+from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.diagnosis.result import Diagnosis
 from isometry.nn.sandbox.random import generator_or_fresh
 
 Log = Callable[[dict[str, float], int], object]
@@ -72,8 +73,8 @@ class JacobianMonitor:
         output: Key = None,
         batch_norm: BatchNorm = "eval",
         method: SpectrumMethod = None,
-        num_probes: Integer = 8,
-        num_matvecs: Integer = 60,
+        num_probes: Integer | None = None,
+        num_matvecs: Integer | None = None,
         generator: Generator = None,
     ) -> None:
         self.every = check_integer("every", every, minimum=1)
@@ -130,17 +131,17 @@ def numbers(d: Diagnosis) -> dict[str, float]:
         d: The diagnosis.
 
     Returns:
-        Singular values ``s_min`` (the smallest above 0), ``s_median`` and ``s_max``, the number
-        of ``outliers``, and where there is a prediction ``c``, ``scale``, ``ks`` and
-        ``largest_share`` (the part of c that one block carries).
+        Singular values ``s_min`` (the smallest above 0) and ``s_median``, each where it is
+        resolved, and ``s_max``, the number of ``outliers``, and where there is a prediction ``c``,
+        ``scale``, ``ks`` and ``largest_share`` (the part of c that one block carries).
     """
-    positive = d.spectrum.values[d.spectrum.values > 0]
-    found = {
-        "s_min": float(np.sqrt(positive[0])) if len(positive) else 0.0,
-        "s_median": float(np.sqrt(d.spectrum.icdf([0.5])[0])),
-        "s_max": float(np.sqrt(d.spectrum.values[-1])),
-        "outliers": float(len(d.outliers)),
-    }
+    spectrum = d.spectrum
+    positive = spectrum.values[spectrum.values > 0]
+    found = {"s_max": float(np.sqrt(spectrum.values[-1])), "outliers": float(len(d.outliers))}
+    if spectrum.unresolved[0] == spectrum.unresolved[1]:
+        found["s_min"] = float(np.sqrt(positive[0])) if len(positive) else 0.0
+    if spectrum.resolves(0.5):
+        found["s_median"] = float(np.sqrt(spectrum.icdf(0.5)))
     if d.c is not None and d.scale is not None and d.comparison is not None:
         share = max(row["share of c"] for row in d.rows())
         found |= {"c": d.c, "scale": d.scale, "ks": d.comparison.ks, "largest_share": share}

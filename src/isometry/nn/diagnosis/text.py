@@ -37,24 +37,24 @@ def _law_lines(d: Any) -> str:
 
 def _comparison_rows(d: Any) -> list[dict[str, Any]]:
     """Return the table of singular values, measured and predicted."""
+    head = f"s of the {d.measured}"
     values = d.spectrum.values[d.spectrum.values > 0]
     if not len(values):
-        return [{"": "s of the " + d.measured, "measured": 0.0}]
+        return [{head: "", "measured": 0.0}]
+    resolved = d.spectrum.unresolved[0] == d.spectrum.unresolved[1]
     c = d.comparison
     if c is None:
-        edges = [("s smallest above 0", values[0]), ("s largest", values[-1])]
-        return [{f"s of the {d.measured}": n, "measured": math.sqrt(v)} for n, v in edges]
+        lowest = float(values[0]) if resolved else None
+        edges = [("s smallest above 0", lowest), ("s largest", float(values[-1]))]
+        return [{head: name, "measured": _s(lam)} for name, lam in edges]
+    median = float(d.spectrum.icdf(0.5)) if d.spectrum.resolves(0.5) else None
     rows = [
         ("lower edge of the bulk", c.edges[0], c.measured_edges[0]),
-        ("median", d.law.icdf(0.5), float(d.spectrum.icdf([0.5])[0])),
+        ("median", d.law.icdf(0.5), median),
         ("upper edge of the bulk", c.edges[1], c.measured_edges[1]),
     ]
     table = [
-        {
-            f"s of the {d.measured}": name,
-            "predicted": math.sqrt(float(predicted)),
-            "measured": math.sqrt(measured),
-        }
+        {head: name, "predicted": math.sqrt(float(predicted)), "measured": _s(measured)}
         for name, predicted, measured in rows
     ]
     names = list(table[0])
@@ -63,9 +63,13 @@ def _comparison_rows(d: Any) -> list[dict[str, Any]]:
     return table
 
 
-def _outliers(s: Any) -> str:
-    shown = ", ".join(format_cell(float(value)) for value in s[::-1][:4])
-    return (shown + (" ..." if len(s) > 4 else "")) or "none"
+def _s(lam: float | None) -> float | str:
+    return "unresolved" if lam is None else math.sqrt(lam)
+
+
+def _outliers(outliers: Any) -> str:
+    shown = ", ".join(format_cell(outlier.singular_value) for outlier in outliers[::-1][:4])
+    return (shown + (" ..." if len(outliers) > 4 else "")) or "none"
 
 
 def _block_table(rows: list[dict[str, Any]]) -> str:

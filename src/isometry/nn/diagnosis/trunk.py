@@ -125,15 +125,6 @@ def same_products(one: Operator, other: Operator, generator: torch.Generator) ->
     return float((expected - got).norm()) <= tolerance * float(expected.norm())
 
 
-def top_direction(J: Operator, generator: torch.Generator, *, steps: int = 10) -> Tensor:
-    """Return the left singular vector of an outlier, by power iteration: the gap makes it fast."""
-    v = torch.randn(J.shape[1], generator=generator, dtype=J.dtype).to(J.device)
-    for _ in range(steps):
-        v = J.T @ (J @ (v / v.norm()))
-    u = J @ (v / v.norm())
-    return u / u.norm()
-
-
 def common_part(u: Tensor) -> tuple[float, dict[int, float]]:
     """Return how much of a unit tensor is one constant, and how much is constant along each axis.
 

@@ -1,0 +1,117 @@
+"""What a diagnosis holds: numbers, verdicts and sentences, of which ``print`` makes a report."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from isometry._result import Result
+from isometry.nn.blocks.traces import BlockTraces
+from isometry.nn.diagnosis.audit import ParameterFinding
+from isometry.nn.diagnosis.findings import left_bulk
+from isometry.nn.diagnosis.text import text
+from isometry.nn.diagnosis.verdicts import Verdict
+from isometry.theory.comparison import Comparison
+from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class Outlier(Result):
+    """A singular value outside the bulk.
+
+    Attributes:
+        singular_value: s, not lam.
+        over_edge: s over that of the law's nearer edge: above 1 beyond the upper one, below 1
+            under the lower one.
+    """
+
+    singular_value: float
+    over_edge: float
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis(Result):
+    """What :func:`diagnose` found.
+
+    Attributes:
+        model: Name of the model's class, or of those that a function calls.
+        input_shape: Shape of the input.
+        dtype: Precision of the products.
+        measured: What ``spectrum`` is of: ``"model"`` or ``"trunk"`` (the residual stream from
+            the first block's input to the last block's output).
+        c: The effective cumulant of the trunk from its blocks' traces; None without a prediction.
+        c_standard_error: Its standard error over the probes.
+        scale: The scale of the law, in units of lam = s^2.
+        scale_standard_error: Its standard error over the probes.
+        law: ``scale * UniversalLaw(c)``.
+        reason: Why there is no prediction; empty where there is one.
+        spectrum: The measured lam.
+        comparison: How far the two are apart.
+        isometric: Whether the measured bulk is near dynamical isometry: it spans no more than the
+            law of c = 1.5 and not five times the model's own law; ``"unresolved"`` where the
+            measurement does not say.
+        law_holds: Whether the law describes the bulk within what chance and the method allow;
+            ``"unresolved"`` where the measurement does not say, or there is no law.
+        outliers: What left the bulk, ascending, one entry for each singular value.
+        blocks: Traces of every block.
+        stage_c: c of every stage between operations on the stream that no block contains.
+        parameters: Parameters that look uninitialised, switched off or off scale.
+        findings: What the numbers mean, a sentence each.
+        warnings: What makes the numbers doubtful, with the remedy.
+        conditions: How batch normalisation was treated, and how products were computed.
+    """
+
+    model: str
+    input_shape: tuple[int, ...]
+    dtype: str
+    measured: str
+    c: float | None
+    c_standard_error: float | None
+    scale: float | None
+    scale_standard_error: float | None
+    law: UniversalLaw | None
+    reason: str
+    spectrum: Spectrum
+    comparison: Comparison | None
+    isometric: Verdict
+    law_holds: Verdict
+    outliers: tuple[Outlier, ...]
+    blocks: tuple[BlockTraces, ...] = field(repr=False)
+    stage_c: tuple[float, ...]
+    parameters: tuple[ParameterFinding, ...]
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+    conditions: str
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per block: name, size, traces with standard errors, share of c."""
+        total = sum(block.c for block in self.blocks)
+        return [
+            {**block.rows()[0], "share of c": block.c / total if total > 0 else 0.0}
+            for block in self.blocks
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types, the blocks as the rows of the table."""
+        return super().to_dict() | {"blocks": self.rows()}
+
+    def __str__(self) -> str:
+        return text(self)
+
+    def __repr__(self) -> str:
+        c = "None" if self.c is None else f"{self.c:.4g}"
+        ks = "None" if self.comparison is None else f"{self.comparison.ks:.3g}"
+        return (
+            f"Diagnosis({self.model}, c={c}, ks={ks}, {len(self.blocks)} blocks, "
+            f"{len(self.outliers)} outliers)"
+        )
+
+
+def outliers(comparison: Comparison | None) -> tuple[Outlier, ...]:
+    """Return the singular values that left the bulk, without zeros, which are told apart."""
+    if comparison is None:
+        return ()
+    low, high = (math.sqrt(edge) for edge in comparison.edges)
+    return tuple(
+        Outlier(float(s), float(s / (high if s > high else low))) for s in left_bulk(comparison)
+    )

@@ -1,0 +1,98 @@
+"""Yes, no, or not resolved: is the spectrum nearly isometric, and does the law describe it?
+
+A verdict is about what was measured. Where a part of the spectrum is unresolved it is "unresolved",
+unless what is resolved decides it: singular values that span too much already do so in any case.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from isometry.theory.comparison import Comparison, ks_tolerance
+from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectrum import Spectrum
+
+Verdict = bool | Literal["unresolved"]
+
+NEAR, FAR = 1.5, 3.0
+"""The c whose law's span is still called near isometry, and that from which it is called far."""
+BEYOND = 5.0
+"""Times the law's condition number from which on the measured one is the finding."""
+RANK_LOST = 0.01
+"""Weight of zeros from which on a map is not isometric; normalisation layers lose less."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Largest over smallest s of the bulk, or of the middle 98 % where no law says what is bulk.
+
+    ``factor`` is a lower bound where ``resolved`` is False. ``near`` and ``far`` are the factors
+    that the laws of c = NEAR and c = FAR span, measured the same way.
+    """
+
+    factor: float
+    resolved: bool
+    near: float
+    far: float
+
+
+def span(spectrum: Spectrum, comparison: Comparison | None) -> Span:
+    """Measure how far the singular values reach, zeros and outliers apart."""
+    resolved = spectrum.unresolved[0] == spectrum.unresolved[1]
+    near, far = UniversalLaw(NEAR), UniversalLaw(FAR)
+    zeros = float(np.asarray(spectrum.weights)[spectrum.values == 0].sum())
+    known = spectrum.values[spectrum.above_unresolved() & (spectrum.values > 0)]
+    if comparison is not None:
+        low, high = comparison.measured_edges
+        low = float(known[0]) if low is None else low
+        limits = near.condition_number(), far.condition_number()
+    else:
+        low, high = _middle(spectrum, known)
+        limits = _middle_span(near), _middle_span(far)
+    lost = zeros > RANK_LOST or not low > 0
+    return Span(math.inf if lost else math.sqrt(max(high / low, 1.0)), resolved, *limits)
+
+
+def _middle(spectrum: Spectrum, known: np.ndarray) -> tuple[float, float]:
+    """Return the lam that 1 % lie below, or the smallest that is known, and that 1 % lie above."""
+    if not len(known):
+        return 0.0, 0.0
+    low = float(spectrum.icdf(0.01)) if spectrum.resolves(0.01) else float(known[0])
+    return low, float(spectrum.icdf(0.99))
+
+
+def _middle_span(law: UniversalLaw) -> float:
+    low, high = law.icdf(np.array([0.01, 0.99]))
+    return math.sqrt(high / low)
+
+
+def isometric(measured: Span, law: UniversalLaw | None) -> Verdict:
+    """Return whether the measured singular values are near dynamical isometry.
+
+    They are if they span no more than those of the universal law of c = 1.5, and no more than five
+    times those of the model's own law.
+    """
+    limit = measured.near if law is None else min(measured.near, BEYOND * law.condition_number())
+    if measured.factor > limit:
+        return False
+    return True if measured.resolved else "unresolved"
+
+
+def allowed_distance(comparison: Comparison, spectrum: Spectrum) -> float:
+    """Return the Kolmogorov-Smirnov distance that chance and the method allow, at least 0.02."""
+    allowed = ks_tolerance(spectrum.dimension) + comparison.resolution
+    if spectrum.standard_error is not None:
+        allowed += 3 * float(spectrum.standard_error.max())
+    return max(0.02, allowed)
+
+
+def law_holds(comparison: Comparison | None, spectrum: Spectrum) -> Verdict:
+    """Return whether the law describes the bulk; "unresolved" also where there is no law."""
+    if comparison is None:
+        return "unresolved"
+    allowed = allowed_distance(comparison, spectrum)
+    if comparison.ks > allowed:
+        return False
+    return True if comparison.unresolved <= allowed else "unresolved"

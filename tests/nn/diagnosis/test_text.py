@@ -1,0 +1,49 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from cases_models import Residual, mlp, stack
+from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.diagnosis.result import Outlier
+from isometry.nn.diagnosis.text import text
+from isometry.theory.spectrum import Spectrum
+
+
+@pytest.fixture(scope="module")
+def d():
+    model = stack(lambda: Residual(mlp(8, 16)), 70)
+    for body in (block.body for block in model):
+        torch.nn.init.normal_(body[2].weight, std=0.01)
+    return diagnose(model, torch.ones(1, 8), generator=torch.Generator().manual_seed(0))
+
+
+def test_of_very_many_blocks_those_with_the_largest_shares_are_shown(d):
+    report = text(d)
+    assert "(10 blocks with smaller shares left out)" in report
+    assert len(d.rows()) == 70
+
+
+def test_what_is_unresolved_has_the_word_in_place_of_a_number(d):
+    part = Spectrum(d.spectrum.values, unresolved=(0.0, 0.6))
+    comparison = dataclasses.replace(
+        d.comparison, measured_edges=(None, d.comparison.measured_edges[1])
+    )
+    lines = text(dataclasses.replace(d, spectrum=part, comparison=comparison)).splitlines()
+    for name in ("lower edge of the bulk", "median"):
+        (line,) = (line for line in lines if line.startswith(name))
+        assert line.endswith("unresolved")
+    (line,) = (line for line in lines if line.startswith("upper edge"))
+    assert "unresolved" not in line
+
+
+def test_four_outliers_are_shown_and_the_largest_comes_first(d):
+    outliers = tuple(Outlier(float(s), 1.5) for s in np.arange(2.0, 8.0))
+    assert "7, 6, 5, 4 ..." in text(dataclasses.replace(d, outliers=outliers))
+    assert "none" in text(dataclasses.replace(d, outliers=()))
+
+
+def test_a_model_without_a_law_says_why(d):
+    bare = dataclasses.replace(d, c=None, law=None, comparison=None, reason="too short.")
+    assert "No prediction for the model: too short." in text(bare)
