@@ -14,6 +14,7 @@ For square factors this is z = (w / (1 + w))^(L-1) prod E_l.
 import dataclasses
 import functools
 import math
+from typing import cast
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class Factors:
     def solve_real(self, u: Vector) -> Float[np.ndarray, "m groups"]:
         """Return E < 0 at u in (floor, 1) by bisection in log(-E), in which the sum is monotone."""
         wanted = 1 + self.ratios * (u[:, None] - 1)
-        low, high = np.full((2, *wanted.shape), [[[-_FAR]], [[_FAR]]])
+        low, high = np.full(wanted.shape, -_FAR), np.full(wanted.shape, _FAR)
         with np.errstate(over="ignore", divide="ignore"):
             log_t = np.log(self.t)
             for _ in range(BISECTIONS):
@@ -130,7 +131,8 @@ class Factors:
         whole = E * np.einsum("mgn,gn->mg", g, self.weights)
         rest = np.einsum("mgn,gn->mg", self.t * g, self.weights)
         wanted = u[:, None] + (self.ratios - 1) * w[:, None]
-        return np.where(small, whole - wanted, rest - self.ratios * w[:, None])
+        close, apart = whole - wanted, rest - self.ratios * w[:, None]
+        return cast("Numeric", np.where(small, close, apart))
 
     def _log_z(self, unit: Numeric, E: Numeric, spaces: Numeric) -> Numeric:
         """Return log z, minus i pi, with what cancels taken out of the moduli first.
@@ -145,7 +147,8 @@ class Factors:
         if np.isrealobj(E):
             return size
         angle = _turned(-E) @ self.counts - _turned(-spaces) @ self.space_counts
-        return size + 1j * angle
+        turned: Numeric = size + 1j * angle
+        return turned
 
     def start_above(self) -> tuple[float, Vector]:
         """Return log(u - 1) close to the pole at u = 1, z = infinity, and E there."""

@@ -1,3 +1,4 @@
+# pyright: reportConstantRedefinition=false
 """The support of a free product of discrete factors: one interval or several, each with its tables.
 
 Between two intervals the resolvent is real, and log z is a real function of u there that turns
@@ -73,7 +74,8 @@ def tabulate_intervals(factors: Factors) -> list[Shape]:
     Raises:
         ConvergenceError: If mass or mean is wrong, or a point is not reached.
     """
-    pending, done = [_outer(factors)], []
+    pending = [_outer(factors)]
+    done: list[Shape] = []
     while pending:
         left, right = pending.pop()
         found = _interval(factors, left, right)
@@ -194,7 +196,7 @@ def _panelled(
             return found
         values, known = found
         largest = max(largest, *(float(np.abs(part).max()) for part in values))
-        again = []
+        again: list[tuple[int, float, float]] = []
         for (side, a, b), part in zip(panels, values, strict=True):
             series = chebyshev.chebfit(y, part, _PANEL - 1)
             last = level == (_EDGE_LEVELS if a == 0.0 else _LEVELS) - 1

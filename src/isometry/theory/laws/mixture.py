@@ -96,14 +96,14 @@ class Mixture:
         ends, cuts = self._steps
         index = np.minimum(np.searchsorted(ends, p), len(ends) - 1)
         out = np.empty_like(p)
-        for k in np.unique(index):
+        for k in {int(k) for k in index}:
             mine, (origin, _, held) = index == k, cuts[k]
-            if isinstance(held, float):
+            if isinstance(held, Tables):
+                mass = self.masses[self.parts.index(held)]
+                share = np.clip((p[mine] - origin) / mass, 0.0, 1.0)
+                out[mine] = held.log_icdf(share) if logs else held.icdf(share)
+            else:
                 out[mine] = (math.log(held) if held else -math.inf) if logs else held
-                continue
-            mass = self.masses[self.parts.index(held)]
-            share = np.clip((p[mine] - origin) / mass, 0.0, 1.0)
-            out[mine] = held.log_icdf(share) if logs else held.icdf(share)
         return out
 
     def nodes(self) -> tuple[Vector, Vector]:

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class HasSpectrum(Protocol):
 
 
 Factor: TypeAlias = HasSpectrum | tuple[Reals, Reals]
-Rule = tuple[np.ndarray, np.ndarray]
+Rule: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -80,7 +80,7 @@ class ProductLaw(TabulatedLaw):
         (2.012196, 0.3)
     """
 
-    factors: Checked[tuple[Any, ...]]
+    factors: Checked[tuple[tuple[Rule, int], ...]]
     shapes: Checked[tuple[tuple[int, int], ...] | None] = None
 
     if TYPE_CHECKING:
@@ -92,19 +92,16 @@ class ProductLaw(TabulatedLaw):
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if isinstance(self.factors, str) or not isinstance(self.factors, Sequence):
+        entries = cast("object", self.factors)
+        if not isinstance(entries, list | tuple):
             raise TypeError(
-                f"`factors` is a {type(self.factors).__name__}; expected a list of spectra, or of "
+                f"`factors` is a {type(entries).__name__}; expected a list of spectra, or of "
                 "pairs (values, weights)."
             )
-        rules, counts = [], []
-        for index, entry in enumerate(self.factors):
-            rule, count = _entry(f"factors[{index}]", entry)
-            rules.append(rule)
-            counts.append(count)
-        if not rules:
+        listed = cast("Sequence[object]", entries)
+        given = tuple(_entry(f"factors[{index}]", entry) for index, entry in enumerate(listed))
+        if not given:
             raise ValueError("`factors` is empty; expected at least one spectrum.")
-        given = tuple(zip(rules, counts, strict=True))
         object.__setattr__(self, "factors", given)
         if self.shapes is not None:
             object.__setattr__(self, "shapes", _checked_shapes(self.shapes, self.factors))
@@ -159,18 +156,17 @@ def _entry(name: str, entry: object) -> tuple[Rule, int]:
         ValueError: If its numbers are out of range.
     """
     count = 1
-    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], int | np.integer):
-        entry, count = entry[0], check_integer(f"{name}[1]", entry[1], minimum=1)
-    pair = entry if isinstance(entry, tuple | list) else (
-        getattr(entry, "values", None), getattr(entry, "weights", None)
-    )  # fmt: skip
-    if len(pair) != 2 or pair[0] is None:
+    parts = _pair(entry)
+    if parts is not None and isinstance(parts[1], (int, np.integer)):
+        entry, count = parts[0], check_integer(f"{name}[1]", cast("int", parts[1]), minimum=1)
+        parts = _pair(entry)
+    if parts is None:
         raise TypeError(
             f"`{name}` is a {type(entry).__name__}; expected an isometry.Spectrum, a pair (values, "
             "weights), or either with a count."
         )
-    values = check_array(f"the values of `{name}`", pair[0], minimum=0.0)
-    weights = check_array(f"the weights of `{name}`", pair[1], minimum=0.0)
+    values = check_array(f"the values of `{name}`", parts[0], minimum=0.0)
+    weights = check_array(f"the weights of `{name}`", parts[1], minimum=0.0)
     if values.ndim != 1 or not values.size or values.shape != weights.shape:
         raise ValueError(
             f"`{name}` has values of shape {values.shape} and weights of shape {weights.shape}; "
@@ -189,6 +185,15 @@ def _entry(name: str, entry: object) -> tuple[Rule, int]:
     return (distinct[weights > 0], weights[weights > 0]), count
 
 
+def _pair(entry: object) -> tuple[object, object] | None:
+    """Return the two parts of a pair, or the values and weights of a spectrum."""
+    if isinstance(entry, list | tuple):
+        parts = cast("Sequence[object]", entry)
+        return (parts[0], parts[1]) if len(parts) == 2 else None
+    values, weights = getattr(entry, "values", None), getattr(entry, "weights", None)
+    return None if values is None or weights is None else (values, weights)
+
+
 def _condensed(rules: Sequence[tuple[Rule, int]]) -> list[tuple[Rule, int]]:
     """Return factors of fewer values where the others blur what is lost.
 
@@ -200,7 +205,7 @@ def _condensed(rules: Sequence[tuple[Rule, int]]) -> list[tuple[Rule, int]]:
         return list(rules)
     spreads = [float(w @ (t / (w @ t) - 1) ** 2) for (t, w), _ in rules]
     total = sum(spread * count for spread, (_, count) in zip(spreads, rules, strict=True))
-    out = []
+    out: list[tuple[Rule, int]] = []
     for ((values, weights), count), spread in zip(rules, spreads, strict=True):
         width = math.sqrt(max(total - spread, 0.0)) / 2
         few = values.size <= MOST or width == 0.0
@@ -217,11 +222,13 @@ def _in_bins(values: Vector, weights: Vector, width: float) -> Rule:
     zero = values == 0.0
     points = [(np.zeros(1), weights[zero].sum()[None])] if zero.any() else []
     values, weights = values[~zero], weights[~zero]
-    logs, below, start = np.log(values), np.cumsum(weights), 0
-    while start < logs.size:
-        end = int(np.searchsorted(logs, logs[start] + width, side="right"))
-        if below[start] < below[-1] / 2:
-            asked = below[start] - weights[start] + _LEAST
+    logs, below = np.log(values), np.cumsum(weights)
+    count, total, start = int(logs.size), float(weights.sum()), 0
+    while start < count:
+        reach = float(logs[start]) + width
+        end = int(np.searchsorted(logs, reach, side="right"))
+        if float(below[start]) < total / 2:
+            asked = float(below[start] - weights[start]) + _LEAST
             end = max(end, int(np.searchsorted(below, asked, side="left")) + 1)
         points.append(_two_points(values[start:end], weights[start:end]))
         start = end
