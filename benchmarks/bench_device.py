@@ -3,7 +3,7 @@
 Times are ratios to forward passes of the same model on the same device; agreement is the relative
 difference of one product from the same product on the CPU, TF32 off. Weights are random.
 
-    python benchmarks/bench_device.py --device cuda        # --smoke: small models, on the CPU
+    python benchmarks/bench_device.py --device cuda        # --quick: small models, on the CPU
 """
 
 import argparse
@@ -104,7 +104,9 @@ def measure(
     }
     if dtype == torch.float32:  # spectra of 16-bit operators are refused
         row |= _spectrum(J, forward, device, wish)
-    reference = inn.JacobianOperator(model.to("cpu", torch.float32), x, batch_norm="batch") @ V[:, :1]
+    reference = (
+        inn.JacobianOperator(model.to("cpu", torch.float32), x, batch_norm="batch") @ V[:, :1]
+    )
     error = (u[:, :1].cpu().float() - reference).norm() / reference.norm()
     return row | {"relative difference from the CPU in fp32": float(f"{float(error):.2g}")}
 
@@ -130,15 +132,15 @@ def _spectrum(
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--smoke", action="store_true", help="small models, few products")
+    parser.add_argument("--quick", action="store_true", help="small models, few products")
     parser.add_argument("--probes", type=int, default=8)
     parser.add_argument("--steps", type=int, default=60, help="Lanczos products a probe")
     parser.add_argument("--repeats", type=int, default=5)
-    wish = parser.parse_args()
-    if wish.smoke:
+    wish = parser.parse_args(arguments)
+    if wish.quick:
         wish.probes, wish.steps, wish.repeats = 2, 6, 1
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     device = torch.device(wish.device)
@@ -146,7 +148,7 @@ def main() -> None:
     for name, build in MODELS.items():
         for dtype in (torch.float32, torch.bfloat16):
             torch.manual_seed(0)
-            model, x = build(wish.smoke)
+            model, x = build(wish.quick)
             row = f"{name}, {str(dtype).removeprefix('torch.')}"
             rows[row] = measure(model.eval(), x, device, dtype, wish=wish)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"

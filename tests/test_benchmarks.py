@@ -194,3 +194,14 @@ def test_the_peak_of_a_process_is_known(monkeypatch, capsys):
     bench = importlib.import_module("bench_diagnose")
     bench.main(["--quick", "--memory", "fb", "ResNet-18, 64 x 64"])
     assert json.loads(capsys.readouterr().out)["peak_MiB"] > 10
+
+
+def test_the_benchmark_of_devices_agrees_with_the_cpu(monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    bench = importlib.import_module("bench_device")
+    bench.main(["--quick"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    errors = {name: row["relative difference from the CPU in fp32"] for name, row in rows.items()}
+    assert len(errors) == 4
+    # bfloat16 keeps 8 bits; a product of a dozen layers loses little of them.
+    assert all(error < (1e-4 if "float32" in name else 0.05) for name, error in errors.items())
