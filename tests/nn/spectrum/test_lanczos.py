@@ -79,3 +79,17 @@ def test_the_vector_of_the_largest_value_is_that_of_an_svd():
     v = lanczos.top_vector(lanczos.GolubKahan(J, start(J), 120).advance(120))
     expected = torch.as_tensor(np.linalg.svd(PRODUCT)[2][0])
     assert abs(float(v @ expected)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_residual_of_a_ritz_value_is_what_the_transpose_leaves_over():
+    source = torch.Generator().manual_seed(0)
+    matrix = torch.randn(30, 30, generator=source, dtype=torch.float64)
+    J = operator(matrix, torch.float64)
+    found = lanczos.GolubKahan(J, start(J, 1), 12).advance(12)
+    ritz = lanczos.ritz_values(found)
+    right = found.basis[0].numpy().T @ ritz.right[0].T  # columns: approximate right vectors
+    image = matrix.numpy() @ right
+    left = image / np.linalg.norm(image, axis=0)
+    over = matrix.numpy().T @ left - right * ritz.theta[0]
+    np.testing.assert_allclose(np.linalg.norm(over, axis=0), ritz.residuals[0], rtol=1e-9)
+    assert ritz.residuals[0].max() > 0.1
