@@ -5,8 +5,7 @@ back, no hook stays, and no measurement moves the global random state.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +18,7 @@ from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelI
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Diagnosis
 from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.undo import Undo, reversible
 
 Log = Callable[[dict[str, float], int], object]
 """Takes the numbers and the step, as ``wandb.log`` does."""
@@ -201,15 +201,9 @@ def lightning_callback(monitor: JacobianMonitor, x: Tensor) -> Any:
     return type("JacobianCallback", (base,), methods)()
 
 
-@contextmanager
-def _evaluating(model: object) -> Iterator[None]:
+@reversible
+def _evaluating(undo: Undo, model: object) -> None:
     """Put every module in eval mode, and back in the mode it was in."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    before = [module.training for module in modules]
-    for module in modules:
+    for module in model.modules() if isinstance(model, nn.Module) else ():
+        undo.before(setattr, module, "training", module.training)
         module.training = False
-    try:
-        yield
-    finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from isometry.nn.blocks.uses import LinearMap
 from isometry.nn.init.schemes import draw, placed_like
 from isometry.nn.sandbox.swap import swapped
+from isometry.nn.sandbox.undo import Reversible
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 _COMPILED = "_orig_mod."
@@ -130,7 +130,7 @@ def parameters_of(root: nn.Module) -> dict[str, Tensor]:
     return plain_parameters(root)
 
 
-def tried(root: nn.Module, changes: Changes) -> AbstractContextManager[None]:
+def tried(root: nn.Module, changes: Changes) -> Reversible[None]:
     """Return a context in which the model holds changed parameters; its own stay as they are."""
     known: dict[str, Any] = plain_parameters(root)
     new = {

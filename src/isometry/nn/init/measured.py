@@ -1,8 +1,7 @@
 """A model at an input, measured under changes that are only tried."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from isometry.nn.init.changes import (
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.sandbox.undo import Reversible, Undo, reversible
 from isometry.nn.sandbox.unwrap import plain_modules, unwrapped
 
 _PROBES = 6
@@ -68,7 +68,7 @@ class MeasuredModel:
         absent = Change(Draw("normal", 0.02, 0))
         known = parameters_of(self.root)
         changes = {name: absent for name, p in known.items() if not torch.isfinite(p).all()}
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
             modules = dict(plain_modules(self.root))
             return linear_maps(parameters_of(self.root), self.x, self.f, modules)
 
@@ -78,7 +78,7 @@ class MeasuredModel:
         Returns:
             False where the model refuses to be followed; `apply` may have been called before.
         """
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm):
+        with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
             point = self.x.detach().clone()
             try:
                 with Watch(parameters_of(self.root), point, apply):
@@ -87,12 +87,9 @@ class MeasuredModel:
                 return False
         return True
 
-    @contextmanager
-    def replay(self, recorded: RecordedPass, changes: Changes) -> Iterator[Replay]:
+    def replay(self, recorded: RecordedPass, changes: Changes) -> Reversible[Replay]:
         """Let a recorded pass be run again under the changes."""
-        with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
-            start = self.x.detach().clone().requires_grad_().clone()
-            yield Replay(recorded, start, parameters_of(self.root))
+        return _replay(self, recorded, changes)
 
     def agrees(self, output: Tensor, changes: Changes) -> bool:
         """Return whether the model has this output under the changes, up to rounding."""
@@ -112,6 +109,14 @@ class MeasuredModel:
         generator = torch.Generator().manual_seed(self.seed + block.index)
         count = math.ceil(_ENTRIES / block.size) if block.size < _SMALL else _PROBES
         return measure(block, count, generator)
+
+
+@reversible
+def _replay(undo: Undo, model: MeasuredModel, recorded: RecordedPass, changes: Changes) -> Replay:
+    tried(model.root, changes).change(undo)
+    Sandbox(model.x, model.batch_norm, [model.root]).change(undo)
+    start = model.x.detach().clone().requires_grad_().clone()
+    return Replay(recorded, start, parameters_of(model.root))
 
 
 def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:

@@ -234,8 +234,9 @@ def whole(product: Callable[[Tensor], Tensor], source: Layout, image: Layout) ->
 def _connected(output: Tensor, source: Tensor) -> bool:
     if not output.requires_grad:
         return False
-    zeros = torch.zeros_like(output)
-    (g,) = torch.autograd.grad(output, source, zeros, retain_graph=True, allow_unused=True)
+    with torch.enable_grad():  # of a number: for a cotangent torch would import sympy
+        total = output.sum()
+    (g,) = torch.autograd.grad(total, source, retain_graph=True, allow_unused=True)
     return g is not None
 
 

@@ -4,17 +4,15 @@ Autograd's graph is the oracle and the fallback: a recording is believed where o
 transposed Jacobian is the same by both routes.
 """
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
-import torch.utils.checkpoint
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from isometry.nn.sandbox.flags import use_plain_checkpoints, use_plain_kernels
+from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.tape import rules_dense, rules_shape  # noqa: F401 (registers the rules)
 from isometry.nn.tape.observer import CircularJoin, FusedRecurrence, NotRecordable
 from isometry.nn.tape.recorder import Recorder
@@ -75,7 +73,7 @@ def follow(f: Function, x: Tensor) -> Forward:
 def evaluate(f: Function, x: Tensor, refusal: str = "") -> Forward:
     """Evaluate ``f`` at ``x`` and keep autograd's graph alone, for a reason that may be given."""
     leaf, start, source = _input(x)
-    with plain_kernels(), torch.enable_grad():
+    with plain_kernels(x.device), torch.enable_grad():
         return Forward(leaf, source, f(start), refusal=refusal)
 
 
@@ -139,7 +137,7 @@ def _followed(f: Function, x: Tensor, *, fused: bool) -> Forward:
     leaf, start, source = _input(x)
     recorder = Recorder(start)
     try:
-        with plain_kernels(fused=fused), torch.enable_grad(), CircularJoin(), recorder:
+        with plain_kernels(x.device, fused=fused), torch.enable_grad(), CircularJoin(), recorder:
             output = f(start)
         recorder.vertices[source] = 0
         if not isinstance(output, Tensor) or not output.is_floating_point():
@@ -160,10 +158,11 @@ def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor
     if not output.requires_grad:
         return u, torch.zeros_like(leaf)
     try:
+        with torch.enable_grad():  # of a number: for a cotangent torch would import sympy
+            paired = (output * u[0]).sum()
         (pulled,) = torch.autograd.grad(
-            (output,),
+            (paired,),
             (GradientEdge(*source),),  # pyright: ignore[reportArgumentType]
-            (u[0],),
             retain_graph=True,
             materialize_grads=True,
         )
@@ -182,37 +181,14 @@ def _normal(like: Tensor, seed: int) -> Tensor:
     return pair.copy_(drawn)
 
 
-@contextmanager
-def plain_kernels(*, fused: bool = True) -> Iterator[None]:
+@reversible
+def plain_kernels(undo: Undo, device: torch.device, *, fused: bool = True) -> None:
     """Run composite ops as plain ones: attention as products, compiled code eagerly."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(_plain_checkpoints())
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if not fused:
-            stack.callback(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
-            torch._C._set_mkldnn_enabled(False)
-        torch.backends.mha.set_fastpath_enabled(False)
-        stack.callback(torch.backends.mha.set_fastpath_enabled, fast_path)
-        yield
-
-
-@contextmanager
-def _plain_checkpoints() -> Iterator[None]:
-    """Let checkpoints keep what they compute: recomputed, it would not be the recorded pass."""
-    name, module = "_checkpoint_without_reentrant_generator", torch.utils.checkpoint
-    original = getattr(module, name)
-
-    def call_as_it_is(*_: object, **__: object) -> Iterator[None]:
-        yield
-
-    setattr(module, name, call_as_it_is)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
+    use_plain_kernels(undo, device, recurrent=False)
+    use_plain_checkpoints(undo)
+    if not fused:
+        undo.before(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())
+        torch._C._set_mkldnn_enabled(False)
 
 
 def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float:
