@@ -83,12 +83,18 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def _operator(model: nn.Module, x: Tensor) -> inn.JacobianOperator:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", iso.TheoryWarning)  # the first statistics are meant
+        return inn.JacobianOperator(model, x)
+
+
 def measure(
     model: nn.Module, x: Tensor, device: torch.device, dtype: torch.dtype, *, wish: Any
 ) -> dict[str, Any]:
     """Return one row: ratios to a forward pass, and the difference from the CPU's product."""
     here = model.to(device, dtype)
-    J = inn.JacobianOperator(here, x.to(device, dtype))
+    J = _operator(here, x.to(device, dtype))
     generator = torch.Generator().manual_seed(1)
     V = torch.randn(J.shape[1], wish.probes, generator=generator)
     v = V.to(device, J.dtype)
@@ -105,7 +111,7 @@ def measure(
     }
     if dtype == torch.float32:  # spectra of 16-bit operators are refused
         row |= _spectrum(J, forward, device, wish)
-    reference = inn.JacobianOperator(model.to("cpu", torch.float32), x) @ V[:, :1]
+    reference = _operator(model.to("cpu", torch.float32), x) @ V[:, :1]
     error = (u[:, :1].cpu().float() - reference).norm() / reference.norm()
     return row | {"relative difference from the CPU in fp32": float(f"{float(error):.2g}")}
 
