@@ -87,7 +87,7 @@ def resnet(width: int) -> nn.Module:
         depths=[2, 2, 2, 2],
         layer_type="basic",
     )
-    return Pixels(transformers.ResNetForImageClassification(config))
+    return Pixels(transformers.ResNetForImageClassification(config)).eval()
 
 
 MODELS = {

@@ -75,13 +75,17 @@ def _squared_singular_values(matrix: torch.Tensor, scale: float) -> torch.Tensor
     gram = torch.zeros(len(short), len(short), dtype=torch.float64)
     for part in short.split(_COLUMNS, dim=1):
         columns = part.to("cpu", torch.float64) / scale
-        gram.addmm_(columns, columns.T)
-    lam = torch.linalg.eigvalsh(gram).clamp(min=0)
+        for top in range(0, len(short), _ROWS):  # the lower triangle, by rows of blocks
+            rows = slice(top, top + _ROWS)
+            gram[rows, : rows.stop].addmm_(columns[rows], columns[: rows.stop].T)
+    lam = torch.linalg.eigvalsh(gram, UPLO="L").clamp(min=0)
     if matrix.dtype == torch.float64 and float(lam[0]) < 1e-8 * float(lam[-1]):
         lam = torch.linalg.svdvals(matrix.cpu() / scale).flip(0) ** 2
     return lam
 
 
+_ROWS = 256
+"""Rows of the Gram matrix that are summed at once, left of the diagonal."""
 _COLUMNS = 2048
 """Columns of a matrix that are converted to float64 at once."""
 
