@@ -112,7 +112,13 @@ def _looked_up(
             arguments.call(model, own)
     except FoundLookup:
         return lookup
-    raise TypeError(
+    except RuntimeError as error:  # a layer for floating point met the ids themselves
+        raise TypeError(_no_lookup(arguments, ids)) from error
+    raise TypeError(_no_lookup(arguments, ids))
+
+
+def _no_lookup(arguments: Arguments, ids: Tensor) -> str:
+    return (
         f"`{arguments.label}` has dtype {ids.dtype} and `f` makes nothing of it that can be "
         "differentiated; expected real floating point, or token ids that are looked up. Pass the "
         "embeddings: `JacobianOperator(lambda e: model(inputs_embeds=e), embeddings)`."
