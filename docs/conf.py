@@ -15,6 +15,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathm
 exclude_patterns = ["generated/*.md", "**.html"]
 
 html_theme = "furo"
+# Lines of 100 characters, and the numbers of equations at their ends, fit without scrolling.
+html_theme_options = {"light_css_variables": {"code-font-size": "0.74rem"}}
 html_title = f"isometry {release}"
 html_math_renderer = "mathml"
 html_copy_source = False

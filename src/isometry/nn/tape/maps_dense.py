@@ -1,6 +1,6 @@
 """Linear maps that mix entries: products, convolutions, normalisations, softmax, any one op.
 
-As in ``_maps``, every map takes ``k`` stacked tangents of shape ``(k, *shape)``.
+As in ``maps``, every map takes ``k`` stacked tangents of shape ``(k, *shape)``.
 """
 
 from collections.abc import Callable, Sequence
