@@ -266,6 +266,7 @@ def test_c_is_reached_in_few_passes_of_twelve_pairs(monkeypatch, name, depth, c,
     # a pair is a forward and a backward pass of the whole model, which is one of every block
     # beartype, which checks types in the tests, draws numbers: five more compare other ones
     assert len(forward) <= made.passes + 1 + 5
+    # weights that a bias outweighs (start 0.1) take the formula: nothing is searched for
     if start <= 1.0 or name not in ("own", "convolutional"):
         assert sum(backward) == 12 * made.passes * len(blocks)
     else:  # saturated: factors are searched for in the block, with more products in fewer passes

@@ -59,6 +59,29 @@ def test_the_power_of_the_answer_is_that_of_the_function(name):
         assert not moves_skip
 
 
+def test_a_constant_in_the_branch_hides_its_power_and_not_that_of_its_change():
+    def offset(x, h):
+        return x + h + 100.0
+
+    (trial,) = trials(*built(offset, 1))
+    units = [Unit("0.map.weight")]
+    assert trial.doubled(units)[0] < 0.1
+    assert trial.change_doubled(units) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_branch_that_hardly_changes_has_no_power_of_its_change():
+    for index, trial in enumerate(trials(*built(FUNCTIONS["normalised"][0]))):
+        assert trial.change_doubled([Unit(f"{index}.map.weight")]) == 0.0
+
+
+def test_the_change_of_a_saturated_branch_shrinks():
+    def saturated(x, h):
+        return x + torch.tanh(30 * h)
+
+    for index, trial in enumerate(trials(*built(saturated))):
+        assert trial.change_doubled([Unit(f"{index}.map.weight")]) < 0.0
+
+
 @pytest.mark.parametrize("name", ["linear", "half a skip", "cube"])
 def test_a_trial_has_the_traces_that_the_changed_block_would_have(name):
     model, x = built(FUNCTIONS[name][0])

@@ -97,11 +97,21 @@ def chosen(choice: Choice, block: Block, trial: Trial | None) -> Scaling:
         done = "redrawn" if name in choice.fresh else "scaled"
         reasons.append(f"{_words(name, block.parameters.get(name, 'linear'))}, {done}")
     units = [Unit(name) for name in dict.fromkeys(unit.name for unit in units)]
-    power = 1.0 if trial is None or trial.closed else trial.doubled(units)[0]
     stays = [f"`{name}` is 0 and stays" for name in idle]
     why = "; ".join(dict.fromkeys([*reasons, *stays]))
-    least, most = _LINEAR
-    return Scaling(tuple(units), why, not least <= power <= most)
+    far = trial is not None and not trial.closed and _far_from_linear(trial, units)
+    return Scaling(tuple(units), why, far)
+
+
+def _far_from_linear(trial: Trial, units: Sequence[Unit]) -> bool:
+    power = trial.doubled(units)[0]
+    if power < _LINEAR[0]:  # it saturates, or a bias outweighs it, which its Jacobian does not see
+        power = trial.change_doubled(units)
+    return not _linear(power)
+
+
+def _linear(power: float) -> bool:
+    return _LINEAR[0] <= power <= _LINEAR[1]
 
 
 def _terms(choice: Choice, block: Block) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -170,9 +180,9 @@ def _answer(trial: Trial, name: str) -> str:
     power, moves_skip = trial.doubled([Unit(name)])
     if moves_skip:
         return "skip"
-    if power >= _LEAST_POWER:
+    # A large constant part of the branch hides its growth; what changes and its Jacobian do not.
+    if power >= _LEAST_POWER or _linear(trial.change_doubled([Unit(name)])):
         return "scales"
-    # A large constant part of the branch hides its growth; its Jacobian does not.
     before = trial.traces().c
     after = trial.traces(trial.with_factor([Unit(name)], 2.0)).c
     return "scales" if abs(after - before) > _LEAST_ANSWER * before else "nothing"

@@ -101,6 +101,20 @@ class Trial:
         power = math.log2(size) if size > 0 else 0.0
         return power, _moves_skip(f, new, self.met.input)
 
+    def change_doubled(self, units: Sequence[Unit]) -> float:
+        """Return by which power of 2 the branch's change from 1 to 2 times grows from 2 to 4 times.
+
+        What is constant in the branch, as a bias is, does not count; 0 where nothing changes.
+        """
+        with torch.no_grad():
+            f, twice, four = (
+                self.branch(self.run.outcome(self.with_factor(units, factor))).clone()
+                for factor in (1.0, 2.0, 4.0)
+            )
+        first, second = float((twice - f).norm()), float((four - twice).norm())
+        rounding = _ROUNDING * torch.finfo(f.dtype).eps * float(self.met.output.norm())
+        return math.log2(second / first) if min(first, second) > rounding else 0.0
+
 
 def _moves_skip(f: Tensor, new: Tensor, s: Tensor) -> bool:
     """Return whether a changed branch is a multiple of the branch plus one of the input."""
