@@ -204,7 +204,7 @@ def design(draw):
 def comparison(draw):
     found = iso.compare(draw.spectrum(), law(draw) if draw.chance(0.97) else draw.one_of(ODD))
     finite = [found.ks, found.ks_all, found.vanishing, found.resolution, *found.measured_edges]
-    return "distances", [*finite, found.outliers]
+    return "distances", [*finite, found.outlier_lam]
 
 
 def spectrum(draw):

@@ -26,12 +26,12 @@ def both(act, q):
     return np.array(moment_table(act)(q)), exact
 
 
-@pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
 def named(what):
     """Return a name that is the same in every process, as workers compare what they collected."""
     return what if isinstance(what, str) else what.__name__
 
 
+@pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")
 @pytest.mark.parametrize("what", [*activation_names(), h_tanh_h, kinked], ids=named)
 def test_the_table_agrees_with_the_averages_it_stands_for(what):
     act = activation(what)
