@@ -51,8 +51,6 @@ def test_no_function_body_is_longer_than_40_lines(path):
 
 
 def test_every_public_module_has_a_test_file():
-    # Rooms were opened before their tests were split; every entry here is to go.
-    waiting = set((ROOT / "tests" / "waiting.txt").read_text().split())
     missing = [
         str(path.relative_to(ROOT))
         for path in SOURCES
@@ -64,7 +62,7 @@ def test_every_public_module_has_a_test_file():
         ).exists()
         and path.name != "errors.py"
     ]
-    assert set(missing) == waiting
+    assert missing == []
 
 
 def test_every_reference_has_an_entry_in_the_bibliography():
