@@ -182,7 +182,7 @@ def test_another_error_of_a_task_is_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../outside", "/tmp/outside", "a/b", "a\\b", "", ".", "..", ".claims", "a\0b", "C:x",
+    "name", ["../outside", "/outside", "a/b", "a\\b", "", ".", "..", ".claims", "a\0b", "C:x",
              "x" * 101, "dot."],
 )  # fmt: skip
 def test_a_task_whose_name_is_no_folder_of_the_root_is_refused(tmp_path, name):
