@@ -41,6 +41,12 @@ def test_laws_of_many_few_layers_are_right_or_refused():
     assert faults("finite", 12, 400) == "{}"
 
 
+@pytest.mark.parametrize("seed", [48, 49, 61, 64, 189])
+def test_a_law_of_extreme_layers_is_right_or_refused(seed):
+    # A skip whose square is 0, a support narrower than float64, layers beyond its range.
+    assert faults("finite", seed, seed + 1) == "{}"
+
+
 @pytest.mark.parametrize("answer", [math.nan, [0.5, math.inf], np.array([math.nan]), "one", None])
 def test_a_wrong_answer_is_seen(answer):
     assert cases_calls.flaw("cdf", answer)

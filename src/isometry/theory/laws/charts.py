@@ -85,22 +85,40 @@ def tabulate(product: Product) -> Shape:
 def _sides(
     product: Product, floor: float, charts: tuple[Chart, Chart], count: int
 ) -> tuple[Side, Side, float]:
-    """Return both sides' tables from ``count`` points each, and their series' last terms."""
+    """Return both sides' tables from ``count`` points each, and their series' last terms.
+
+    Raises:
+        ConvergenceError: If a point is not reached, or rounding leaves no density.
+    """
     left, right = charts
     v, w = left.nodes(count), right.nodes(count)
     t = np.concatenate([left.t(v), right.t(w)])
     density = -resolvent(product, floor, t, np.zeros_like(t)).imag / np.pi
+    if not min(density[:count].max(), density[count:].max()) > 0.0:
+        raise ConvergenceError(
+            f"The density between log lam = {left.edge:.6g} and {right.edge:.6g} is lost to "
+            "rounding; the layers differ too much in size. Compare with simulated matrices instead."
+        )
     low, error = left.side(density[:count] / v**left.order)
     high, other = right.side(density[count:] / w)
     return low, high, max(error, other)
 
 
 def _charts(product: Product, floor: float) -> tuple[Chart, Chart]:
-    """Return the charts of both sides: edges, the point where they meet, the kind of lower edge."""
+    """Return the charts of both sides: edges, the point where they meet, the kind of lower edge.
+
+    Raises:
+        ConvergenceError: If an edge is not found, or both are one number.
+    """
     decay, order = product.decay()
     upper = upper_edge(product)
     if not decay:
         lower = lower_edge(product, floor)
+        if not lower < (lower + upper) / 2 < upper:
+            raise ConvergenceError(
+                f"The edges of the support, at log lam = {lower:.17g}, are closer than float64 "
+                "tells apart. Take the universal law at this c, or a point."
+            )
         return Chart(lower, (lower + upper) / 2), Chart(upper, (lower + upper) / 2)
     u = np.array([(1 + floor) / 2])
     middle = float(product.linearise(u, product.solve_real(u))[0][0])

@@ -173,8 +173,10 @@ def _limit(law: FiniteDepthLaw) -> Tables | PointMass | None:
     mean = (law.weights * law.d).sum(axis=1)
     if law.skip == 0.0:
         return None
-    c = float(mean.sum()) / law.skip**2
-    spread = (law.weights * law.d**2).sum(axis=1) / np.maximum(mean, TINY) ** 2
+    c = float(mean.sum()) / max(law.skip**2, TINY)  # beyond float64 it is not small either
+    unit = law.d / np.maximum(law.d.max(axis=1, keepdims=True), TINY)  # whose squares are floats
+    first, second = ((law.weights * unit**k).sum(axis=1) for k in (1, 2))
+    spread = second / np.maximum(first, TINY) ** 2
     if not math.sqrt(c) / len(law.d) * max(float(spread.max()), 1.0) < NARROW:
         return None
     log_scale = 2 * len(law.d) * math.log(abs(law.skip))

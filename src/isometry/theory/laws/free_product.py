@@ -285,6 +285,7 @@ def followed(
     return u, E
 
 
+@np.errstate(all="ignore")  # layers beyond float64 end in an edge that is not found
 def upper_edge(product: Product) -> float:
     """Return log lam_+, where log z as a function of real u > 1 is stationary.
 
@@ -294,6 +295,7 @@ def upper_edge(product: Product) -> float:
     return _stationary(product, 1.0, 1, *product.start_above())
 
 
+@np.errstate(all="ignore")
 def lower_edge(product: Product, floor: float) -> float:
     """Return log lam_- > -inf, where log z as a function of real u < floor is stationary.
 
