@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -125,10 +127,40 @@ def test_an_infinite_moment_is_refused():
         CRITICAL.moment(-1)
 
 
-@pytest.mark.parametrize("d", [[0.0, 1.0], [0.0, 100.0]], ids=["a divergence", "two intervals"])
-def test_a_density_the_tables_cannot_hold_is_an_error(d):
-    with pytest.raises(ConvergenceError, match="several intervals"):
+@pytest.mark.parametrize("d", [[0.0, 1.0], [0.0, 100.0]], ids=["a divergence", "far apart"])
+def test_a_density_that_diverges_is_an_error(d):
+    # Just half of the units dead: an atom at a^2 that does not form.
+    with pytest.raises(ConvergenceError, match=r"atom at log lam = .* was not found"):
         FiniteDepthLaw(d=np.array([d]), weights=HALVES).cdf(1.0)
+
+
+@pytest.mark.parametrize(("dead", "atom"), [(0.3, None), (0.7, 0.4)])
+def test_one_layer_with_dead_units_has_the_law_of_large_matrices(dead, atom):
+    law = FiniteDepthLaw(d=np.array([[0.0, 5.0]]), weights=np.array([dead, 1 - dead]))
+    width, rng = 600, np.random.default_rng(0)
+    D = np.where(np.arange(width) < dead * width, 0.0, math.sqrt(5.0))
+    A = np.eye(width) + D[:, None] * rng.standard_normal((width, width)) / math.sqrt(width)
+    lam = np.linalg.svd(A, compute_uv=False) ** 2
+    places, weights = law.atoms()
+    assert (len(places) == 0) == (atom is None)
+    if atom:
+        np.testing.assert_allclose(weights, [atom])
+        assert np.isclose(lam, 1.0).mean() == pytest.approx(atom)
+    away = np.array([0.1, 0.5, 0.8, 2.5, 6.0, 10.0])
+    # Eigenvalues repel: counts are right to a few.
+    counted = (lam[:, None] <= away).mean(axis=0)
+    np.testing.assert_allclose(law.cdf(away), counted, atol=5 / width)
+    wrong = FiniteDepthLaw(d=np.array([[0.0, 5.5]]), weights=np.array([dead, 1 - dead]))
+    assert np.abs(wrong.cdf(away) - counted).max() > 5 / width
+
+
+def test_slopes_far_apart_leave_a_gap_in_the_support():
+    law = FiniteDepthLaw(d=np.array([[1e-6, 5.0]]), weights=HALVES)
+    assert law.pdf(1.05) == 0.0
+    assert law.cdf(1.05) == pytest.approx(0.5, abs=0.2)
+    t, weights = law._nodes()
+    assert weights.sum() == pytest.approx(1, abs=1e-8)
+    assert weights @ np.exp(t) == pytest.approx(law.mean(), rel=1e-6)
 
 
 def test_the_s_transform_states_its_range():

@@ -1,9 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.factors import Factors
-from isometry.theory.laws.intervals import tabulate_intervals
+from isometry.theory.laws.intervals import tabulate
+from isometry.theory.laws.layers import Layers
+from isometry.theory.laws.tables import NODES, quadrature
 
 
 def two_clusters(apart):
@@ -14,7 +18,7 @@ def two_clusters(apart):
 
 
 def test_distant_clusters_make_intervals_that_share_the_mass():
-    low, high = tabulate_intervals(two_clusters(10.0))
+    low, high = tabulate(two_clusters(10.0))
     assert low.left.mass + low.right.mass == pytest.approx(0.5, abs=1e-9)
     assert low.upper < high.lower
     # The factor near 1 moves log lam by less than its own range.
@@ -23,7 +27,7 @@ def test_distant_clusters_make_intervals_that_share_the_mass():
 
 
 def test_edges_of_a_gap_are_those_of_large_rotated_matrices():
-    low, high = tabulate_intervals(two_clusters(2.0))
+    low, high = tabulate(two_clusters(2.0))
     rng = np.random.default_rng(0)
     Q, _ = np.linalg.qr(rng.standard_normal((600, 600)))
     A = np.sqrt(np.repeat([1.0, 2.0], 300))[:, None] * Q * np.sqrt(np.tile([0.9, 1.0, 1.1], 200))
@@ -38,7 +42,7 @@ def test_edges_of_a_gap_are_those_of_large_rotated_matrices():
 def test_close_clusters_make_one_interval():
     t, ones = np.array([[0.8, 1.0, 1.25]]), np.ones(1)
     factors = Factors(t, np.full((1, 3), 1 / 3), 4 * ones, ones, ones, 3 * ones)
-    (shape,) = tabulate_intervals(factors)
+    (shape,) = tabulate(factors)
     assert shape.left.mass + shape.right.mass == pytest.approx(1, abs=1e-9)
 
 
@@ -46,4 +50,37 @@ def test_a_density_that_diverges_is_an_error_and_not_a_table():
     halves, ones = np.full((2, 2), 0.5), np.ones(2)
     factors = Factors(np.array([[1.0, 2.0], [0.9, 1.1]]), halves, ones, ones, ones[:1], ones[:1])
     with pytest.raises(ConvergenceError, match=r"diverges at an edge|was not (reached|found)"):
-        tabulate_intervals(factors)
+        tabulate(factors)
+
+
+def layers(d, weights, counts, skip2):
+    return Layers(np.array(d), np.array(weights), np.array(counts), skip2)
+
+
+# e_l of theory.md (33): which power of lam the density of log lam decays with at a hard edge
+KINDS = {
+    "soft": ([[0.1]], [[1.0]], [4.0], 1.0, 0.0, 1),
+    "three layers without a skip": ([[1.0]], [[1.0]], [3.0], 0.0, 1 / 4, 1),
+    "one atom without a skip": ([[0.0, 2.0]], [[0.5, 0.5]], [1.0], 0.0, 0.0, 1),
+    "three equal atoms": ([[0.0, 2.0]], [[0.5, 0.5]], [3.0], 0.0, 1 / 3, 1),
+    "two large layers": ([[3.0]], [[1.0]], [2.0], 1.0, 1 / 3, 1),
+    "one critical layer": ([[1.0]], [[1.0]], [1.0], 1.0, 1 / 3, 2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_the_lower_edge_is_of_the_kind_of_the_theory(kind):
+    *arguments, decay, order = kind
+    (shape,) = tabulate(layers(*arguments))
+    assert shape.decay == pytest.approx(decay)
+    assert shape.left.order == order
+    assert math.isinf(shape.lower) == (decay > 0)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_mass_and_mean_are_those_of_the_product(kind):
+    group = layers(*kind[:4])
+    (shape,) = tabulate(group)
+    t, weights = quadrature(shape, NODES)
+    assert weights.sum() == pytest.approx(1 - group.atom.max(), abs=1e-8)
+    assert weights @ np.exp(t) == pytest.approx(math.exp(group.log_mean()), rel=1e-8)

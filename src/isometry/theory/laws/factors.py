@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from isometry._typing import Bool, Float
-from isometry.theory.laws.free_product import Numeric
+from isometry.theory.laws.free_product import Numeric, log_product
 from isometry.theory.laws.piecewise import Vector
 
 BISECTIONS = 80
@@ -123,7 +123,8 @@ class Factors:
         x = self.spaces * w[:, None]
         y = u[:, None] + (self.spaces - 1) * w[:, None]
         slope = (self.spaces / (x * y)) @ self.space_counts - (turn / E) @ self.counts
-        return self._log_z(u / w, E, y / x) - (gap / E) @ self.counts, slope, gap, turn
+        total = log_product((u / w)[:, None], E, self.counts, y / x, self.space_counts)
+        return total - (gap / E) @ self.counts, slope, gap, turn
 
     def _excess(self, u: Numeric, w: Numeric, E: Numeric, g: Numeric) -> Numeric:
         """Return ``sum p E / (E - t) - 1 - r w``, accurate for small u and for small w."""
@@ -134,21 +135,9 @@ class Factors:
         close, apart = whole - wanted, rest - self.ratios * w[:, None]
         return cast("Numeric", np.where(small, close, apart))
 
-    def _log_z(self, unit: Numeric, E: Numeric, spaces: Numeric) -> Numeric:
-        """Return log z, minus i pi, with what cancels taken out of the moduli first.
-
-        The arguments of -E and of -(1 + 1/w) run from 0 down to -pi as z turns from the negative
-        axis to the positive one. In a gap of the support they end on the real axis, where the
-        principal branch jumps with the sign of a rounding error: so they are counted apart.
-        """
-        unit = unit[:, None]
-        size = np.log(np.abs(unit[:, 0])) + np.log(np.abs(E / unit)) @ self.counts
-        size = size - np.log(np.abs(spaces / unit)) @ self.space_counts
-        if np.isrealobj(E):
-            return size
-        angle = _turned(-E) @ self.counts - _turned(-spaces) @ self.space_counts
-        turned: Numeric = size + 1j * angle
-        return turned
+    def beyond(self, u: float) -> Vector:  # noqa: ARG002 (the atoms stay where they are)
+        """Return the modulus of E above which there is no atom."""
+        return 2 * self.t.max(axis=1)
 
     def start_above(self) -> tuple[float, Vector]:
         """Return log(u - 1) close to the pole at u = 1, z = infinity, and E there."""
@@ -186,8 +175,3 @@ class Factors:
             }
         order = sorted(found)
         return np.exp(order), np.array([1 - found[place] for place in order])
-
-
-def _turned(x: Numeric) -> Numeric:
-    """Return the argument of x between -3 pi / 2 and pi / 2."""
-    return np.angle(1j * x) - np.pi / 2

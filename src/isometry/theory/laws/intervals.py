@@ -1,5 +1,5 @@
 # pyright: reportConstantRedefinition=false
-"""The support of a free product of discrete factors: one interval or several, each with its tables.
+"""Tables of the law of a free product, over a support of interval or several.
 
 Between two intervals the resolvent is real, and log z is a real function of u there that turns
 around at both edges. So a point in a gap leads to both edges exactly, and the search needs no scan
@@ -16,14 +16,16 @@ from isometry._typing import Int
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.charts import SERIES, Chart
-from isometry.theory.laws.factors import Factors
+from isometry.theory.laws.edges import Gap, edge
 from isometry.theory.laws.free_product import (
+    Product,
     continued,
     followed,
     newton,
 )
+from isometry.theory.laws.mixture import Mixture, normalised, tables_of
 from isometry.theory.laws.piecewise import Vector, fit_nodes
-from isometry.theory.laws.tables import NODES, Shape, quadrature
+from isometry.theory.laws.tables import NODES, Shape, Tables, quadrature
 
 CHECK, SEVERAL = 1e-8, 1e-5
 """Accuracy asked of mass and mean: of one interval, and over several, whose edges add up."""
@@ -34,18 +36,6 @@ _FINE = 4096  # pieces of the tables of a side that takes panels
 _LEVELS = 13  # halvings of a side before a panel is as small as a piece of the tables
 _EDGE_LEVELS = 5  # of the panel at an edge, where density / v loses digits to the difference in t
 _REAL = 1e-6  # imaginary part, relative to u and to w, below which a point may lie in a gap
-_PLACE = 1e-9  # relative accuracy of u at an edge: log z is stationary there, so good to 1e-16
-
-_POLE, _BEHIND = 1e6, 1e-4  # u that only an atom brings, and how far behind it the search goes on
-_FLAT = 1e-4  # slope of log z in u, relative to u, below which a turning point was reached
-
-
-@dataclasses.dataclass(frozen=True)
-class Gap:
-    """A point between two intervals: ``u = z G(z)``, real, and the factors' E."""
-
-    u: float
-    E: Vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,27 +58,50 @@ class Samples:
         return Samples(*(np.concatenate(pair) for pair in pairs))
 
 
-def tabulate_intervals(factors: Factors) -> list[Shape]:
+@np.errstate(all="ignore")  # factors beyond float64 end in an edge that is not found
+def held(product: Product) -> Tables | Mixture:
+    """Return what the law of a product holds: tables of one interval, or intervals and atoms.
+
+    Raises:
+        ConvergenceError: If the density could not be computed.
+    """
+    places, weights = product.atoms()
+    if product.floor > 0:
+        places, weights = np.append(0.0, places), np.append(product.floor, weights)
+    if weights.sum() > 1 - 1e-9:
+        return Mixture((), np.empty(0), places, weights / weights.sum())
+    shapes = tabulate(product)
+    if len(shapes) == 1 and not places[places > 0].size:
+        return tables_of(shapes[0], product.floor)
+    masses = np.array([shape.left.mass + shape.right.mass for shape in shapes])
+    parts = [
+        tables_of(normalised(shape, mass), 0.0)
+        for shape, mass in zip(shapes, masses.tolist(), strict=True)
+    ]
+    return Mixture(tuple(parts), masses / masses.sum() * (1 - weights.sum()), places, weights)
+
+
+def tabulate(product: Product) -> list[Shape]:
     """Return the tables of every interval of the support, ascending; masses add up to the law's.
 
     Raises:
         ConvergenceError: If mass or mean is wrong, or a point is not reached.
     """
-    pending = [_outer(factors)]
+    pending = [_outer(product)]
     done: list[Shape] = []
     while pending:
         left, right = pending.pop()
-        found = _interval(factors, left, right)
+        found = _interval(product, left, right)
         if isinstance(found, Shape):
             done.append(found)
         else:
-            pending += _cut(factors, left, right, found)
+            pending += _cut(product, left, right, found)
     done.sort(key=lambda shape: shape.upper)
-    _check(factors, done)
+    _check(product, done)
     return done
 
 
-def _outer(factors: Factors) -> tuple[Chart, Chart]:
+def _outer(product: Product) -> tuple[Chart, Chart]:
     """Return the charts from the lowest edge to the highest, not knowing of any gap.
 
     Below and above all of the support the resolvent is real too: those are gaps like any other.
@@ -96,16 +109,16 @@ def _outer(factors: Factors) -> tuple[Chart, Chart]:
     Raises:
         ConvergenceError: If an edge is not found.
     """
-    decay, order = factors.decay()
-    start, E = factors.start_above()
-    upper = _edge(factors, Gap(1 + math.exp(start), E), -1)
+    decay, order = product.decay()
+    start, E = product.start_above()
+    upper = edge(product, Gap(1 + math.exp(start), E), -1)
     if decay:
-        u = np.array([(1 + factors.floor) / 2])
-        middle = float(factors.linearise(u, factors.solve_real(u))[0][0])
+        u = np.array([(1 + product.floor) / 2])
+        middle = float(product.linearise(u, product.solve_real(u))[0][0])
         split = min(middle, upper - 1.0)
         return Chart(-math.inf, split, decay, order), Chart(upper, split)
-    start, E = factors.start_below()
-    return _between(_edge(factors, Gap(factors.floor - math.exp(start), E), 1), upper)
+    start, E = product.start_below()
+    return _between(edge(product, Gap(product.floor - math.exp(start), E), 1), upper)
 
 
 def _between(lower: float, upper: float) -> tuple[Chart, Chart]:
@@ -113,7 +126,7 @@ def _between(lower: float, upper: float) -> tuple[Chart, Chart]:
     return Chart(lower, middle), Chart(upper, middle)
 
 
-def _interval(factors: Factors, left: Chart, right: Chart) -> Shape | Gap:
+def _interval(product: Product, left: Chart, right: Chart) -> Shape | Gap:
     """Return the tables of one interval, or a point of a gap inside.
 
     One series per side is tried first: a smooth density needs 48 or 96 points. Then the sides are
@@ -126,14 +139,14 @@ def _interval(factors: Factors, left: Chart, right: Chart) -> Shape | Gap:
     known = None
     for count in _SERIES_POINTS:
         places = [(left, left.nodes(count)), (right, right.nodes(count))]
-        found = _density(factors, places, known)
+        found = _density(product, places, known)
         if isinstance(found, Gap):
             return found
         (ours, theirs), known = found
         (low, below), (high, above) = left.side(ours), right.side(theirs)
         if max(below, above) < SERIES:
             return Shape(left.edge, right.edge, left.split, low, high, left.decay)
-    values = _panelled(factors, left, right, known)
+    values = _panelled(product, left, right, known)
     if isinstance(values, Gap):
         return values
     if min(values[0].min(), values[1].min()) <= 0:
@@ -146,7 +159,7 @@ def _interval(factors: Factors, left: Chart, right: Chart) -> Shape | Gap:
 
 
 def _density(
-    factors: Factors, places: list[tuple[Chart, Vector]], known: Samples | None = None
+    product: Product, places: list[tuple[Chart, Vector]], known: Samples | None = None
 ) -> tuple[list[Vector], Samples] | Gap:
     """Return ``density / v**order`` at points of charts, or a point of a gap that one of them met.
 
@@ -158,15 +171,15 @@ def _density(
     """
     t = np.concatenate([chart.t(v) for chart, v in places])
     if known is None:
-        u, E = continued(factors, factors.floor, t, np.zeros_like(t))
+        u, E = continued(product, product.floor, t, np.zeros_like(t))
     else:
         nearest = known.nearest(t)
         start, target = known.t[nearest] - 1j * math.pi, t - 1j * math.pi
         # Over a bow in the upper half plane: the axis itself may cross a gap not met so far.
         bow = target + 1j * np.abs(target - start)
-        u, E = followed(factors, known.u[nearest], known.E[nearest], start, bow)
-        u, E = followed(factors, u, E, bow, target)
-    gap = _real_point(factors, t, u, E)
+        u, E = followed(product, known.u[nearest], known.E[nearest], start, bow)
+        u, E = followed(product, u, E, bow, target)
+    gap = _real_point(product, t, u, E)
     if gap is not None:
         return gap
     cuts = np.cumsum([len(v) for _, v in places])[:-1]
@@ -177,7 +190,7 @@ def _density(
 
 
 def _panelled(
-    factors: Factors, left: Chart, right: Chart, known: Samples | None
+    product: Product, left: Chart, right: Chart, known: Samples | None
 ) -> list[Vector] | Gap:
     """Return both sides at the nodes of the tables' pieces, from panels cut where it takes it.
 
@@ -191,7 +204,7 @@ def _panelled(
     largest = 0.0
     for level in range(_LEVELS):
         places = [(charts[side], a + (b - a) * (1 + y) / 2) for side, a, b in panels]
-        found = _density(factors, places, known)
+        found = _density(product, places, known)
         if isinstance(found, Gap):
             return found
         values, known = found
@@ -212,12 +225,12 @@ def _panelled(
     return out
 
 
-def _real_point(factors: Factors, t: Vector, u: ComplexArray, E: ComplexArray) -> Gap | None:
+def _real_point(product: Product, t: Vector, u: ComplexArray, E: ComplexArray) -> Gap | None:
     """Return the middle of the longest run of samples with a real solution, or none."""
     near = np.flatnonzero(-u.imag < _REAL * np.minimum(np.abs(u), np.abs(u - 1)))
     if not near.size:
         return None
-    real, places, size = newton(factors, t[near], u[near].real, E[near].real, steps=12)
+    real, places, size = newton(product, t[near], u[near].real, E[near].real, steps=12)
     close = np.abs(real - u[near]) < 10 * _REAL * np.abs(u[near])
     runs = near[(size < 1e-9) & close]
     if not runs.size:
@@ -231,13 +244,13 @@ def _real_point(factors: Factors, t: Vector, u: ComplexArray, E: ComplexArray) -
     return Gap(float(real[index]), places[index])
 
 
-def _cut(factors: Factors, left: Chart, right: Chart, gap: Gap) -> list[tuple[Chart, Chart]]:
+def _cut(product: Product, left: Chart, right: Chart, gap: Gap) -> list[tuple[Chart, Chart]]:
     """Return the charts below and above a gap.
 
     Raises:
         ConvergenceError: If an edge of the gap does not lie inside the interval.
     """
-    low, high = (_edge(factors, gap, towards) for towards in (-1, 1))
+    low, high = (edge(product, gap, towards) for towards in (-1, 1))
     if not left.edge < low < high < right.edge:
         raise ConvergenceError(
             f"A gap of the support from log lam = {low:.6g} to {high:.6g} leaves the interval from "
@@ -250,91 +263,18 @@ def _cut(factors: Factors, left: Chart, right: Chart, gap: Gap) -> list[tuple[Ch
     return [*charts, _between(left.edge, low)]
 
 
-def _edge(factors: Factors, gap: Gap, towards: int) -> float:
-    """Return log lam where the continuous part goes on, below or above a gap.
-
-    An atom, where u is infinite, lies between two gaps: the search goes on behind it.
-
-    Raises:
-        ConvergenceError: If no edge is found.
-    """
-    found = -math.inf
-    for _ in range(1 + len(factors.atoms()[0])):
-        found, at_atom = _turning_point(factors, gap.u, gap.E, towards)
-        if not at_atom:
-            return found
-        t = np.array([found + _BEHIND * towards])
-        u, E = continued(factors, factors.floor, t, np.zeros(1))
-        gap = Gap(float(u[0].real), E[0].real)
-    raise ConvergenceError(f"The support next to the atom at log lam = {found:.6g} was not found.")
-
-
-@np.errstate(all="ignore")  # a trial step may be wild; what it gives is checked
-def _turning_point(factors: Factors, u: float, E: Vector, towards: int) -> tuple[float, bool]:
-    """Follow the real solution from a gap to where log z turns around, or to an atom; say which.
-
-    On the way u may pass 0, where all E but one pass 0, and 1, where they pass infinity.
-
-    Raises:
-        ConvergenceError: If log z does not turn around.
-    """
-    total, slope, E, turn, _ = _settled(factors, u, E)
-    sign = math.copysign(1.0, slope)
-    step = 1e-3 * towards * sign * min(abs(u), abs(u - 1))
-    growth = 2.0
-    for _ in range(1000):
-        if abs(u) > _POLE:
-            return total, True
-        if abs(step) < _PLACE * min(abs(u), abs(u - 1)):
-            break
-        guess = _moved(factors, E, -turn * step)
-        ahead, new_slope, new, new_turn, converged = _settled(factors, u + step, guess)
-        missed = np.abs(1 / new - 1 / guess) / np.abs(1 / new - 1 / E)
-        near = converged and bool((missed < 0.2 + 1e-10 * np.abs(1 / E)).all() or growth == 1.0)
-        if near and new_slope * sign > 0:
-            u, E, total, turn, slope = u + step, new, ahead, new_turn, new_slope
-            step *= growth
-        else:  # too far for the prediction, or beyond the edge: from now on only closer
-            growth = 1.0 if near else growth
-            step /= 2
-    if not abs(slope) * min(abs(u), abs(u - 1)) < _FLAT:
-        raise ConvergenceError(
-            f"An edge of the support next to log lam = {total:.6g} was not found."
-        )
-    return total, False
-
-
-def _moved(factors: Factors, E: Vector, by: Vector) -> Vector:
-    """Return ``E + by`` to first order, beyond the atoms through 1/E, which may pass 0."""
-    outside = np.abs(E) > 2 * factors.t.max(axis=1)
-    return np.where(outside, 1 / (1 / E - by / E**2), E + by)
-
-
-def _settled(factors: Factors, u: float, E: Vector) -> tuple[float, float, Vector, Vector, bool]:
-    """Return log z, its slope, the factors' E at u, -dE/du and whether they converged."""
-    x = np.array([u])
-    for _ in range(12):
-        gap = factors.linearise(x, E[None])[2][0]
-        E = _moved(factors, E, -gap)
-        if (np.abs(gap) <= 1e-12 * np.abs(E)).all():
-            break
-    total, slope, gap, turn = factors.linearise(x, E[None])
-    converged = bool((np.abs(gap[0]) <= 1e-9 * np.abs(E)).all())
-    return float(total[0]), float(slope[0]), E, turn[0], converged
-
-
-def _check(factors: Factors, shapes: list[Shape]) -> None:
+def _check(product: Product, shapes: list[Shape]) -> None:
     """Refuse tables whose mass or mean is wrong.
 
     Raises:
         ConvergenceError: If either is off by more than is asked.
     """
-    places, weights = factors.atoms()
-    mass = factors.floor + weights.sum()
-    mean = weights @ np.exp(np.log(places) - factors.log_mean())
+    places, weights = product.atoms()
+    mass = product.floor + weights.sum()
+    mean = weights @ np.exp(np.log(places) - product.log_mean())
     for shape in shapes:
         t, w = quadrature(shape, NODES)
-        mass, mean = mass + w.sum(), mean + w @ np.exp(t - factors.log_mean())
+        mass, mean = mass + w.sum(), mean + w @ np.exp(t - product.log_mean())
     asked = CHECK if len(shapes) == 1 else SEVERAL
     if not max(abs(mass - 1.0), abs(mean - 1.0)) < asked:
         raise ConvergenceError(

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from isometry._typing import Float
-from isometry.theory.laws.piecewise import Vector
-from isometry.theory.laws.tables import Tables
+from isometry.theory.laws.piecewise import Side, Vector
+from isometry.theory.laws.tables import Edges, Shape, Tables
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,3 +114,21 @@ class Mixture:
             t, weights = part.nodes()
             nodes.insert(0, (t, mass * weights))
         return np.concatenate([t for t, _ in nodes]), np.concatenate([w for _, w in nodes])
+
+
+def tables_of(shape: Shape, atom: float) -> Tables:
+    """Return the tables in units of lam from inside the interval."""
+    scale = math.exp(min(max(shape.split, -700.0), 700.0))
+    with np.errstate(over="ignore", under="ignore"):
+        edges = Edges(float(np.exp(shape.lower)), 0.0, float(np.exp(shape.upper)), 0.0)
+    return Tables(shape.moved(-math.log(scale)), edges, scale, atom)
+
+
+def normalised(shape: Shape, mass: float) -> Shape:
+    """Return the tables of the law of an interval on its own."""
+    sides = (_divided(shape.left, mass), _divided(shape.right, mass))
+    return dataclasses.replace(shape, left=sides[0], right=sides[1])
+
+
+def _divided(side: Side, mass: float) -> Side:
+    return dataclasses.replace(side, density=side.density / mass, tail=side.tail / mass)

@@ -18,10 +18,10 @@ from isometry._typing import Checked, FloatArray, Reals
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.factors import Factors
 from isometry.theory.laws.free_product import resolvent
-from isometry.theory.laws.intervals import tabulate_intervals
+from isometry.theory.laws.intervals import held
 from isometry.theory.laws.mixture import Mixture
-from isometry.theory.laws.piecewise import Side, Vector
-from isometry.theory.laws.tables import Edges, Shape, Tables
+from isometry.theory.laws.piecewise import Vector
+from isometry.theory.laws.tables import Tables
 from isometry.theory.laws.tabulated_law import TabulatedLaw
 
 MOST, ALL = 64, 2000
@@ -303,34 +303,4 @@ def _group(law: ProductLaw) -> Factors:
 
 @functools.lru_cache(maxsize=32)
 def _held(law: ProductLaw) -> Tables | Mixture:
-    factors = _group(law)
-    places, weights = factors.atoms()
-    if factors.floor > 0:
-        places, weights = np.append(0.0, places), np.append(factors.floor, weights)
-    if weights.sum() > 1 - 1e-9:
-        return Mixture((), np.empty(0), places, weights / weights.sum())
-    shapes = tabulate_intervals(factors)
-    if len(shapes) == 1 and not places[places > 0].size:
-        return _tables(shapes[0], factors.floor)
-    masses = np.array([shape.left.mass + shape.right.mass for shape in shapes])
-    parts = [_tables(_normalised(shape, mass), 0.0) for shape, mass in
-             zip(shapes, masses, strict=True)]  # fmt: skip
-    return Mixture(tuple(parts), masses / masses.sum() * (1 - weights.sum()), places, weights)
-
-
-def _tables(shape: Shape, atom: float) -> Tables:
-    """Return the tables in units of lam from inside the interval."""
-    scale = math.exp(min(max(shape.split, -700.0), 700.0))
-    with np.errstate(over="ignore", under="ignore"):
-        edges = Edges(float(np.exp(shape.lower)), 0.0, float(np.exp(shape.upper)), 0.0)
-    return Tables(shape.moved(-math.log(scale)), edges, scale, atom)
-
-
-def _normalised(shape: Shape, mass: float) -> Shape:
-    """Return the tables of the law of an interval on its own."""
-    sides = (_divided(shape.left, mass), _divided(shape.right, mass))
-    return dataclasses.replace(shape, left=sides[0], right=sides[1])
-
-
-def _divided(side: Side, mass: float) -> Side:
-    return dataclasses.replace(side, density=side.density / mass, tail=side.tail / mass)
+    return held(_group(law))
