@@ -187,6 +187,16 @@ def test_a_compiled_model_is_initialised_like_the_one_inside():
     assert same(snapshot(inner), snapshot(plain))
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")
+def test_compiled_layers_are_named_like_plain_ones():
+    plain, wrapped = own(width=32, depth=2), own(width=32, depth=2)
+    for layer in wrapped.layers:
+        layer.linear = torch.compile(layer.linear, backend="eager")
+    made, other = (plan(net, points(16, 32), generator=seeded()) for net in (plain, wrapped))
+    assert list(other.changes) == list(made.changes)
+    assert [block.tensors for block in other.blocks] == [block.tensors for block in made.blocks]
+
+
 def test_a_function_initialises_the_module_that_it_calls():
     model, x = perceptron(64, 3), points(16, 64)
     residual_(lambda x: 2 * model(x), x, c=0.5, generator=seeded())

@@ -15,7 +15,7 @@ from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.graph import Vertex, operation
 from isometry.nn.blocks.recording import Recording, record
 from isometry.nn.blocks.uses import LinearMap
-from isometry.nn.init.changes import Changes, plain_name, tried
+from isometry.nn.init.changes import Changes, tried
 from isometry.nn.init.measured import MeasuredModel
 
 _SOFTMAX = ("Softmax", "SafeSoftmax")
@@ -27,23 +27,19 @@ def query_key_rows(
     """Return {name: which of its outputs are queries or keys} for the maps that make some."""
     with tried(model.root, changes):
         recording = record(model.f, model.x, model.batch_norm)
-    leaves = {plain_name(recording.names[id(leaf)]): leaf for leaf in recording.parameters}
+    leaves = {recording.names[id(leaf)]: leaf for leaf in recording.parameters}
     first = _first_uses(recording)
-    begins = [min((first[n] for n in _names(b) if n in first), default=0) for b in blocks]
+    begins = [min((first[n] for n in b.parameters if n in first), default=0) for b in blocks]
     found: dict[str, Tensor] = {}
     for index, block in enumerate(blocks):
         end = begins[index + 1] if index + 1 < len(blocks) else len(recording.graph.order)
         stretch = recording.graph.order[begins[index] : end]
         weights = [v for v in stretch if operation(v) in _SOFTMAX]
-        for name in [n for n in _names(block) if n in maps and n in leaves]:
+        for name in [n for n in block.parameters if n in maps and n in leaves]:
             rows = _rows(weights, leaves[name], maps[name])
             if rows is not None:
                 found[name] = rows
     return found
-
-
-def _names(block: Block) -> list[str]:
-    return [plain_name(name) for name in block.parameters]
 
 
 def _first_uses(recording: Recording) -> dict[str, int]:
@@ -52,7 +48,7 @@ def _first_uses(recording: Recording) -> dict[str, int]:
     for place, vertex in enumerate(recording.graph.order[1:], 1):
         for _, _, leaf in recording.graph.leaves(vertex):
             if id(leaf) in recording.names:
-                first.setdefault(plain_name(recording.names[id(leaf)]), place)
+                first.setdefault(recording.names[id(leaf)], place)
     return first
 
 

@@ -15,8 +15,6 @@ from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Reversible
 from isometry.nn.sandbox.unwrap import plain_parameters
 
-_COMPILED = "_orig_mod."
-
 
 @dataclass(frozen=True)
 class Draw:
@@ -120,16 +118,6 @@ class Change:
 Changes = Mapping[str, Change]
 
 
-def plain_name(name: str) -> str:
-    """Return a parameter's name without what compilation puts into it."""
-    return name.replace(_COMPILED, "")
-
-
-def parameters_of(root: nn.Module) -> dict[str, Tensor]:
-    """Return what the model holds as parameters, each once, tied ones under their first name."""
-    return plain_parameters(root)
-
-
 def tried(root: nn.Module, changes: Changes) -> Reversible[None]:
     """Return a context in which the model holds changed parameters; its own stay as they are."""
     known: dict[str, Any] = plain_parameters(root)
@@ -148,7 +136,7 @@ def write(root: nn.Module, changes: Changes) -> None:
         ValueError: If a parameter is missing, of another shape, on the meta device, or its new
             values are not finite.
     """
-    known = parameters_of(root)
+    known = plain_parameters(root)
     for name, change in changes.items():
         _check_target(name, change, known)
     values = {name: change.values(name, known[name].detach()) for name, change in changes.items()}

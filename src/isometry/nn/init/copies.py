@@ -8,7 +8,7 @@ from torch import nn
 
 from isometry.errors import TheoryWarning
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.init.changes import parameters_of, plain_name
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 
 def copies(blocks: Sequence[Block], root: nn.Module) -> dict[int, int]:
@@ -16,7 +16,7 @@ def copies(blocks: Sequence[Block], root: nn.Module) -> dict[int, int]:
 
     Weights of one constant, as zeros, count for nothing.
     """
-    known = parameters_of(root)
+    known = plain_parameters(root)
     found: dict[int, int] = {}
     seen: dict[tuple, list[int]] = {}
     weights = [
@@ -35,7 +35,7 @@ def copies(blocks: Sequence[Block], root: nn.Module) -> dict[int, int]:
 
 def linear_maps(block: Block) -> list[str]:
     """Return the names of the weights of the branch's linear maps, from its output backwards."""
-    return [plain_name(name) for name, role in block.parameters.items() if role == "linear"]
+    return [name for name, role in block.parameters.items() if role == "linear"]
 
 
 def warn_of_copies(blocks: Sequence[Block], root: nn.Module) -> None:

@@ -13,14 +13,13 @@ from isometry.nn.blocks.uses import LinearMap, MapCall
 from isometry.nn.init.changes import (
     Change,
     Draw,
-    parameters_of,
-    plain_name,
 )
 from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import candidates
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 Variance = Callable[[int, int], float]
 """Variance of the entries from fan_in and fan_out."""
@@ -48,7 +47,7 @@ class DrawnModel:
 
     def branch(self, block: Block) -> list[str]:
         """Return the names of the branch's linear maps, from its output backwards."""
-        return [name for name in map(plain_name, block.parameters) if name in self.maps]
+        return [name for name in block.parameters if name in self.maps]
 
     def ends(self, block: Block) -> list[list[str]]:
         """Return for each term of the branch the names of what scales it, the nearest first."""
@@ -56,12 +55,12 @@ class DrawnModel:
 
     def times(self, name: str, factor: float) -> None:
         """Multiply what a parameter becomes."""
-        known = self.changes.get(name, Change(parameters_of(self.model.root)[name].detach()))
+        known = self.changes.get(name, Change(plain_parameters(self.model.root)[name].detach()))
         self.changes[name] = known.times(factor)
 
     def weigh(self, name: str, outputs: Tensor) -> None:
         """Multiply every output of a map by its own factor."""
-        like = parameters_of(self.model.root)[name]
+        like = plain_parameters(self.model.root)[name]
         self.changes[name] = self.changes[name].weighted(self.maps[name].spread(outputs, like))
 
 
@@ -90,7 +89,7 @@ def drawn(
         if described.bias is not None:
             changes[described.bias] = Change(Draw("uniform", bias(described.fan_in), seed))
     for name, ratio in _effective(base, changes).items():
-        known = changes.get(name, Change(parameters_of(root)[name].detach()))
+        known = changes.get(name, Change(plain_parameters(root)[name].detach()))
         changes[name] = known.times(ratio)
     return DrawnModel(base, maps, changes, tuple(base.found(changes)))
 

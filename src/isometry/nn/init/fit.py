@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from isometry.errors import ConvergenceError
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.traces import BlockTraces
-from isometry.nn.init.changes import Change, parameters_of
+from isometry.nn.init.changes import Change
 from isometry.nn.init.copies import copies, linear_maps
 from isometry.nn.init.gates import opened
 from isometry.nn.init.history import History, Seen
@@ -30,6 +30,7 @@ from isometry.nn.init.scaling import (
     redrawn,
 )
 from isometry.nn.init.trial import Trial, Unit, UnreachableError, solve
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 _PASSES = 8
 """Passes over all blocks at most, the first to see what is there and the last to confirm."""
@@ -53,7 +54,7 @@ class Task:
 
     def changes(self, history: History) -> dict[str, Change]:
         """Return what the parameters become, as the history stands."""
-        changes, known = dict(self.fresh), parameters_of(self.model.root)
+        changes, known = dict(self.fresh), plain_parameters(self.model.root)
         for q in range(len(self.groups)):
             if history.factor(q) != 1.0:
                 for unit in self.units(q):

@@ -8,10 +8,11 @@ of the outputs of a modulation, the last layer of a small network).
 import torch
 from torch import Tensor
 
-from isometry.nn.init.changes import Change, parameters_of, plain_name
+from isometry.nn.init.changes import Change
 from isometry.nn.init.refusals import closed_gate, no_opening
 from isometry.nn.init.scaling import Choice, Scaling, chosen, zero_ends
 from isometry.nn.init.trial import Trial, Unit, UnreachableError, solve
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 _ACTS = 1e-8
 """What a gate at 1 gives c at least; a bias that is only added gives it nothing."""
@@ -51,7 +52,7 @@ def opened(choice: Choice, trial: Trial, target: float, rtol: float) -> Scaling 
 
 
 def _is_end(trial: Trial, name: str) -> bool:
-    return any(name == plain_name(other) for names in trial.block.last for other in names)
+    return any(name in names for names in trial.block.last)
 
 
 def _put(choice: Choice, trial: Trial, name: str, value: Tensor) -> None:
@@ -68,8 +69,8 @@ def _opened(choice: Choice, trial: Trial, name: str, part: Tensor) -> Tensor:
 
 
 def _names(choice: Choice, trial: Trial) -> list[str]:
-    names = [plain_name(name) for name in trial.block.parameters]
-    held = [name for name in names if name in parameters_of(choice.root)]
+    known = plain_parameters(choice.root)
+    held = [name for name in trial.block.parameters if name in known]
     return [name for name in held if bool((choice.parameter(name) == 0).any())]
 
 

@@ -17,14 +17,13 @@ from isometry.nn.init.changes import (
     Change,
     Changes,
     Draw,
-    parameters_of,
     tried,
 )
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.undo import Reversible, Undo, reversible
-from isometry.nn.sandbox.unwrap import plain_modules, unwrapped
+from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters, unwrapped
 
 _PROBES = 6
 """Probes per block, of two backward passes each."""
@@ -53,7 +52,7 @@ class MeasuredModel:
         seen: list[tuple[Recorder, Tensor]] = []
 
         def f(x: Tensor) -> Tensor:
-            with Recorder(x, parameters_of(self.root)) as recorder:
+            with Recorder(x, plain_parameters(self.root)) as recorder:
                 output = self.f(x)
             seen[:] = [(recorder, output)]
             return output
@@ -66,11 +65,11 @@ class MeasuredModel:
     def linear_maps(self) -> dict[str, LinearMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""
         absent = Change(Draw("normal", 0.02, 0))
-        known = parameters_of(self.root)
+        known = plain_parameters(self.root)
         changes = {name: absent for name, p in known.items() if not torch.isfinite(p).all()}
         with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
             modules = dict(plain_modules(self.root))
-            return linear_maps(parameters_of(self.root), self.x, self.f, modules)
+            return linear_maps(plain_parameters(self.root), self.x, self.f, modules)
 
     def follow(self, changes: Changes, apply: Apply) -> bool:
         """Run the model once with every linear map in the hands of ``apply``.
@@ -81,7 +80,7 @@ class MeasuredModel:
         with tried(self.root, changes), Sandbox(self.x, self.batch_norm, [self.root]):
             point = self.x.detach().clone()
             try:
-                with Watch(parameters_of(self.root), point, apply):
+                with Watch(plain_parameters(self.root), point, apply):
                     self.f(point)
             except Exception:  # as in `linear_maps`
                 return False
@@ -116,7 +115,7 @@ def _replay(undo: Undo, model: MeasuredModel, recorded: RecordedPass, changes: C
     tried(model.root, changes).change(undo)
     Sandbox(model.x, model.batch_norm, [model.root]).change(undo)
     start = model.x.detach().clone().requires_grad_().clone()
-    return Replay(recorded, start, parameters_of(model.root))
+    return Replay(recorded, start, plain_parameters(model.root))
 
 
 def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:
@@ -136,14 +135,14 @@ def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:
                 "module with all parameters. Put them into one `torch.nn.Module`."
             )
         root = unwrapped(roots[0])
-    sharded = [name for name, p in parameters_of(root).items() if hasattr(p, "placements")]
+    sharded = [name for name, p in plain_parameters(root).items() if hasattr(p, "placements")]
     if sharded:
         raise NotImplementedError(
             f"`model` has {sharded[0]!r} sharded over processes; expected whole weights, which a "
             "plan tries out. Plan before `fully_shard` or `parallelize_module` and call `apply_` "
             "afterwards."
         )
-    meta = [name for name, p in parameters_of(root).items() if p.is_meta]
+    meta = [name for name, p in plain_parameters(root).items() if p.is_meta]
     if meta:
         raise ValueError(
             f"`model` has {meta[0]!r} on the meta device; expected parameters with storage. Call "

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.uses import LinearMap
-from isometry.nn.init.changes import Change, Draw, parameters_of, plain_name, vanishing
+from isometry.nn.init.changes import Change, Draw, vanishing
 from isometry.nn.init.refusals import (
     cannot_scale,
     closed_map,
@@ -16,6 +16,7 @@ from isometry.nn.init.refusals import (
     unknown_parameter,
 )
 from isometry.nn.init.trial import Trial, Unit
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 _SMALL_GAIN = 1e-4
 """A gain up to this is as good as off: rounding of the skip hides the branch."""
@@ -74,7 +75,7 @@ class Choice:
 
     def parameter(self, name: str) -> Tensor:
         """Return a parameter as the model holds it."""
-        return parameters_of(self.root)[name].detach()
+        return plain_parameters(self.root)[name].detach()
 
 
 def chosen(choice: Choice, block: Block, trial: Trial | None) -> Scaling:
@@ -122,8 +123,8 @@ def _terms(choice: Choice, block: Block) -> tuple[list[tuple[str, ...]], list[st
     Raises:
         ValueError: If a parameter is not the model's own.
     """
-    known = parameters_of(choice.root)
-    terms = [tuple(map(plain_name, names)) for names in block.last] or [()]
+    known = plain_parameters(choice.root)
+    terms = list(block.last) or [()]
     for name in (name for names in terms for name in names):
         if name not in known:
             raise ValueError(unknown_parameter(name))
@@ -136,10 +137,8 @@ def _terms(choice: Choice, block: Block) -> tuple[list[tuple[str, ...]], list[st
 
 def zero_ends(choice: Choice, block: Block) -> bool:
     """Return whether a branch is 0 because of what it ends in."""
-    known = parameters_of(choice.root)
-    ends = [
-        (plain_name(n), block.parameters.get(n, "linear")) for names in block.last for n in names
-    ]
+    known = plain_parameters(choice.root)
+    ends = [(n, block.parameters.get(n, "linear")) for names in block.last for n in names]
     return any(name in known and _off(known[name].detach(), role) for name, role in ends)
 
 
@@ -167,9 +166,9 @@ def _nearest(
     if "nothing" in answers.values():
         first = next(name for name, answer in answers.items() if answer == "nothing")
         raise ValueError(fixed_size(choice.root, block, first, trial.traces().c))
-    others = [plain_name(n) for n, what in block.parameters.items() if what in _INSIDE]
+    others = [n for n, what in block.parameters.items() if what in _INSIDE]
     for name in others:
-        held = name in parameters_of(choice.root) and name not in answers
+        held = name in plain_parameters(choice.root) and name not in answers
         if held and _answer(trial, name) == "scales":
             return name
     raise ValueError(no_parameter(block))
@@ -229,10 +228,10 @@ def candidates(blocks: Sequence[Block], root: nn.Module) -> list[list[tuple[str,
     Raises:
         ValueError: If a term has none, or one that is out of reach.
     """
-    known = parameters_of(root)
+    known = plain_parameters(root)
     found = []
     for block in blocks:
-        terms = [tuple(map(plain_name, names)) for names in block.last] or [()]
+        terms = list(block.last) or [()]
         for names in terms:
             if not names:
                 raise ValueError(no_parameter(block))

@@ -6,12 +6,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from isometry.nn.init.changes import Change, Changes, Draw, parameters_of, plain_name
+from isometry.nn.init.changes import Change, Changes, Draw
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.schemes import check_scheme
 from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
 from isometry.nn.sandbox.checks import check_input
+from isometry.nn.sandbox.unwrap import plain_parameters
 from isometry.theory.design import solve_sigma_w
 from isometry.theory.propagation import ResNetSpec, propagate
 
@@ -72,15 +73,15 @@ def _draws(
 ) -> Changes:
     """Return the draws of one layer: the weight by the scheme, the bias Gaussian."""
     changes = {}
-    for key, parameter in layer.linear.named_parameters():
-        name = plain_name(f"{prefix}.linear.{key}")
+    for key, parameter in plain_parameters(layer.linear).items():
+        name = f"{prefix}.linear.{key}"
         if parameter.ndim == 1:
             recipe = Draw("normal", spec.sigma_b, seed)
         else:
             check_scheme(scheme, {name: tuple(parameter.shape)})
             fan_in = parameter[0].numel()
             recipe = Draw(scheme, spec.sigma_w / math.sqrt(fan_in * spec.depth), seed)
-        if name in parameters_of(root):
+        if name in plain_parameters(root):
             changes[name] = Change(recipe)
     return changes
 
@@ -88,7 +89,7 @@ def _draws(
 def _before(model: MeasuredModel) -> tuple[list[float | None], int]:
     """Return each block's c as the network is, None where its weights are not initialised."""
     layers = len(_layers(model.root))
-    finite = all(bool(torch.isfinite(p).all()) for p in parameters_of(model.root).values())
+    finite = all(bool(torch.isfinite(p).all()) for p in plain_parameters(model.root).values())
     if not finite:
         return [None] * layers, 0
     return [model.trace(block).c for block in model.found({})], 1

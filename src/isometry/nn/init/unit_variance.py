@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from isometry.nn.blocks.uses import MapCall
-from isometry.nn.init.changes import Change, parameters_of
+from isometry.nn.init.changes import Change
 from isometry.nn.init.measured import MeasuredModel
+from isometry.nn.sandbox.unwrap import plain_parameters
 
 _ROUNDS, _CLOSE = 5, 1e-4
 """Corrections of a map whose operation adds a bias, and the relative distance that ends them."""
@@ -22,7 +23,7 @@ def unit_variance(model: MeasuredModel, changes: Mapping[str, Change]) -> dict[s
     Raises:
         NotImplementedError: If the model cannot be followed.
     """
-    known = parameters_of(model.root)
+    known = plain_parameters(model.root)
     scaled = _Scaled(known, changes)
     if not model.follow(changes, scaled.apply):
         raise NotImplementedError(
