@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from _common import alternate, machine, peak, ratios, show
 from isometry import nn as inn
-from isometry.nn.tape.forward import record
+from isometry.nn.tape.forward import record_tape
 
 Products = tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
 PEERS = ["hessian-eigenthings==1.0.0a5", "curvlinops-for-pytorch==3.0.1", "einops", "einconv",
@@ -78,7 +78,7 @@ def floor(net: Net, _x: torch.Tensor, V: torch.Tensor, layout: torch.memory_form
 
 
 def tape(net: Net, x: torch.Tensor, _V: torch.Tensor) -> Products:
-    recorded = record(net, x)
+    recorded = record_tape(net, x)
     return recorded.jvp, recorded.vjp
 
 
@@ -193,7 +193,7 @@ def measure(size: str, probes: int, steps: int, *, repeats: int, peers: bool) ->
     net, x, V = problem(size, probes)
     built = {name: method(net, x, V) for name, method in METHODS.items()}
     started = time.perf_counter()
-    summary = record(net, x).summary()
+    summary = record_tape(net, x).summary()
     recording = time.perf_counter() - started
     jobs = {name: repeated(products, V, steps) for name, products in built.items()}
     jobs["spectrum"] = spectrum(net, x, probes, steps, exact=False)

@@ -5,7 +5,7 @@ from torch.utils._pytree import tree_map_only
 
 from cases_maps import dense, jacobian
 from isometry.nn.sandbox.listener import bound
-from isometry.nn.tape.rules import Call, linearise
+from isometry.nn.tape.rules import AtenCall, linearise
 
 
 def call_of(func, *args, on, **kwargs):
@@ -13,7 +13,7 @@ def call_of(func, *args, on, **kwargs):
     result = func(*args, **kwargs)
     outputs = list(result) if isinstance(result, (tuple, list)) else [result]
     nodes = {id(x): i for i, x in enumerate(on)}
-    return Call(func, bound(func, args, kwargs), outputs, nodes, torch.Tensor.clone)
+    return AtenCall(func, bound(func, args, kwargs), outputs, nodes, torch.Tensor.clone)
 
 
 def chained(maps, v):

@@ -5,11 +5,14 @@ from torch import nn
 from cases_models import MODELS, make
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.names import join_names, unique
-from isometry.nn.blocks.recording import Call
+from isometry.nn.blocks.recording import ModuleCall
 
 
 def calls(*names, module=nn.Linear):
-    return [Call(module(2, 2) if module is nn.Linear else module(), name, (), ()) for name in names]
+    return [
+        ModuleCall(module(2, 2) if module is nn.Linear else module(), name, (), ())
+        for name in names
+    ]
 
 
 @pytest.mark.parametrize(

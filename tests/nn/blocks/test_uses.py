@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from isometry.nn.blocks.uses import LinearMap, linear_maps, standard_maps
+from isometry.nn.blocks.uses import WeightMap, linear_maps, standard_maps
 
 
 class Uses(nn.Module):
@@ -40,18 +40,18 @@ SHAPES = {
     "out_of": (3, 8, 6), "heads": (6, 2, 4), "merged": (2, 4, 6), "masked": (6, 6), "raw": (6, 7),
 }  # fmt: skip
 EXPECTED = {
-    "up": LinearMap(6, 10, (0, 1, 2), 1, "up_bias"),
-    "down": LinearMap(10, 6, (0, 1, 2), 1),
-    "into": LinearMap(6, 8, (0, 2, 1), 1),
-    "out_of": LinearMap(8, 6, (0, 2, 1), 1),
-    "heads": LinearMap(6, 8, (1, 2, 0)),
-    "merged": LinearMap(8, 6, (2, 0, 1)),
-    "masked": LinearMap(6, 6, (0, 1)),
-    "raw": LinearMap(6, 7, (1, 0)),
-    "normed.parametrizations.weight.original1": LinearMap(6, 10, (0, 1), bias="normed.bias"),
-    "modulation.weight": LinearMap(6, 12, (0, 1), bias="modulation.bias"),
-    "conv.weight": LinearMap(27, 108, (0, 1, 2, 3), bias="conv.bias", kernel=True),
-    "idle.weight": LinearMap(2, 5, (0, 1), bias="idle.bias"),
+    "up": WeightMap(6, 10, (0, 1, 2), 1, "up_bias"),
+    "down": WeightMap(10, 6, (0, 1, 2), 1),
+    "into": WeightMap(6, 8, (0, 2, 1), 1),
+    "out_of": WeightMap(8, 6, (0, 2, 1), 1),
+    "heads": WeightMap(6, 8, (1, 2, 0)),
+    "merged": WeightMap(8, 6, (2, 0, 1)),
+    "masked": WeightMap(6, 6, (0, 1)),
+    "raw": WeightMap(6, 7, (1, 0)),
+    "normed.parametrizations.weight.original1": WeightMap(6, 10, (0, 1), bias="normed.bias"),
+    "modulation.weight": WeightMap(6, 12, (0, 1), bias="modulation.bias"),
+    "conv.weight": WeightMap(27, 108, (0, 1, 2, 3), bias="conv.bias", kernel=True),
+    "idle.weight": WeightMap(2, 5, (0, 1), bias="idle.bias"),
 }
 
 
@@ -75,8 +75,8 @@ def test_maps_are_listed_in_the_order_in_which_they_run():
 def test_a_model_that_cannot_be_followed_is_described_by_its_modules():
     model = nn.Sequential(nn.Linear(4, 6), nn.ConvTranspose1d(3, 5, 2))
     maps = found(model, torch.ones(1))  # the shapes do not fit, so the pass fails
-    assert maps["0.weight"] == LinearMap(4, 6, (0, 1), bias="0.bias")
-    assert maps["1.weight"] == LinearMap(6, 10, (0, 1, 2), bias="1.bias", kernel=True)
+    assert maps["0.weight"] == WeightMap(4, 6, (0, 1), bias="0.bias")
+    assert maps["1.weight"] == WeightMap(6, 10, (0, 1, 2), bias="1.bias", kernel=True)
     assert maps == standard_maps(dict(model.named_parameters()), dict(model.named_modules()))
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Change, Draw, tried, write
 from isometry.nn.sandbox.unwrap import plain_parameters
 
@@ -14,7 +14,7 @@ def test_factors_multiply_on_all_entries_or_on_a_part():
 
 
 def test_every_matrix_of_a_stack_is_drawn_alone():
-    described = LinearMap(6, 4, (0, 2, 1), 1)
+    described = WeightMap(6, 4, (0, 2, 1), 1)
     draw = Draw.of(described, "orthogonal", 6**-0.5, 0)
     bank = draw.values("w", torch.zeros(3, 6, 4, dtype=torch.float64))
     for matrix in bank:

@@ -3,10 +3,10 @@ import torch
 
 from cases_operators import random_block, small_mlp
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.jacobian.operator import LinearMap, Transpose
+from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 
 
-class Matrix(LinearMap):
+class Matrix(MatrixFreeOperator):
     """A dense matrix that counts the blocks it is multiplied with."""
 
     def __init__(self, entries):

@@ -6,7 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cases_models import MODELS, make
 from cases_tape import FUNCTIONS, GENERIC, IMAGE, Net
-from isometry.nn.tape.forward import record
+from isometry.nn.tape.forward import record_tape
 from isometry.nn.tape.observer import NotRecordable
 
 PARTLY_GENERIC = {"wide output padding", "grid sample", "glu", "largest", "index add"}
@@ -38,7 +38,7 @@ def reference(f, x, v, u):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_products_agree_with_autograd(name):
     f, x = built(name)
-    tape = record(f, x)
+    tape = record_tape(f, x)
     v, u = normal(3, *x.shape, seed=1), normal(3, *tape.target.shape, seed=2)
     # float64 rounding over a few dozen operations; one case passes through single precision
     tolerance = 1e-5 if "single" in name else 1e-11
@@ -60,7 +60,7 @@ def test_products_agree_with_finite_differences(name):
     with torch.no_grad():
         difference = (f(x + step * v[0]) - f(x - step * v[0])) / (2 * step)
     # central differences: step^2 = 1e-12 and rounding eps/step = 2e-10, with some room
-    assert torch.allclose(record(f, x).jvp(v)[0], difference, atol=1e-7)
+    assert torch.allclose(record_tape(f, x).jvp(v)[0], difference, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", UNTOUCHED)
@@ -68,7 +68,7 @@ def test_model_and_random_state_are_untouched(name):
     f, x = built(name)
     state = {k: v.clone() for k, v in f.state_dict().items()} if isinstance(f, nn.Module) else {}
     before, kept = torch.random.get_rng_state(), x.clone()
-    tape = record(f, x)
+    tape = record_tape(f, x)
     tape.vjp(torch.ones(1, *tape.target.shape, dtype=tape.target.dtype))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert torch.equal(x, kept)
@@ -82,7 +82,7 @@ def test_model_and_random_state_are_untouched(name):
 def test_tangents_are_not_written_to():
     for name in ("residual convolutions", "identity", "view", "relu_", "sums", "steps and flips"):
         f, x = built(name)
-        tape = record(f, x)
+        tape = record_tape(f, x)
         v = normal(2, *x.shape)
         kept = v.clone()
         tape.jvp(v).add_(1)
@@ -92,8 +92,8 @@ def test_tangents_are_not_written_to():
 def test_layouts_of_the_input_agree():
     net, x = Net(4, 3).double(), normal(*IMAGE)
     v = normal(2, *IMAGE, seed=1)
-    tape = record(net, x)
-    last = record(net, x.contiguous(memory_format=torch.channels_last))
+    tape = record_tape(net, x)
+    last = record_tape(net, x.contiguous(memory_format=torch.channels_last))
     assert torch.allclose(tape.jvp(v), last.jvp(v), atol=1e-12)
     assert torch.allclose(tape.vjp(v), last.vjp(v), atol=1e-12)
 
@@ -101,7 +101,10 @@ def test_layouts_of_the_input_agree():
 def test_single_precision_keeps_its_accuracy():
     net, x = Net(4, 6), normal(*IMAGE, dtype=torch.float32)
     v = normal(2, *IMAGE, seed=1, dtype=torch.float32)
-    single, double = record(net, x).jvp(v), record(net.double(), x.double()).jvp(v.double())
+    single, double = (
+        record_tape(net, x).jvp(v),
+        record_tape(net.double(), x.double()).jvp(v.double()),
+    )
     # float32 rounding 6e-8 over 6 blocks of 36-term sums
     assert torch.allclose(single.double(), double, atol=2e-5)
 
@@ -129,7 +132,7 @@ class _Honest(torch.autograd.Function):
 
 def test_honest_custom_function_is_recorded():
     x = normal(3, 4)
-    assert torch.allclose(record(_Honest.apply, x).jvp(x[None])[0], x * x.cos())
+    assert torch.allclose(record_tape(_Honest.apply, x).jvp(x[None])[0], x * x.cos())
 
 
 def without_gradient(x):
@@ -156,7 +159,7 @@ def test_what_has_no_exact_route_is_refused(name):
     f, message = REFUSED[name]
     before = torch.random.get_rng_state()
     with pytest.raises(NotRecordable, match=message):
-        record(f, normal(3, 4))
+        record_tape(f, normal(3, 4))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -168,12 +171,12 @@ def test_refusal_survives_a_model_that_swallows_errors():
             return x
 
     with pytest.raises(NotRecordable, match="random"):
-        record(f, normal(3, 4))
+        record_tape(f, normal(3, 4))
 
 
 def test_stale_weights_are_refused():
     net, x = nn.Linear(4, 4).double(), normal(3, 4)
-    tape = record(net, x)
+    tape = record_tape(net, x)
     with torch.no_grad():
         net.weight.mul_(2)
     with pytest.raises(RuntimeError, match="written to after"):
@@ -181,19 +184,19 @@ def test_stale_weights_are_refused():
 
 
 def test_constant_function_has_a_zero_jacobian():
-    tape = record(lambda x: torch.ones(2, dtype=x.dtype), normal(3, 4))
+    tape = record_tape(lambda x: torch.ones(2, dtype=x.dtype), normal(3, 4))
     assert torch.equal(tape.jvp(normal(2, 3, 4)), torch.zeros(2, 2, dtype=torch.float64))
     assert torch.equal(tape.vjp(normal(5, 2)), torch.zeros(5, 3, 4, dtype=torch.float64))
 
 
 def test_checkpointed_modules_are_recorded():
     net, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh()).double(), normal(3, 4)
-    tape = record(lambda x: checkpoint(net, x, use_reentrant=False), x)
-    assert torch.allclose(tape.jvp(x[None]), record(net, x).jvp(x[None]))
+    tape = record_tape(lambda x: checkpoint(net, x, use_reentrant=False), x)
+    assert torch.allclose(tape.jvp(x[None]), record_tape(net, x).jvp(x[None]))
 
 
 def test_memory_is_one_derivative_per_activation():
-    summary = record(Net(4, 3), normal(*IMAGE, dtype=torch.float32)).summary()
+    summary = record_tape(Net(4, 3), normal(*IMAGE, dtype=torch.float32)).summary()
     kernels = 3 * 4 * 4 * 9
     assert summary["bytes"] == 4 * (3 * 2 * 4 * 4 * 4 + kernels)
     assert summary["ops"] == 12
@@ -206,7 +209,7 @@ def test_whole_models_are_replayed_without_autograd(name):
     case = MODELS[name]
     f, x = make(case.build, case.shape)
     f, x = f.double(), x.double()
-    tape = record(f, x)
+    tape = record_tape(f, x)
     v, u = normal(*x.shape, seed=1), normal(*tape.target.shape, seed=2)
     forward, backward = reference(f, x, v, u)
     tolerance = 1e-5  # some models normalise in single precision whatever their own

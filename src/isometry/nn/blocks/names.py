@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from isometry.nn.blocks.recording import Call, Recording
+from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.tape import Vertex
 
 
@@ -23,7 +23,7 @@ def name_block(recording: Recording, source: Vertex, target: Vertex, inside: set
     return join_names(part)
 
 
-def join_names(calls: Sequence[Call]) -> str:
+def join_names(calls: Sequence[ModuleCall]) -> str:
     """Return the names' common parent and, where they are few, what lies below it."""
     weighty = [c for c in calls if any(p.ndim > 1 for p in c.module.parameters())] or list(calls)
     names = list(dict.fromkeys(c.name for c in weighty if c.name))

@@ -19,7 +19,7 @@ from isometry.nn.blocks.graph import (
     operation,
 )
 from isometry.nn.blocks.names import join_names, name_block
-from isometry.nn.blocks.recording import Call, Recording
+from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.blocks.segment import Segment
 
 _WORDS = {
@@ -105,7 +105,7 @@ def given_pieces(
     return pieces
 
 
-def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
+def _calls(recording: Recording, block: str | nn.Module) -> list[ModuleCall]:
     calls = recording.of_module(block)
     if not calls:
         shown = block if isinstance(block, str) else type(block).__name__
@@ -117,7 +117,7 @@ def _calls(recording: Recording, block: str | nn.Module) -> list[Call]:
     return calls
 
 
-def _piece(recording: Recording, cuts: list[Vertex], call: Call) -> Piece:
+def _piece(recording: Recording, cuts: list[Vertex], call: ModuleCall) -> Piece:
     """Return a named module as a block: the whole of it, or what it is the branch of.
 
     Raises:

@@ -23,7 +23,7 @@ from isometry.nn.tape import Forward, Vertex, evaluate, follow, vertex_of
 
 
 @dataclass(frozen=True)
-class Call:
+class ModuleCall:
     """One call of a module: its name and the tensors that went in and came out."""
 
     module: nn.Module
@@ -37,19 +37,19 @@ class Recording:
     """The graph of f at x, the module calls in order of completion, the parameters' names."""
 
     graph: Graph
-    calls: tuple[Call, ...]
+    calls: tuple[ModuleCall, ...]
     names: dict[int, str]
     parameters: tuple[Tensor, ...]
     """The leaves that `names` refers to by their identity."""
     maps: Maps
     """The products between its tensors."""
 
-    def ending(self, vertices: Iterable[Vertex]) -> list[Call]:
+    def ending(self, vertices: Iterable[Vertex]) -> list[ModuleCall]:
         """Return the calls that some of these tensors came out of, in the order of completion."""
         places = {place for v in vertices for place in self._endings.get(v, ())}
         return [self.calls[place] for place in sorted(places)]
 
-    def of_module(self, block: str | nn.Module) -> list[Call]:
+    def of_module(self, block: str | nn.Module) -> list[ModuleCall]:
         """Return the calls of a module, or of all that go by a name."""
         return [self.calls[place] for place in self._by_module.get(block, ())]
 
@@ -131,7 +131,7 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
     bare = len(roots) == 1 or roots[:1] == [f.model]
     names: dict[nn.Module, str] = {}
     names |= {module: _name(key, bare) for key, module in plain_modules(together)}
-    calls: list[Call] = []
+    calls: list[ModuleCall] = []
     with sandbox.varied(LOW), _watch(names, calls):
         leaves = {
             key: p.detach().requires_grad_()
@@ -166,7 +166,7 @@ def _forward(
     together: nn.Module,
     leaves: Mapping[str, Tensor],
     point: Tensor,
-    calls: list[Call],
+    calls: list[ModuleCall],
     sandbox: Sandbox,
 ) -> Forward:
     """Run the model with leaves for its parameters, followed op by op where that is possible."""
@@ -224,14 +224,16 @@ def _discover(f: Specimen, point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
 
 
 @reversible
-def _watch(undo: Undo, names: dict[nn.Module, str], calls: list[Call]) -> None:
+def _watch(undo: Undo, names: dict[nn.Module, str], calls: list[ModuleCall]) -> None:
     """Append every call of a known module to ``calls``; the hooks are temporary.
 
     A global hook would do, but torch does not clear its ``with_kwargs`` flag on removal.
     """
 
     def note(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        calls.append(Call(module, names[module], _vertices((args, kwargs)), _vertices(output)))
+        calls.append(
+            ModuleCall(module, names[module], _vertices((args, kwargs)), _vertices(output))
+        )
 
     for module in names:
         if isinstance(module, torch.jit.ScriptModule):

@@ -32,7 +32,7 @@ _NAMES = ("Conv1D",)
 
 
 @dataclass(frozen=True)
-class LinearMap:
+class WeightMap:
     """A parameter as a linear map, or as several of one shape.
 
     Attributes:
@@ -205,7 +205,7 @@ def linear_maps(
     x: Tensor,
     run: Callable[[Tensor], object],
     modules: Mapping[str, nn.Module],
-) -> dict[str, LinearMap]:
+) -> dict[str, WeightMap]:
     """Return {parameter: what map it is} of all linear maps, in the order in which they run.
 
     Maps that this pass does not reach (experts that no token is routed to, a head that is not
@@ -217,7 +217,7 @@ def linear_maps(
         run: What is followed; the model as it is called.
         modules: The modules by their names.
     """
-    found: dict[str, LinearMap] = {}
+    found: dict[str, WeightMap] = {}
 
     def note(call: MapCall) -> Tensor:
         if parameters[call.name].ndim > 1 and call.name not in found:
@@ -237,9 +237,9 @@ def linear_maps(
 
 def standard_maps(
     parameters: Mapping[str, Tensor], modules: Mapping[str, nn.Module]
-) -> dict[str, LinearMap]:
+) -> dict[str, WeightMap]:
     """Return the linear maps that torch's own modules have, whether they are called or not."""
-    table: dict[str, LinearMap] = {}
+    table: dict[str, WeightMap] = {}
     for prefix, module in modules.items():
         named = type(module).__name__ in _NAMES
         if not isinstance(module, _MODULES) and not named:
@@ -255,17 +255,17 @@ def standard_maps(
     return table
 
 
-def _by_shape(shape: tuple[int, ...], swapped: bool, groups: int = 1) -> LinearMap:
+def _by_shape(shape: tuple[int, ...], swapped: bool, groups: int = 1) -> WeightMap:
     """Return the map of a weight (out, in, *kernel), or (in, out, *kernel) where swapped."""
     kernel, axes = math.prod(shape[2:]), tuple(range(len(shape)))
     conv = len(shape) > 2
     if swapped:
         order = axes if conv else (1, 0)
-        return LinearMap(shape[0] // groups * kernel, shape[1] * kernel, order, kernel=conv)
-    return LinearMap(shape[1] * kernel, shape[0] * kernel, axes, kernel=conv)
+        return WeightMap(shape[0] // groups * kernel, shape[1] * kernel, order, kernel=conv)
+    return WeightMap(shape[1] * kernel, shape[0] * kernel, axes, kernel=conv)
 
 
-def _described(parameter: Tensor, call: MapCall) -> LinearMap:
+def _described(parameter: Tensor, call: MapCall) -> WeightMap:
     """Return what map a parameter is, from the axis of it that an operation sums over."""
     if call.contracted is None:
         described = _by_shape(tuple(parameter.shape), call.transposed, call.groups)
@@ -281,7 +281,7 @@ def _described(parameter: Tensor, call: MapCall) -> LinearMap:
         for axis in _axes(parameter, fan_out, weight.stride(a) if call.direct else None, into)
     ]
     stack = [axis for axis in axes if axis not in (*into, *out)]
-    return LinearMap(fan_in, fan_out, (*stack, *out, *into), len(stack), call.bias)
+    return WeightMap(fan_in, fan_out, (*stack, *out, *into), len(stack), call.bias)
 
 
 def _axes(

@@ -12,7 +12,7 @@ from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.recording import Recording, observe
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.jacobian.operator import LinearMap, Transpose
+from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import Point, whole
 from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
@@ -83,7 +83,7 @@ class WatchedOperator(JacobianOperator):
         return self._watched
 
 
-class SegmentOperator(LinearMap):
+class SegmentOperator(MatrixFreeOperator):
     """The Jacobian of a stretch of a recorded pass."""
 
     def __init__(self, segment: Segment) -> None:

@@ -14,7 +14,7 @@ from torch.autograd.graph import GradientEdge
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.graph import Vertex, operation
 from isometry.nn.blocks.recording import Recording, record
-from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Changes, tried
 from isometry.nn.init.measured import MeasuredModel
 
@@ -22,7 +22,7 @@ _SOFTMAX = ("Softmax", "SafeSoftmax")
 
 
 def query_key_rows(
-    model: MeasuredModel, changes: Changes, blocks: Sequence[Block], maps: Mapping[str, LinearMap]
+    model: MeasuredModel, changes: Changes, blocks: Sequence[Block], maps: Mapping[str, WeightMap]
 ) -> dict[str, Tensor]:
     """Return {name: which of its outputs are queries or keys} for the maps that make some."""
     with tried(model.root, changes):
@@ -52,7 +52,7 @@ def _first_uses(recording: Recording) -> dict[str, int]:
     return first
 
 
-def _rows(weights: Sequence[Vertex], leaf: Tensor, described: LinearMap) -> Tensor | None:
+def _rows(weights: Sequence[Vertex], leaf: Tensor, described: WeightMap) -> Tensor | None:
     """Return which outputs of a map these attention weights depend on; None where on none."""
     if not weights:
         return None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from isometry.nn._typing import Model, ModelInput
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.attention import query_key_rows
 from isometry.nn.init.changes import Change
 from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured
@@ -314,7 +314,7 @@ def _xavier(fan_in: int, fan_out: int) -> float:
     return 2 / (fan_in + fan_out)
 
 
-def _fused_gains(query_key: Tensor, fused: LinearMap, beta: float) -> Tensor:
+def _fused_gains(query_key: Tensor, fused: WeightMap, beta: float) -> Tensor:
     """Return for each output of a map of queries, keys and values its gain over Xavier's draw.
 
     Queries and keys are told apart by their number alone: there are as many keys as values.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.schemes import draw, placed_like
 from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Reversible
@@ -37,7 +37,7 @@ class Draw:
     columns: int | None = None
 
     @staticmethod
-    def of(described: LinearMap, scheme: str, std: float, seed: int) -> "Draw":
+    def of(described: WeightMap, scheme: str, std: float, seed: int) -> "Draw":
         """Return the recipe that draws every matrix of a linear map."""
         columns = None if described.kernel else described.fan_in
         return Draw(scheme, std, seed, described.order, described.stacked, columns)

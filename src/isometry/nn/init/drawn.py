@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import LinearMap, MapCall
+from isometry.nn.blocks.uses import MapCall, WeightMap
 from isometry.nn.init.changes import (
     Change,
     Draw,
@@ -41,7 +41,7 @@ class DrawnModel:
     """A model whose linear maps are all drawn anew, and what its branches then look like."""
 
     model: MeasuredModel
-    maps: Mapping[str, LinearMap]
+    maps: Mapping[str, WeightMap]
     changes: dict[str, Change]
     blocks: tuple[Block, ...] = ()
 

@@ -12,7 +12,7 @@ from isometry.nn._typing import BatchNorm
 from isometry.nn.blocks.blocks import Block, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
-from isometry.nn.blocks.uses import Apply, LinearMap, Watch, linear_maps
+from isometry.nn.blocks.uses import Apply, Watch, WeightMap, linear_maps
 from isometry.nn.init.changes import (
     Change,
     Changes,
@@ -62,7 +62,7 @@ class MeasuredModel:
         recorder, output = seen[0]
         return stream, recorder.recorded(output, stream.blocks)
 
-    def linear_maps(self) -> dict[str, LinearMap]:
+    def linear_maps(self) -> dict[str, WeightMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""
         absent = Change(Draw("normal", 0.02, 0))
         known = plain_parameters(self.root)

@@ -38,7 +38,7 @@ class Numbered:
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """One torch function of the pass; tensors of the pass are numbered, the others are kept."""
 
     function: Callable
@@ -62,7 +62,7 @@ class Span:
 class RecordedPass:
     """The calls that depend on the input or on a parameter; number 0 is the input."""
 
-    calls: tuple[Call, ...]
+    calls: tuple[FunctionCall, ...]
     parameters: Mapping[str, int]
     spans: tuple[Span, ...]
     output: int | None
@@ -84,7 +84,7 @@ class Recorder(TorchFunctionMode):
         self._tensors: list[Tensor] = []  # kept alive, since they are known by identity
         self._numbers: dict[int, int] = {}
         self._first: dict[Vertex, Place] = {}
-        self._calls: list[Call] = []
+        self._calls: list[FunctionCall] = []
         self._complete = True
         self._data = {0}
         self._number(start, (-1, 0))
@@ -114,7 +114,7 @@ class Recorder(TorchFunctionMode):
             if not aside:
                 written = [self._numbers.get(id(args[0]))] if in_place else []
                 self._data.update(n for n in (*numbers, *written) if n is not None)
-            self._calls.append(Call(func, *noted, numbers, in_place, aside))
+            self._calls.append(FunctionCall(func, *noted, numbers, in_place, aside))
         return out
 
     def recorded(self, output: Tensor, blocks: Sequence[Block]) -> RecordedPass:
@@ -260,7 +260,7 @@ class Replay:
                 fresh[first] = args[0]
 
 
-def _called(call: Call, args: Sequence, kwargs: dict) -> Any:
+def _called(call: FunctionCall, args: Sequence, kwargs: dict) -> Any:
     """Call a function.
 
     Raises:
@@ -276,7 +276,7 @@ def _filled(tree: Any, values: Mapping[int, Tensor]) -> Any:
     return tree_map(lambda leaf: values[leaf.number] if _is_number(leaf) else leaf, tree)
 
 
-def _assign(call: Call, out: object, values: dict[int, Tensor]) -> None:
+def _assign(call: FunctionCall, out: object, values: dict[int, Tensor]) -> None:
     """Put the results of a call under their numbers.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import LinearMap
+from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Change, Draw, vanishing
 from isometry.nn.init.refusals import (
     cannot_scale,
@@ -50,7 +50,7 @@ class Redraw:
 
     scheme: str | None
     seed: int
-    maps: Mapping[str, LinearMap]
+    maps: Mapping[str, WeightMap]
 
     def draw(self, name: str) -> Change:
         """Return the draw of a linear map at variance 1 / fan_in.

@@ -16,7 +16,7 @@ from isometry._checks import suggest
 from isometry.errors import TheoryWarning
 from isometry.nn._typing import BatchNorm, Generator, Key, Model, ModelInput, RouteName
 from isometry.nn.jacobian.choice import adjoint_gap, check_differentiable, choose_route
-from isometry.nn.jacobian.operator import LinearMap, Transpose
+from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, whole
 from isometry.nn.sandbox.evaluation import first_evaluation
 from isometry.nn.sandbox.sandbox import Sandbox
@@ -33,7 +33,7 @@ _BATCH_NORM = {
 _OWN = "the module's own `jacobian`, checked by one product; no products were asked for"
 
 
-class JacobianOperator(LinearMap):
+class JacobianOperator(MatrixFreeOperator):
     """Multiply by the Jacobian of ``f`` at ``x`` and by its transpose, matrix-free.
 
     ``f`` is evaluated a few times here and linearised; the model comes out bitwise as it went in

@@ -10,7 +10,7 @@ from torch import Tensor
 from isometry._typing import Checked
 
 
-class LinearMap(ABC):
+class MatrixFreeOperator(ABC):
     """Real matrix given by batched products with it and with its transpose."""
 
     shape: tuple[int, int]
@@ -27,7 +27,7 @@ class LinearMap(ABC):
 
     @property
     @abstractmethod
-    def T(self) -> "LinearMap":  # noqa: N802 (the field's name)
+    def T(self) -> "MatrixFreeOperator":  # noqa: N802 (the field's name)
         """The transpose; transposing twice gives the original object."""
 
     @abstractmethod
@@ -87,10 +87,10 @@ class LinearMap(ABC):
         return v.detach()
 
 
-class Transpose(LinearMap):
+class Transpose(MatrixFreeOperator):
     """The transpose of another map, sharing its linearisation."""
 
-    def __init__(self, original: LinearMap) -> None:
+    def __init__(self, original: MatrixFreeOperator) -> None:
         self._original = original
         self.shape = (original.shape[1], original.shape[0])
         self.dtype, self.device = original.dtype, original.device
@@ -99,7 +99,7 @@ class Transpose(LinearMap):
         return f"{self._original!r}.T"
 
     @property
-    def T(self) -> LinearMap:  # noqa: N802 (the field's name)
+    def T(self) -> MatrixFreeOperator:  # noqa: N802 (the field's name)
         """The original operator."""
         return self._original
 
@@ -117,7 +117,7 @@ class Transpose(LinearMap):
 class _ScipyBridge(LinearOperator):
     """Products on float64 arrays."""
 
-    def __init__(self, matrix: LinearMap) -> None:
+    def __init__(self, matrix: MatrixFreeOperator) -> None:
         super().__init__(np.dtype(np.float64), matrix.shape)
         self._matrix = matrix
 
@@ -134,7 +134,7 @@ class _ScipyBridge(LinearOperator):
         return _through(self._matrix.T, X)
 
 
-def _through(matrix: LinearMap, array: np.ndarray) -> np.ndarray:
+def _through(matrix: MatrixFreeOperator, array: np.ndarray) -> np.ndarray:
     operand = torch.from_numpy(np.array(array, dtype=np.float64))
     product = matrix @ operand.to(dtype=matrix.dtype, device=matrix.device)
     return product.to(device="cpu", dtype=torch.float64).numpy()

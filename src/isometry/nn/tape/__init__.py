@@ -1,6 +1,6 @@
 """The recording of a forward pass and its linear replay: products with J and with its transpose."""
 
-from isometry.nn.tape.forward import AUTOGRAD, Forward, evaluate, follow, record, settled
+from isometry.nn.tape.forward import AUTOGRAD, Forward, evaluate, follow, record_tape, settled
 from isometry.nn.tape.observer import NotRecordable, first_line
 from isometry.nn.tape.program import Program
 from isometry.nn.tape.tape import Layout, Recorded, Tape
@@ -18,7 +18,7 @@ __all__ = [
     "evaluate",
     "first_line",
     "follow",
-    "record",
+    "record_tape",
     "settled",
     "vertex_of",
 ]

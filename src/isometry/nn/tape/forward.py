@@ -19,7 +19,7 @@ from isometry.nn.tape.recorder import Recorder
 from isometry.nn.tape.tape import Recorded, Tape
 from isometry.nn.tape.vertices import Vertex, vertex_of
 
-__all__ = ["AUTOGRAD", "Forward", "adjoint_gap", "evaluate", "follow", "record", "settled"]
+__all__ = ["AUTOGRAD", "Forward", "adjoint_gap", "evaluate", "follow", "record_tape", "settled"]
 
 AUTOGRAD = "autograd: J v by double backward, J^T u by backward on a kept graph"
 """How products are computed where there is no tape, in words."""
@@ -98,7 +98,7 @@ def settled(forward: Forward, kept: Iterable[Vertex] = ()) -> Recorded:
     return recorded
 
 
-def record(f: Function, x: Tensor) -> Tape:
+def record_tape(f: Function, x: Tensor) -> Tape:
     """Linearise ``f`` at ``x``, without a sandbox around it.
 
     Args:

@@ -23,7 +23,7 @@ from isometry.nn.tape.observer import (
     check_deterministic,
 )
 from isometry.nn.tape.program import Edge
-from isometry.nn.tape.rules import Call, Term, call_by_name, cast, linearise, local
+from isometry.nn.tape.rules import AtenCall, Term, call_by_name, cast, linearise, local
 from isometry.nn.tape.vertices import Vertex, vertex_of
 
 _REVIEWED = {"transpose_", "t_", "squeeze_", "unsqueeze_", "swapaxes_", "swapdims_", "as_strided_"}
@@ -128,7 +128,7 @@ class Recorder(WriteGuard):
         outputs = list(result) if isinstance(result, (tuple, list)) else [result]
         if not any(isinstance(y, Tensor) and _differentiable(y) for y in outputs):
             return [None] * len(outputs)
-        call = Call(func, operands, outputs, nodes, self.hold)
+        call = AtenCall(func, operands, outputs, nodes, self.hold)
         with torch.overrides.enable_reentrant_dispatch(), Through(), torch.no_grad():
             terms = linearise(call)
             if terms != []:
@@ -275,7 +275,7 @@ def _typed(variant: OpOverload, func: OpOverload) -> bool:
     return all(str(a.real_type) == kinds[a.name] for a in variant._schema.arguments)
 
 
-def _fallback(call: Call) -> list[Term]:
+def _fallback(call: AtenCall) -> list[Term]:
     try:
         return local(call)
     except (RuntimeError, NotImplementedError, TypeError) as error:

@@ -23,7 +23,7 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class AtenCall:
     """One aten call: operands by the schema's names, results, and what depends on the input."""
 
     func: OpOverload
@@ -60,7 +60,7 @@ class Call:
         return call_by_name(self.func, self.operands | replaced)
 
 
-Rule = Callable[[Call], "list[Term] | None"]
+Rule = Callable[[AtenCall], "list[Term] | None"]
 RULES: dict[str, Rule] = {}
 
 
@@ -97,7 +97,7 @@ def conform(operand: Tensor, like: Tensor) -> list[LinearMap]:
     return [*cast(operand, like), *grown]
 
 
-def linearise(call: Call) -> list[Term] | None:
+def linearise(call: AtenCall) -> list[Term] | None:
     """Apply the rule of a call's op; None where there is none."""
     found = RULES.get(call.name)
     terms = found(call) if found else None
@@ -107,7 +107,7 @@ def linearise(call: Call) -> list[Term] | None:
 
 
 @rule("hardswish", "hardsigmoid", "log_sigmoid_forward", "_prelu_kernel", "masked_fill", "rsub")
-def pointwise(call: Call) -> list[Term] | None:
+def pointwise(call: AtenCall) -> list[Term] | None:
     """Multiply by the derivative of each dependent operand, computed once by autograd."""
     like = call.output
     leaves = {
@@ -135,7 +135,7 @@ def _scaled(factor: Any) -> list[LinearMap]:
 
 
 @rule("add", "sub")
-def add(call: Call) -> list[Term]:
+def add(call: AtenCall) -> list[Term]:
     """``self + alpha other``, and the difference."""
     alpha = call["alpha"] if call["alpha"] is not None else 1
     factors = {"self": 1, "other": alpha if call.name == "add" else -alpha}
@@ -146,11 +146,11 @@ def add(call: Call) -> list[Term]:
 
 
 @rule("neg")
-def neg(call: Call) -> list[Term]:
+def neg(call: AtenCall) -> list[Term]:
     return [Term(node, [Scale(-1.0)]) for _, _, node in call.dependent]
 
 
-def _times(call: Call, value: Any, inverse: bool) -> list[LinearMap]:
+def _times(call: AtenCall, value: Any, inverse: bool) -> list[LinearMap]:
     if not isinstance(value, Tensor):
         return _scaled(1 / value if inverse else value)
     held = call.hold(value).to(call.output.dtype)
@@ -158,7 +158,7 @@ def _times(call: Call, value: Any, inverse: bool) -> list[LinearMap]:
 
 
 @rule("mul")
-def mul(call: Call) -> list[Term]:
+def mul(call: AtenCall) -> list[Term]:
     """Each factor's tangent times the other factor."""
     partner = {"self": call["other"], "other": call["self"]}
     return [
@@ -168,7 +168,7 @@ def mul(call: Call) -> list[Term]:
 
 
 @rule("div")
-def div(call: Call) -> list[Term] | None:
+def div(call: AtenCall) -> list[Term] | None:
     """Division by a constant; the rest is left to the general pointwise rule."""
     if call.depends("other") or call["rounding_mode"] is not None:
         return None
@@ -177,13 +177,13 @@ def div(call: Call) -> list[Term] | None:
 
 
 @rule("clone", "alias", "_to_copy", "lift_fresh", "lift_fresh_copy", "contiguous", "_conj")
-def copy_of(call: Call) -> list[Term]:
+def copy_of(call: AtenCall) -> list[Term]:
     """The same value, perhaps in another dtype or on another device."""
     return [Term(node, [Identity(), *conform(v, call.output)]) for _, v, node in call.dependent]
 
 
 @rule("copy", "fill")
-def overwrite(call: Call) -> list[Term]:
+def overwrite(call: AtenCall) -> list[Term]:
     """``self`` is replaced altogether: only the source's tangent counts."""
     source = call["src"] if call.name == "copy" else call["value"]
     node = call.node(source)
@@ -192,12 +192,12 @@ def overwrite(call: Call) -> list[Term]:
 
 @rule("zero", "detach", "zeros_like", "ones_like", "empty_like", "full_like", "new_zeros",
       "new_empty", "new_ones", "new_full")  # fmt: skip
-def cut(call: Call) -> list[Term]:  # noqa: ARG001
+def cut(call: AtenCall) -> list[Term]:  # noqa: ARG001
     """The result does not depend on the operands' values, or not for autograd."""
     return []
 
 
-def local(call: Call) -> list[Term]:
+def local(call: AtenCall) -> list[Term]:
     """Keep the autograd graph of this one op at its recorded operands: the fallback."""
     leaves = {
         id(value): value.detach().clone().requires_grad_()

@@ -13,10 +13,10 @@ from isometry.nn.tape.maps_dense import (
     SoftmaxSlope,
     Standardise,
 )
-from isometry.nn.tape.rules import Call, Term, call_by_name, conform, rule
+from isometry.nn.tape.rules import AtenCall, Term, call_by_name, conform, rule
 
 
-def _product(call: Call, left: str, right: str, factor: float | int = 1) -> list[Term]:
+def _product(call: AtenCall, left: str, right: str, factor: float | int = 1) -> list[Term]:
     """Both sides of a (batched) matrix product, times a factor."""
     a, b = call[left], call[right]
     scale = [] if factor == 1 else [Scale(float(factor))]
@@ -31,12 +31,12 @@ def _product(call: Call, left: str, right: str, factor: float | int = 1) -> list
 
 
 @rule("mm", "bmm")
-def product(call: Call) -> list[Term]:
+def product(call: AtenCall) -> list[Term]:
     return _product(call, "self", "mat2")
 
 
 @rule("addmm", "baddbmm")
-def affine_product(call: Call) -> list[Term]:
+def affine_product(call: AtenCall) -> list[Term]:
     """``beta self + alpha left right``."""
     left, right = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
     terms = _product(call, left, right, call["alpha"])
@@ -48,7 +48,7 @@ def affine_product(call: Call) -> list[Term]:
 
 
 @rule("mv")
-def matrix_vector(call: Call) -> list[Term]:
+def matrix_vector(call: AtenCall) -> list[Term]:
     a, b = call["self"], call["vec"]
     terms = []
     if call.depends("self"):
@@ -61,7 +61,7 @@ def matrix_vector(call: Call) -> list[Term]:
 
 
 @rule("dot")
-def inner_product(call: Call) -> list[Term]:
+def inner_product(call: AtenCall) -> list[Term]:
     partner = {"self": call["tensor"], "tensor": call["self"]}
     return [
         Term(node, [Diagonal(call.hold(partner[name])), SumTo(x.shape, [1]), Reshape([1], [])])
@@ -78,7 +78,7 @@ def _kernel(weight: Tensor) -> Tensor:
 
 
 @rule("convolution")
-def convolution(call: Call) -> list[Term] | None:
+def convolution(call: AtenCall) -> list[Term] | None:
     """A convolution, plain or transposed, of a dependent input with a constant kernel."""
     if call.depends("weight", "bias") or max(call["output_padding"]) >= min(call["stride"]):
         return None
@@ -91,14 +91,14 @@ def convolution(call: Call) -> list[Term] | None:
     return [Term(call.nodes[id(x)], [Convolution(kernel, geometry, x.shape, call.output.shape)])]
 
 
-def _gain(weight: Tensor | None, shape: list[int], call: Call) -> list[LinearMap]:
+def _gain(weight: Tensor | None, shape: list[int], call: AtenCall) -> list[LinearMap]:
     if weight is None:
         return []
     return [Diagonal(call.hold(weight).to(call.output.dtype).reshape(shape))]
 
 
 @rule("native_layer_norm")
-def layer_norm(call: Call) -> list[Term] | None:
+def layer_norm(call: AtenCall) -> list[Term] | None:
     """``(x - mean) rstd weight`` over the last dimensions."""
     if call.depends("weight", "bias"):
         return None
@@ -110,7 +110,7 @@ def layer_norm(call: Call) -> list[Term] | None:
 
 
 @rule("native_group_norm")
-def group_norm(call: Call) -> list[Term] | None:
+def group_norm(call: AtenCall) -> list[Term] | None:
     """``(x - mean) rstd weight`` over groups of channels and all positions."""
     if call.depends("weight", "bias"):
         return None
@@ -127,7 +127,7 @@ def group_norm(call: Call) -> list[Term] | None:
 @rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
       "_batch_norm_with_update", "_batch_norm_no_update", "cudnn_batch_norm",
       "miopen_batch_norm")  # fmt: skip
-def batch_norm(call: Call) -> list[Term] | None:
+def batch_norm(call: AtenCall) -> list[Term] | None:
     """Batch normalisation with the running statistics, or through those of the batch."""
     if call.depends("weight", "bias", "running_mean", "running_var"):
         return None
@@ -145,7 +145,7 @@ def batch_norm(call: Call) -> list[Term] | None:
 
 
 @rule("_softmax", "_safe_softmax", "_log_softmax")
-def softmax(call: Call) -> list[Term]:
+def softmax(call: AtenCall) -> list[Term]:
     """Softmax and its logarithm along one dimension."""
     x, y = call["self"], call.output
     dim = call["dim"] % max(x.ndim, 1) - x.ndim
@@ -159,7 +159,7 @@ def softmax(call: Call) -> list[Term]:
       "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
       "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
       "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")  # fmt: skip
-def pool(call: Call) -> list[Term] | None:
+def pool(call: AtenCall) -> list[Term] | None:
     """Ops that are linear in an image and treat every image of a batch alike."""
     if len(call.dependent) != 1:
         return None

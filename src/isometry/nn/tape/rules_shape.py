@@ -21,11 +21,11 @@ from isometry.nn.tape.maps import (
     SumTo,
 )
 from isometry.nn.tape.maps_dense import CumulativeSum
-from isometry.nn.tape.rules import Call, Term, cast, rule
+from isometry.nn.tape.rules import AtenCall, Term, cast, rule
 
 
 @rule("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten")
-def reshape(call: Call) -> list[Term] | None:
+def reshape(call: AtenCall) -> list[Term] | None:
     """The same entries in another shape; a view in another dtype is refused."""
     if call.output.dtype != call["self"].dtype:
         return None
@@ -33,7 +33,7 @@ def reshape(call: Call) -> list[Term] | None:
 
 
 @rule("permute", "transpose", "t", "swapaxes", "swapdims")
-def permute(call: Call) -> list[Term]:
+def permute(call: AtenCall) -> list[Term]:
     """The order of the axes, read off a tensor whose axes all differ in length."""
     (_, x, node), *_ = call.dependent
     marked = call.rerun({"self": torch.empty(tuple(range(2, 2 + x.ndim)), device="meta")})
@@ -41,7 +41,7 @@ def permute(call: Call) -> list[Term]:
 
 
 @rule("expand", "expand_as")
-def expand(call: Call) -> list[Term]:
+def expand(call: AtenCall) -> list[Term]:
     return [Term(n, [Expand(x.shape, call.output.shape)]) for _, x, n in call.dependent]
 
 
@@ -51,7 +51,7 @@ def _at(ndim: int, dim: int, entry: slice | int) -> list[slice | int]:
     return index
 
 
-def _pieces(call: Call) -> Iterator[slice | int]:
+def _pieces(call: AtenCall) -> Iterator[slice | int]:
     """Yield what each output of a slicing call takes along its dimension."""
     x, dim = call["self"], call["dim"]
     if call.name == "slice":
@@ -70,7 +70,7 @@ def _pieces(call: Call) -> Iterator[slice | int]:
 
 @rule("slice", "select", "unbind", "split", "split_with_sizes", "unsafe_split", "chunk",
       "unsafe_chunk", "unsafe_split_with_sizes")  # fmt: skip
-def take(call: Call) -> list[Term]:
+def take(call: AtenCall) -> list[Term]:
     """Sub-arrays along one dimension."""
     x = call["self"]
     node = call.nodes[id(x)]
@@ -81,7 +81,7 @@ def take(call: Call) -> list[Term]:
 
 
 @rule("cat", "stack")
-def join(call: Call) -> list[Term]:
+def join(call: AtenCall) -> list[Term]:
     """Every operand goes to its own place in zeros."""
     like, dim, start = call.output, call["dim"], 0
     terms = []
@@ -96,7 +96,7 @@ def join(call: Call) -> list[Term]:
 
 
 @rule("constant_pad_nd")
-def pad(call: Call) -> list[Term]:
+def pad(call: AtenCall) -> list[Term]:
     """Cut where the padding is negative, then embed."""
     x, padding = call["self"], call["pad"]
     inner: list[slice | int] = [slice(None)] * x.ndim
@@ -115,7 +115,7 @@ def pad(call: Call) -> list[Term]:
       "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d",
       "replication_pad2d", "replication_pad3d", "pixel_shuffle", "pixel_unshuffle",
       "channel_shuffle", "index_put", "scatter")  # fmt: skip
-def copying(call: Call) -> list[Term] | None:
+def copying(call: AtenCall) -> list[Term] | None:
     """Find where each entry comes from by running the op on the entries' positions."""
     if call["accumulate"] or call["reduce"] is not None:
         return None
@@ -141,7 +141,7 @@ def positions_of(x: Tensor) -> Tensor:
 
 
 @rule("max", "min", "sort", "topk", "kthvalue", "median", "nanmedian", "mode", "cummax", "cummin")
-def order_statistic(call: Call) -> list[Term] | None:
+def order_statistic(call: AtenCall) -> list[Term] | None:
     """Values along a dimension that come with the indices they were found at."""
     if len(call.outputs) != 2:
         return None
@@ -157,7 +157,7 @@ def order_statistic(call: Call) -> list[Term] | None:
 
 @rule("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d",
       "adaptive_max_pool3d")  # fmt: skip
-def max_pool(call: Call) -> list[Term]:
+def max_pool(call: AtenCall) -> list[Term]:
     """Copies of the largest entries; their indices are frozen at the recorded input."""
     x, (values, indices) = call["self"], call.outputs
     spatial = 3 if "3d" in call.name else 2
@@ -167,7 +167,7 @@ def max_pool(call: Call) -> list[Term]:
     return [Term(call.nodes[id(x)], [Selection(chosen, x.shape)])]
 
 
-def _reduced(call: Call) -> tuple[list[int], list[int]]:
+def _reduced(call: AtenCall) -> tuple[list[int], list[int]]:
     """Return the reduced dimensions and the shape that keeps them with length 1."""
     x, dim = call["self"], call["dim"]
     dims = [dim] if isinstance(dim, int) else list(dim or range(x.ndim))
@@ -175,26 +175,26 @@ def _reduced(call: Call) -> tuple[list[int], list[int]]:
     return dims, [1 if i in dims else n for i, n in enumerate(x.shape)]
 
 
-def _summed(call: Call) -> list[LinearMap]:
+def _summed(call: AtenCall) -> list[LinearMap]:
     _, kept = _reduced(call)
     return [SumTo(call["self"].shape, kept), Reshape(kept, call.output.shape)]
 
 
 @rule("sum", "mean")
-def total(call: Call) -> list[Term]:
+def total(call: AtenCall) -> list[Term]:
     (_, x, node), *_ = call.dependent
     factor = call.output.numel() / x.numel() if call.name == "mean" else 1
     scale = [Scale(float(factor))] if factor != 1 else []
     return [Term(node, [Identity(), *cast(x, call.output), *_summed(call), *scale])]
 
 
-def _weighted(call: Call, weight: Tensor) -> list[Term]:
+def _weighted(call: AtenCall, weight: Tensor) -> list[Term]:
     """A sum of entries times a weight: the derivative of any scalar reduction."""
     return [Term(call.nodes[id(call["self"])], [Diagonal(weight), *_summed(call)])]
 
 
 @rule("var", "std", "var_mean", "std_mean")
-def variance(call: Call) -> list[Term] | None:
+def variance(call: AtenCall) -> list[Term] | None:
     """The variance or standard deviation along dimensions, with or without the mean."""
     if call.func._overloadname not in {"correction", "correction_names"}:
         return None
@@ -212,7 +212,7 @@ def variance(call: Call) -> list[Term] | None:
 
 
 @rule("linalg_vector_norm")
-def euclidean_norm(call: Call) -> list[Term] | None:
+def euclidean_norm(call: AtenCall) -> list[Term] | None:
     """The 2-norm; zero vectors get a zero derivative, as autograd has it."""
     x = call["self"]
     if call["ord"] != 2 or call.output.dtype != x.dtype:
@@ -222,12 +222,12 @@ def euclidean_norm(call: Call) -> list[Term] | None:
 
 
 @rule("logsumexp")
-def logsumexp(call: Call) -> list[Term]:
+def logsumexp(call: AtenCall) -> list[Term]:
     return _weighted(call, torch.exp(call["self"] - call.output.reshape(_reduced(call)[1])))
 
 
 @rule("cumsum")
-def cumsum(call: Call) -> list[Term] | None:
+def cumsum(call: AtenCall) -> list[Term] | None:
     x = call["self"]
     if x.ndim == 0 or call.output.dtype != x.dtype:
         return None
