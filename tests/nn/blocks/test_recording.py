@@ -54,6 +54,59 @@ def test_checkpoints_are_looked_into(use_reentrant):
     torch.testing.assert_close(blocks[0].vjp(probes).reshape(6, 6), X)
 
 
+class RunningMean(nn.Module):
+    """Keep statistics of what passes, in place; read them on the way where asked to."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.register_buffer("mean", torch.zeros(6, dtype=torch.float64))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        if self.how == "no grad":
+            with torch.no_grad():
+                self.mean.mul_(0.9).add_(x.mean(0), alpha=0.1)
+        if self.how == "detached":
+            self.mean.mul_(0.9).add_(x.detach().mean(0), alpha=0.1)
+        if self.how == "read":
+            return x * self.mean.add_(1.0)
+        return x
+
+
+@pytest.mark.parametrize("how", ["no grad", "detached", "read"])
+def test_statistics_that_are_kept_in_place_cost_the_recording_nothing(how):
+    read = how == "read"
+    model = nn.Sequential(mlp(6, 9), RunningMean(how), mlp(6, 9)).double()
+    x = torch.randn(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before = {key: b.clone() for key, b in model.named_buffers()}
+    own = dict(model.named_buffers())
+    recording = record(model, x, None)
+    recording.settle(named=False)
+    followed = recording.maps.recorded is not None
+    assert followed is not read  # autograd's graph may keep what is read, and is evaluated anew
+    assert recording.maps.refusal == ("it writes to tensors outside itself" if read else "")
+    for key, b in model.named_buffers():
+        assert b is own[key]
+        assert torch.equal(b, before[key])
+    if followed:
+        cut = recording.settle(named=False)
+        segment = recording.segment(cut[0], cut[-1])
+        probes = torch.eye(12, dtype=torch.float64).reshape(12, 2, 6)
+        expected = dense(nn.Sequential(model[0], model[2]).requires_grad_(False), x)
+        torch.testing.assert_close(segment.vjp(probes).reshape(12, 12), expected)
+
+
+def test_batch_normalisation_in_train_mode_is_recorded_and_its_statistics_stay():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    before = {key: b.clone() for key, b in model.named_buffers()}
+    recording = record(model, torch.randn(2, 2, 8, 8), "batch")
+    recording.settle(named=False)
+    assert recording.maps.recorded is not None
+    assert all(torch.equal(b, before[key]) for key, b in model.named_buffers())
+
+
 BAD_CALLS = {
     "tokens": (lambda x: x + 1, torch.tensor([1]), TypeError, "`x` has dtype torch.int64"),
     "no tensor": (lambda x: {"y": 1}, torch.ones(2), TypeError, "returns a dict"),

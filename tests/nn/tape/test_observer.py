@@ -50,3 +50,16 @@ def test_joining_slices_pads_circularly_as_torch_does(pad):
 def test_a_reason_is_cut_to_its_first_line():
     assert first_line("\n the step\nand its trace") == "the step"
     assert len(first_line("word " * 100)) <= 120
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_graph_holds_unless_it_may_keep_what_is_put_back(read):
+    buffer, guard = torch.zeros(3), WriteGuard()
+    guard.save(buffer)
+    weight = torch.ones(3, requires_grad=True)
+    guard.note_reads([buffer], followed=False)  # a number of calls, a mean of detached values
+    with torch.no_grad():
+        guard.note_reads([buffer, weight], followed=True)
+    assert guard.graph_holds
+    guard.note_reads([buffer if read else torch.zeros(3), weight], followed=False)
+    assert guard.graph_holds is not read

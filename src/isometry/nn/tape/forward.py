@@ -45,7 +45,7 @@ class Forward:
     @property
     def graph_holds(self) -> bool:
         """Whether autograd's graph may be used: nothing it may keep was put back."""
-        return self.recorder is None or not self.recorder.saved
+        return self.recorder is None or self.recorder.graph_holds
 
 
 def follow(f: Function, x: Tensor) -> Forward:

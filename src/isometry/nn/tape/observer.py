@@ -34,12 +34,21 @@ class WriteGuard(Observer):
         super().__init__()
         self.inside: dict[int, torch.UntypedStorage] = {}
         self.saved: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self.graph_holds = True
+        """Whether autograd's graph keeps nothing of what will be put back."""
 
     def save(self, value: Tensor) -> None:
         """Remember the content of memory that was there before the recording."""
         storage = value.untyped_storage()
         if storage._cdata not in self.inside and storage._cdata not in self.saved:
             self.saved[storage._cdata] = (storage, storage.clone())
+
+    def note_reads(self, operands: Sequence[Tensor], *, followed: bool) -> None:
+        """Note whether autograd may keep an operand that will be put back after the pass."""
+        if self.saved and torch.is_grad_enabled():
+            kept = any(x.untyped_storage()._cdata in self.saved for x in operands)
+            if kept and (followed or any(x.requires_grad for x in operands)):
+                self.graph_holds = False
 
     def adopt(self, result: Any, args: Any) -> None:
         """Note the memory that an op allocated."""

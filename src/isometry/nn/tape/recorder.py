@@ -93,7 +93,9 @@ class Recorder(WriteGuard):
         targets = written(func, args, kwargs)
         for value in targets:
             self.save(value)
-        nodes = self._nodes(operands)
+        tensors = [x for x in tree_leaves(operands) if isinstance(x, Tensor)]
+        nodes = self._nodes(tensors)
+        self.note_reads(tensors, followed=bool(nodes))
         if not nodes and not any(self._tracked(value) for value in targets):
             result = func(*args, **kwargs)
             self.adopt(result, args)
@@ -105,8 +107,7 @@ class Recorder(WriteGuard):
         self._follow(func, operands, nodes, result)
         return result
 
-    def _nodes(self, operands: dict[str, Any]) -> dict[int, int]:
-        tensors = [x for x in tree_leaves(operands) if isinstance(x, Tensor)]
+    def _nodes(self, tensors: Sequence[Tensor]) -> dict[int, int]:
         found = {id(x): self._met(x) for x in tensors if x.is_floating_point()}
         if any(x.is_complex() and self._tracked(x) for x in tensors):
             raise NotRecordable("an intermediate value is complex")
