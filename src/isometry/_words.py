@@ -21,6 +21,9 @@ RouteName: TypeAlias = Literal["tape", "autograd"]
 BatchNorm: TypeAlias = Literal["eval", "batch"]
 """Whose statistics batch normalisation uses: the running ones, or those of the input."""
 
+Rotated: TypeAlias = Literal["channels", "all"]
+"""What a rotated twin rotates between blocks: the channels alone, or the whole space."""
+
 Scheme: TypeAlias = Literal["normal", "orthogonal", "delta_orthogonal"]
 """How weights are drawn."""
 

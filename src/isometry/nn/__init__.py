@@ -11,6 +11,7 @@ from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
+from isometry.nn.diagnosis.twin import TwinOperator, twin
 from isometry.nn.init import baselines
 from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.plans import InitPlan, PlannedBlock
@@ -40,6 +41,7 @@ __all__ = [
     "ResNet",
     "Stage",
     "Stream",
+    "TwinOperator",
     "apply_",
     "baselines",
     "block_traces",
@@ -55,4 +57,5 @@ __all__ = [
     "residual_stream",
     "singular_spectrum",
     "smallest_singular_values",
+    "twin",
 ]

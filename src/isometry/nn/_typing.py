@@ -69,6 +69,9 @@ PlanMethod: TypeAlias = Checked[_words.PlanMethod | None]
 RouteName: TypeAlias = Checked[_words.RouteName | None]
 """None takes the fastest that passes its tests."""
 
+Rotated: TypeAlias = Checked[_words.Rotated]
+"""What is rotated between the blocks."""
+
 Scheme: TypeAlias = Checked[_words.Scheme]
 """How weights are drawn."""
 

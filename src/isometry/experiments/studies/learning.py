@@ -1,12 +1,13 @@
 """The study learning: does the law survive training, and if not, what breaks it?
 
 During training every layer is 1 + X_l with X_l = D_l W_l at one image. The two-parameter law takes
-only traces of X_l, as if the layers were free of each other. Two controls put freeness back by
-hand and keep every trace: each X_l conjugated by its own random permutation (rows and columns
-shuffled together), and by its own random rotation. What the controls repair is due to the layers
-knowing each other; what they leave is due to the layers themselves.
+only traces of X_l, as if the layers were free of each other. Two controls put freeness back and
+keep every trace: each X_l conjugated by its own random permutation (rows and columns shuffled
+together), and the rotated twin, a random rotation between every two layers. What the controls
+repair is due to the layers knowing each other; what they leave is due to the layers themselves.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from isometry.experiments.parts.training import (
     training_of,
     training_settings,
 )
+from isometry.nn.diagnosis.twin import twin
 from isometry.nn.resnet import ResNet
 from isometry.report import Paragraph, Table
 from isometry.theory.comparison import compare
@@ -101,7 +103,7 @@ def follow(config: RunConfig, folder: Path) -> Outcome:  # noqa: ARG001
 
     def observe(step: int) -> None:
         if step in settings["at"] and isinstance(trunk, ResNet):
-            rows.extend(_observations(branch_jacobians(trunk, image), step, config.rng()))
+            rows.extend(_observations(trunk, image, step, config.rng()))
 
     training = training_of(config)
     history = train(model, x, y, training, measure=loss_meter(model, x, y), observe=observe)
@@ -144,38 +146,49 @@ def two_parameter_law(X: FloatArray) -> UniversalLaw | None:
     return UniversalLaw(c=max(c, 0.0), scale=math.exp(log_scale))
 
 
-def conjugated(X: FloatArray, control: str, rng: np.random.Generator) -> FloatArray:
-    """Return the layers in bases of their own: every trace of a layer stays, freeness comes.
+def shuffled(X: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return the layers in orders of their own: every trace of a layer stays, freeness comes.
 
     Args:
         X: Of shape (depth, width, width).
-        control: "trained" (as they are), "shuffled" or "rotated".
-        rng: Source of the permutations or rotations.
+        rng: Source of the permutations, of rows and columns together.
     """
-    if control == "trained":
-        return X
     width = X.shape[-1]
-    moved = np.empty_like(X)
-    for layer, target in zip(X, moved, strict=True):
-        if control == "shuffled":
-            order = rng.permutation(width)
-            target[:] = layer[np.ix_(order, order)]
-        else:
-            Q, R = np.linalg.qr(rng.standard_normal((width, width)))
-            Q *= np.sign(np.diag(R))
-            target[:] = Q @ layer @ Q.T
-    return moved
+    orders = [rng.permutation(width) for _ in X]
+    return np.stack([layer[np.ix_(order, order)] for layer, order in zip(X, orders, strict=True)])
 
 
-def _observations(X: FloatArray, step: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+def jacobians(net: ResNet, x: Tensor, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the Jacobian of a network with skip 1 at one input, and those of its two controls.
+
+    Args:
+        net: The network.
+        x: One input.
+        rng: Source of permutations and rotations.
+    """
+    X = branch_jacobians(net, x)
+    rotations = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    rotated = twin(copy.deepcopy(net).double(), x.double()[None], generator=rotations)
+    dense = rotated.to_dense().numpy()
+    return dict(zip(CONTROLS, (_product(X), _product(shuffled(X, rng)), dense), strict=True))
+
+
+def _product(X: FloatArray) -> np.ndarray:
+    J = np.eye(X.shape[-1])
+    for layer in X:
+        J += layer @ J
+    return J
+
+
+def _observations(
+    net: ResNet, x: Tensor, step: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    X = branch_jacobians(net, x)
     law = two_parameter_law(X) if np.isfinite(X).all() else None
     if law is None:
         return []
     rows = []
-    for control in CONTROLS:
-        J = np.eye(X.shape[-1])
-        for layer in conjugated(X, control, rng):
-            J += layer @ J
+    for control, J in jacobians(net, x, rng).items():
         spectrum = Spectrum.from_matrix(J)
         found = compare(spectrum, law)
         rows.append(
@@ -233,8 +246,8 @@ def summarise(runs: Sequence[Run]) -> Findings:
             Paragraph(
                 "c and scale come from the traces of the trained layers at one image; KS is the "
                 "distance of the bulk of J to that law: as trained, with every layer shuffled by "
-                "a permutation of its own (rows and columns together), and with every layer "
-                "rotated by a rotation of its own. Both keep the traces exactly."
+                "a permutation of its own (rows and columns together), and with a rotation "
+                "between every two layers (the rotated twin). Both keep the traces exactly."
             ),
             line_figure(curves, "steps + 1", "KS to the two-parameter law",
                         "Distance to the law during training, with the rotated control."),

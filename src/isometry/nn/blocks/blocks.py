@@ -101,12 +101,14 @@ class Stream:
         trunk: From the first block's input to the last block's output.
         remark: What the law of the blocks leaves out, in one sentence; empty where it is all.
         left: Residual additions that are in no block, and why.
+        chain: The trunk cut before every block; what acts between two belongs to the first.
     """
 
     stages: tuple[Stage, ...]
     trunk: Segment = field(repr=False)
     remark: str
     left: tuple[LeftAddition, ...] = ()
+    chain: tuple[Segment, ...] = field(default=(), repr=False)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -216,11 +218,13 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         transitions(recording, first.end, second.start) for first, second in pairwise(pieces)
     ]
     starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
+    ends = [*(piece.start for piece in pieces), pieces[-1].end]
     return Stream(
         tuple(_stage(recording, made, pieces, i, j) for i, j in pairwise(starts)),
         recording.segment(pieces[0].start, pieces[-1].end),
         _remark([item for acting in between for item in acting], len(starts) - 1),
         left_additions(recording, cuts, pieces),
+        tuple(recording.segment(*pair) for pair in pairwise(ends)),
     )
 
 
