@@ -43,6 +43,20 @@ class Operator(Protocol):
         ...
 
 
+@runtime_checkable
+class Ranked(Operator, Protocol):
+    """An operator that knows how large its rank can be."""
+
+    @property
+    def rank_bound(self) -> int:
+        """The largest rank that the matrix can have."""
+        ...
+
+    def compact(self) -> Tensor:
+        """Return a matrix with the same singular values, some zeros left out."""
+        ...
+
+
 Model: TypeAlias = Checked[Callable[..., Any]]
 """A module, or a function that calls one, from one floating-point tensor to one."""
 

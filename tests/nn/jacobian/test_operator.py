@@ -105,3 +105,25 @@ def test_overflowing_product_is_refused():
     J = JacobianOperator(lambda x: 1e30 * x, torch.ones(3))
     with pytest.raises(ValueError, match=r"product overflows torch.float32"):
         J @ torch.full((3,), 1e20)
+
+
+def bottleneck(width):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(width, 20), torch.nn.Linear(20, 2 * width))
+
+
+@pytest.mark.parametrize("route", ["tape", "autograd"])
+def test_a_recording_bounds_the_rank_and_makes_the_matrix_small(route):
+    J = JacobianOperator(bottleneck(70), torch.ones(70), route=route)
+    small = J.compact()
+    assert J.rank_bound == J.T.rank_bound == (20 if route == "tape" else 70)
+    assert min(small.shape) == J.rank_bound
+    assert torch.equal(J.T.compact(), small.T)
+    expected = torch.linalg.svdvals(J.to_dense())[:20]
+    torch.testing.assert_close(torch.linalg.svdvals(small)[:20], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_small_matrix_is_written_out_as_it_is():
+    J = JacobianOperator(bottleneck(30), torch.ones(30))
+    assert torch.equal(J.compact(), J.to_dense())

@@ -4,7 +4,7 @@ import torch
 
 from cases_matrices import operator, seeded, with_singular_values
 from isometry.nn.spectrum import lanczos
-from isometry.nn.spectrum.quadrature import christoffel, combine
+from isometry.nn.spectrum.quadrature import Quadrature, christoffel, combine, with_rank
 
 
 def quadrature(s, steps=60, probes=8, seed=0):
@@ -88,3 +88,18 @@ def test_an_outlier_that_has_not_converged_is_not_drawn_out_over_the_gap():
     found = quadrature(s, 12)
     values = np.sqrt(found.values)
     assert not ((values > 2.2) & (values < 25)).any()
+
+
+def test_a_known_rank_makes_zeros_of_the_lowest_levels_and_of_no_others():
+    found = Quadrature(
+        values=np.array([0.1, 0.2, 4.0]), weights=np.array([0.3, 0.5, 0.2]),
+        standard_error=np.array([0.01, 0.02, 0.0]), separated=0, coarseness=0.5,
+        unresolved=(0.0, 0.8), probes=2, size=10,
+    )  # fmt: skip
+    known = with_rank(found, 6)
+    np.testing.assert_allclose(known.values, [0.0, 0.2, 4.0])
+    np.testing.assert_allclose(known.weights, [0.4, 0.4, 0.2])
+    np.testing.assert_allclose(known.standard_error, [0.0, 0.02, 0.0])
+    assert known.unresolved == (0.4, 0.8)
+    assert with_rank(found, 2).unresolved == (0.0, 0.0)
+    assert with_rank(found, 10) is found

@@ -9,6 +9,7 @@ import torch
 
 from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 from isometry.errors import AccuracyWarning
+from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.spectrum import spectrum as spectrum_module
 from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
 from isometry.theory.comparison import compare
@@ -235,3 +236,23 @@ def test_a_model_sharded_over_two_processes_has_the_same_spectrum():
         check=False,
     )
     assert done.stdout.count("same spectrum") == 2, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("method", ["dense", "lanczos"])
+def test_a_rank_that_the_recording_shows_is_zeros_that_are_known(method):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [torch.nn.Linear(400, 300), torch.nn.ReLU(), torch.nn.Linear(300, 400)]
+        model = torch.nn.Sequential(*layers).requires_grad_(False)
+        x = torch.randn(400)
+    on = int((layers[0](x) > 0).sum())
+    exact = torch.linalg.svdvals(layers[2].weight @ torch.diag((layers[0](x) > 0).float())
+                                 @ layers[0].weight)[:on]  # fmt: skip
+    J = JacobianOperator(model, x)
+    spectrum = singular_spectrum(J, method, generator=seeded(0))
+    assert spectrum.dimension == 400
+    assert spectrum.unresolved == (0.0, 0.0)
+    zeros = float(spectrum.weights[spectrum.values == 0].sum())
+    assert zeros == pytest.approx(1 - on / 400, abs=1e-12)
+    median = spectrum.icdf(1 - on / 800)  # of those above zero
+    assert median == pytest.approx(float(exact.median()) ** 2, rel=0.1)

@@ -13,11 +13,11 @@ from isometry.nn.blocks.recording import Recording, observe
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
-from isometry.nn.jacobian.routes import Point, whole
+from isometry.nn.jacobian.routes import Point
 from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
-from isometry.nn.tape import Forward, NotRecordable, Recorded
+from isometry.nn.tape import Forward, NotRecordable, Recorded, Tape, whole
 
 
 class WatchedPoint(Point):
@@ -107,6 +107,10 @@ class SegmentOperator(MatrixFreeOperator):
         if self.shape[0] <= self.shape[1]:
             return whole(self._segment.vjp, *reversed(ends))
         return whole(self._segment.jvp, *ends).T
+
+    @property
+    def _tape(self) -> Tape | None:
+        return self._segment.tape
 
     def _rows(self, V: Tensor) -> Tensor:
         return self._segment.jvp(V.reshape(-1, *self._segment.source_shape)).flatten(1)

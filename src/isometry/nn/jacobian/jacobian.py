@@ -17,11 +17,11 @@ from isometry.errors import TheoryWarning
 from isometry.nn._typing import BatchNorm, Generator, Key, Model, ModelInput, RouteName
 from isometry.nn.jacobian.choice import adjoint_gap, check_differentiable, choose_route
 from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
-from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, whole
+from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, TapeRoute
 from isometry.nn.sandbox.evaluation import first_evaluation
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
-from isometry.nn.tape import Layout
+from isometry.nn.tape import Layout, Tape, whole
 
 _BATCH_NORM = {
     None: "running statistics",
@@ -178,6 +178,13 @@ class JacobianOperator(MatrixFreeOperator):
         if self.shape[0] <= self.shape[1]:
             return whole(self._route.vjp, *reversed(ends))
         return whole(self._route.jvp, *ends).T
+
+    @property
+    def _tape(self) -> Tape | None:
+        """The recording; a module with a `jacobian` of its own needs none made."""
+        if self._own is not None and "_chosen" not in self.__dict__:
+            return None
+        return self._route.tape if isinstance(self._route, TapeRoute) else None
 
     def _rows(self, V: Tensor) -> Tensor:
         self._sandbox.ranks.check_same_operand(V)

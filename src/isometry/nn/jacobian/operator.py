@@ -1,6 +1,7 @@
 """A matrix known by its products: operands checked once, transpose, bridge to scipy."""
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -8,6 +9,12 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from isometry._typing import Checked
+from isometry.nn.tape import Tape, Waist, compact, narrowest
+
+_WORTH_A_LOOK = 64
+"""Up to this many singular values a matrix is written out without asking for its rank."""
+_WORTH_THE_PRODUCTS = 0.9
+"""Share of the singular values that may not be zero where a compact matrix is made."""
 
 
 class MatrixFreeOperator(ABC):
@@ -33,6 +40,38 @@ class MatrixFreeOperator(ABC):
     @abstractmethod
     def to_dense(self) -> Tensor:
         """Return the whole matrix."""
+
+    @property
+    def rank_bound(self) -> int:
+        """The largest rank that the matrix can have, as far as its recording shows.
+
+        It is the number of entries that count of the narrowest value between input and output:
+        those that the input reaches and the output reads.
+        """
+        return min(self.shape) if self._waist is None else min(*self.shape, self._waist.rank)
+
+    def compact(self) -> Tensor:
+        """Return a matrix with the same singular values, of which some zeros may be left out.
+
+        Returns:
+            The whole matrix, or one that has its columns (n_in) or else its rows (n_out).
+        """
+        if min(self.shape) < _WORTH_A_LOOK:
+            return self.to_dense()
+        if self.rank_bound > _WORTH_THE_PRODUCTS * min(self.shape):
+            return self.to_dense()
+        assert self._tape is not None
+        assert self._waist is not None
+        return compact(self._tape, self._waist)
+
+    @property
+    def _tape(self) -> Tape | None:
+        """The recording, where products replay one."""
+        return None
+
+    @cached_property
+    def _waist(self) -> Waist | None:
+        return None if self._tape is None else narrowest(self._tape)
 
     def __matmul__(self, v: Checked[Tensor]) -> Tensor:
         """Multiply a vector ``(n_in,)`` or, all at once, the columns of ``(n_in, k)``.
@@ -102,6 +141,15 @@ class Transpose(MatrixFreeOperator):
     def T(self) -> MatrixFreeOperator:  # noqa: N802 (the field's name)
         """The original operator."""
         return self._original
+
+    @property
+    def rank_bound(self) -> int:
+        """The largest rank that the matrix can have."""
+        return self._original.rank_bound
+
+    def compact(self) -> Tensor:
+        """Return a matrix with the same singular values, some zeros left out."""
+        return self._original.compact().T
 
     def to_dense(self) -> Tensor:
         """Return the whole matrix, of shape ``(n_in, n_out)`` in the original's words."""

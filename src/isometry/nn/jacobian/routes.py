@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from functools import cached_property
-from math import prod
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -21,10 +20,9 @@ from isometry.nn.tape import (
     evaluate,
     follow,
     settled,
+    whole,
 )
 
-_BLOCK_ENTRIES = 2**18
-"""Entries of a block of unit vectors that goes through at once."""
 _ROW_ENTRIES = 2**24
 """Largest J that is written out for want of a product J v."""
 
@@ -102,16 +100,16 @@ class TapeRoute:
     def __init__(self, point: Point) -> None:
         recorded = point.recorded
         self.gap: float | None = recorded.gap
-        self._tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
-        self.description = self._tape.route
+        self.tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
+        self.description = self.tape.route
 
     def jvp(self, V: Tensor) -> Tensor:
         """Replay forwards."""
-        return self._tape.jvp(V)
+        return self.tape.jvp(V)
 
     def vjp(self, U: Tensor) -> Tensor:
         """Replay the transposed operations backwards."""
-        return self._tape.vjp(U)
+        return self.tape.vjp(U)
 
 
 class AutogradRoute:
@@ -216,19 +214,6 @@ class RowsRoute(AutogradRoute):
         """Multiply by the matrix."""
         self._sandbox.check_weights()
         return (V.reshape(len(V), -1) @ self._dense.T).reshape(-1, *self.output.shape)
-
-
-def whole(product: Callable[[Tensor], Tensor], source: Layout, image: Layout) -> Tensor:
-    """Push the unit vectors in the shape of ``source`` through, a block at a time."""
-    n, width = prod(source.shape), prod(image.shape)
-    step = max(1, _BLOCK_ENTRIES // max(n, width))
-    blocks = []
-    for start in range(0, n, step):
-        rows = min(step, n - start)
-        block = torch.zeros(rows, n, dtype=source.dtype, device=source.device)
-        block.diagonal(start).fill_(1)
-        blocks.append(product(block.reshape(-1, *source.shape)).reshape(-1, width))
-    return torch.cat(blocks)
 
 
 def _connected(output: Tensor, source: Tensor) -> bool:

@@ -7,6 +7,7 @@ import torch
 
 from isometry._checks import check_kind
 from isometry._typing import Checked
+from isometry.nn._typing import Operator
 from isometry.nn.spectrum.lanczos import rounding_floor
 from isometry.theory.spectrum import Spectrum
 
@@ -25,7 +26,16 @@ def matrix_spectrum(J: Checked[torch.Tensor]) -> Spectrum:
         TypeError: If ``J`` is not a tensor of real floating-point numbers.
         ValueError: If it is no matrix, is empty, or an entry or its square is not finite.
     """
-    matrix = _checked_matrix(J).detach()
+    return spectrum_of(_checked_matrix(J), min(J.shape))
+
+
+def spectrum_of(J: torch.Tensor, dimension: int) -> Spectrum:
+    """Return the spectrum of a matrix that has ``dimension`` singular values or, but zeros, all.
+
+    Raises:
+        ValueError: If an entry or its square is not finite.
+    """
+    matrix = J.detach()
     scale = float(matrix.abs().max())
     if not math.isfinite(scale):
         raise ValueError(NOT_FINITE)
@@ -34,9 +44,9 @@ def matrix_spectrum(J: Checked[torch.Tensor]) -> Spectrum:
             f"`J` has an entry of size {scale:.3g}, whose square float64 cannot hold; expected "
             "smaller numbers. Divide `J` by a factor and multiply lam by its square."
         )
-    lam = np.zeros(min(matrix.shape))
+    lam = np.zeros(dimension)
     if scale > 0:
-        lam = _squared_singular_values(matrix, scale).cpu().numpy()
+        lam[-min(matrix.shape) :] = _squared_singular_values(matrix, scale).cpu().numpy()
     lam[lam < rounding_floor(J.dtype) ** 2 * lam[-1]] = 0.0
     return Spectrum(scale**2 * lam, provenance=f"dense, {name_of(J.dtype)}")
 
@@ -95,12 +105,14 @@ NOT_FINITE = (
 )
 
 
-def top_left_vector(dense: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return the largest left singular vector of a matrix that is written out."""
-    u = torch.randn(dense.shape[0], generator=generator, dtype=dense.dtype).to(dense.device)
+def top_left_vector(J: Operator, compact: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return the largest left singular vector of ``J`` from a matrix with its columns or rows."""
+    shares_columns = compact.shape[1] == J.shape[1]
+    matrix = compact.T if shares_columns else compact
+    u = torch.randn(matrix.shape[0], generator=generator, dtype=matrix.dtype).to(matrix.device)
     for _ in range(20):
-        u = dense @ (dense.T @ torch.nn.functional.normalize(u, dim=0))
-    return torch.nn.functional.normalize(u, dim=0)
+        u = matrix @ (matrix.T @ torch.nn.functional.normalize(u, dim=0))
+    return torch.nn.functional.normalize(J @ u if shares_columns else u, dim=0)
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -186,6 +186,29 @@ def combine(bidiagonal: Bidiagonalisation, ritz: RitzValues, size: int) -> Quadr
     )
 
 
+def with_rank(found: Quadrature, rank: int) -> Quadrature:
+    """Return the law in which all but ``rank`` of the values are known to be zero.
+
+    The lowest part of the levels are these zeros: what Lanczos takes for small values there is
+    the same weight, not told apart from 0.
+    """
+    share = 1 - rank / found.size
+    if share <= 0:
+        return found
+    levels = np.cumsum(found.weights)
+    first = min(int(np.searchsorted(levels, share, side="right")), len(levels) - 1)
+    left = levels[first] - share
+    error = found.standard_error
+    low, high = found.unresolved
+    return dataclasses.replace(
+        found,
+        values=np.concatenate([[0.0], found.values[first:]]),
+        weights=np.concatenate([[share], [left], found.weights[first + 1 :]]),
+        standard_error=None if error is None else np.concatenate([[0.0], error[first:]]),
+        unresolved=(max(low, share), high) if high > max(low, share) else (0.0, 0.0),
+    )
+
+
 def _reversed(ritz: RitzValues) -> RitzValues:
     """Return the Ritz values ascending."""
     return RitzValues(

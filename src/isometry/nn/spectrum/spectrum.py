@@ -18,12 +18,12 @@ import torch
 from isometry._checks import check_integer
 from isometry._typing import Checked, Integer
 from isometry.errors import AccuracyWarning
-from isometry.nn._typing import Generator, Operator, SpectrumMethod
+from isometry.nn._typing import Generator, Operator, Ranked, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
-from isometry.nn.spectrum.dense import NOT_FINITE, matrix_spectrum, name_of, top_left_vector
+from isometry.nn.spectrum.dense import NOT_FINITE, name_of, spectrum_of, top_left_vector
 from isometry.nn.spectrum.method import check_method, check_operator
-from isometry.nn.spectrum.quadrature import Quadrature, combine
+from isometry.nn.spectrum.quadrature import Quadrature, combine, with_rank
 from isometry.theory.spectrum import Spectrum
 
 SCHEDULE = (40, 60, 90, 135)
@@ -72,8 +72,9 @@ def singular_spectrum(
         The spectrum. ``standard_error`` is that of the cdf at every value, over probes (``None``
         when dense or with one probe); ``provenance`` says how it was found; ``unresolved`` is the
         range of levels whose values Lanczos has not told apart. Values that products in J's dtype
-        cannot tell from zero, s below ``4 eps s_max``, are returned as zero, and so is one for
-        every row or column of J that is zero beyond the difference of the sides.
+        cannot tell from zero, s below ``4 eps s_max``, are returned as zero, and so are as many
+        as J's ``rank_bound`` leaves, where it has one: a row or column of zeros, a bottleneck,
+        units that are switched off.
 
     Raises:
         TypeError: If ``J`` is neither float32 nor float64, or a count is not an integer.
@@ -131,8 +132,9 @@ def measure(
     """Do what :func:`singular_spectrum` does, and keep what the largest value's vector needs."""
     generator = generator_or_fresh(generator)
     if check_method(J, method) == "dense":
-        dense = J.to_dense()
-        return Measurement(matrix_spectrum(dense), lambda: top_left_vector(dense, generator))
+        matrix = J.compact() if isinstance(J, Ranked) else J.to_dense()
+        dense = spectrum_of(matrix, min(J.shape))
+        return Measurement(dense, lambda: top_left_vector(J, matrix, generator))
     A, seen = shorter_side(J, generator)
     size = int(seen.sum())
     if size == 0:
@@ -141,7 +143,8 @@ def measure(
     probes, schedule = _budget(A, size, num_probes, num_matvecs, reorthogonalise, max_basis_bytes)
     start = lanczos.random_probes(A, probes, seen, generator)
     recursion = lanczos.GolubKahan(A, start, schedule[-1], reorthogonalise=reorthogonalise)
-    found = _resolve(recursion, schedule, size, progress)
+    rank = min(J.rank_bound, size) if isinstance(J, Ranked) else size
+    found = _resolve(recursion, schedule, size, rank, progress)
     return Measurement(_spectrum(found, recursion, J), lambda: _top_direction(J, A, recursion))
 
 
@@ -156,6 +159,7 @@ def _resolve(
     recursion: lanczos.GolubKahan,
     schedule: Sequence[int],
     size: int,
+    rank: int,
     progress: lanczos.Progress | None,
 ) -> Quadrature:
     """Multiply until the spectrum is resolved, or more products would not resolve it.
@@ -170,6 +174,7 @@ def _resolve(
     for steps in schedule:
         bidiagonal = finite(recursion.advance(steps, progress))
         quadrature = combine(bidiagonal, lanczos.ritz_values(bidiagonal), size)
+        quadrature = with_rank(quadrature, rank)
         low, high = quadrature.unresolved
         fine = quadrature.coarseness <= COARSE
         if (fine and high <= low) or high - low > 0.93 * unresolved:

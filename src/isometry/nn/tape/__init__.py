@@ -5,6 +5,7 @@ from isometry.nn.tape.observer import NotRecordable, first_line
 from isometry.nn.tape.program import Program
 from isometry.nn.tape.tape import Layout, Recorded, Tape
 from isometry.nn.tape.vertices import Vertex, vertex_of
+from isometry.nn.tape.waist import Waist, compact, narrowest, whole
 
 __all__ = [
     "AUTOGRAD",
@@ -15,10 +16,14 @@ __all__ = [
     "Recorded",
     "Tape",
     "Vertex",
+    "Waist",
+    "compact",
     "evaluate",
     "first_line",
     "follow",
+    "narrowest",
     "record_tape",
     "settled",
     "vertex_of",
+    "whole",
 ]

@@ -1,13 +1,16 @@
 """Straight-line programs of linear maps: simplified once, run many times, transposed exactly."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor
 
 from isometry.nn.tape.maps import Diagonal, Identity, LinearMap, Scale
+
+Watch = Callable[[int, Tensor], None]
+"""Called with a node and its value while a program runs."""
 
 
 class Edge(NamedTuple):
@@ -55,11 +58,18 @@ class Program:
         reversed_edges = [edge for node in reversed(order) for edge in groups[node]]
         return Program.of(self.stop, self.start, reversed_edges)
 
-    def run(self, v: Tensor) -> Tensor | None:
-        """Apply the map to a stack of tangents; None where the map is zero."""
+    def run(self, v: Tensor, watch: Watch | None = None) -> Tensor | None:
+        """Apply the map to a stack of tangents; None where the map is zero.
+
+        ``watch`` is shown every node with its value, before later steps write to it.
+        """
         values: dict[int, Tensor] = {self.start: v}
+        if watch is not None:
+            watch(self.start, v)
         for step in self.steps:
             values[step.target] = _execute(step, values)
+            if watch is not None:
+                watch(step.target, values[step.target])
             for node in step.released:
                 del values[node]
         return values.get(self.stop)

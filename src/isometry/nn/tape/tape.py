@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from isometry.nn.tape.maps_dense import Local, LocalGraph
-from isometry.nn.tape.program import Program, simplified
+from isometry.nn.tape.program import Program, Watch, simplified
 from isometry.nn.tape.recorder import Recorder
 from isometry.nn.tape.vertices import Vertex
 
@@ -53,21 +53,21 @@ class Tape:
         """The program of the transpose."""
         return self.forward.transpose
 
-    def jvp(self, v: Tensor) -> Tensor:
+    def jvp(self, v: Tensor, watch: Watch | None = None) -> Tensor:
         """Multiply ``k`` tangents, shape ``(k, *source.shape)``, by the Jacobian.
 
         Raises:
             RuntimeError: If a parameter was written to since the pass was recorded.
         """
-        return self._run(self.forward, v, self.target)
+        return self._run(self.forward, v, self.target, watch)
 
-    def vjp(self, u: Tensor) -> Tensor:
+    def vjp(self, u: Tensor, watch: Watch | None = None) -> Tensor:
         """Multiply ``k`` cotangents, shape ``(k, *target.shape)``, by the transposed Jacobian.
 
         Raises:
             RuntimeError: If a parameter was written to since the pass was recorded.
         """
-        return self._run(self.backward, u, self.source)
+        return self._run(self.backward, u, self.source, watch)
 
     @cached_property
     def route(self) -> str:
@@ -75,6 +75,16 @@ class Tape:
         kept = sorted({e.map.graph.name for e in self.forward.edges if isinstance(e.map, Local)})
         kept = f", with the graph of {', '.join(kept)} kept" if kept else ""
         return f"tape: replay of recorded linear operations{kept}"
+
+    def split(self, node: int, layout: Layout) -> tuple["Tape", "Tape"]:
+        """Return the tapes up to a node that every path goes through, and from there on."""
+        edges = self.forward.edges
+        first = Program.of(self.forward.start, node, edges)
+        then = Program.of(node, self.forward.stop, edges)
+        return (
+            Tape(first, self.source, layout, self.ops, self.external),
+            Tape(then, layout, self.target, self.ops, self.external),
+        )
 
     def summary(self) -> dict[str, object]:
         """Return the number of ops and of replayed maps, the fallbacks, and the bytes held."""
@@ -85,7 +95,7 @@ class Tape:
             "bytes": _bytes_held(self),
         }
 
-    def _run(self, program: Program, v: Tensor, image: Layout) -> Tensor:
+    def _run(self, program: Program, v: Tensor, image: Layout, watch: Watch | None) -> Tensor:
         for tensor, version in self.external:
             if tensor._version != version:
                 raise RuntimeError(
@@ -94,7 +104,7 @@ class Tape:
                     "the blocks, anew."
                 )
         with torch.no_grad(), torch.autocast(v.device.type, enabled=False):
-            result = program.run(v)
+            result = program.run(v, watch)
         if result is None:
             return torch.zeros(len(v), *image.shape, dtype=image.dtype, device=image.device)
         if result.untyped_storage().data_ptr() == v.untyped_storage().data_ptr():
