@@ -53,6 +53,12 @@ def test_the_theory_goes_from_an_activation_to_a_law():
     solved = iso.solve_sigma_w("gelu", depth=100, c=1.0, sigma_b=0.0, skip=1.0, m1=0.0, m2=1.0)
     assert iso.effective_cumulant(iso.ResNetSpec("gelu", sigma_w=solved)) == pytest.approx(1.0)
     assert iso.cumulant_from_condition_number(21.094423247747) == pytest.approx(1.0)
+    dual = iso.dual_activation("relu", q=1.0, mean=0.0)
+    assert dual(1.0) == pytest.approx(dual.energy) == pytest.approx(0.5 - 0.5 / math.pi)
+    assert (dual.slope(1.0), dual.mean) == pytest.approx((0.5, 1 / math.sqrt(2 * math.pi)))
+    point = iso.working_point("relu", like="relu")
+    assert (point.linear, point.quadratic) == pytest.approx(dual.shares(2))
+    assert (point.scale, point.shift, point.slope_square) == pytest.approx((1.0, 0.0, 0.5))
 
 
 def test_a_model_is_measured_diagnosed_and_initialised():

@@ -13,6 +13,9 @@ from isometry.theory.comparison import Comparison, compare
 
 # From a network to its law, and back from a wish to sigma_w
 from isometry.theory.design import cumulant_from_condition_number, gain, solve_sigma_w
+
+# What an activation does to correlations, and where it does what another one does
+from isometry.theory.dual import DualActivation, dual_activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
 
 # Laws of lam = s^2
@@ -26,6 +29,7 @@ from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, 
 
 # Measured spectra
 from isometry.theory.spectrum import Spectrum
+from isometry.theory.working_point import WorkingPoint, working_point
 from isometry_command import __version__
 
 __all__ = [
@@ -33,6 +37,7 @@ __all__ = [
     "Activation",
     "Comparison",
     "ConvergenceError",
+    "DualActivation",
     "FiniteDepthLaw",
     "GaussianMoments",
     "ProductLaw",
@@ -41,11 +46,13 @@ __all__ = [
     "Spectrum",
     "TheoryWarning",
     "UniversalLaw",
+    "WorkingPoint",
     "__version__",
     "activation",
     "activation_names",
     "compare",
     "cumulant_from_condition_number",
+    "dual_activation",
     "effective_cumulant",
     "finite_depth_law",
     "gain",
@@ -55,4 +62,5 @@ __all__ = [
     "predict_outliers",
     "propagate",
     "solve_sigma_w",
+    "working_point",
 ]

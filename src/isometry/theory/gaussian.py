@@ -163,7 +163,7 @@ def gaussian_nodes(
     if q == 0:
         return np.array([-_TINY, _TINY]), np.array([0.5, 0.5])
     if isinstance(breakpoints, Activation):
-        points = _points(breakpoints)
+        points = panel_points(breakpoints)
     else:
         points = _with_ladder(breakpoints)
     sigma = math.sqrt(q)
@@ -240,7 +240,7 @@ def _at_zero(act: Activation) -> tuple[float, ...]:
 def _integrate(act: Activation, q: float, grid: np.ndarray) -> tuple[tuple[float, ...], bool]:
     """Return the four averages on the given z panels, and whether the tails still matter."""
     sigma = math.sqrt(q)
-    z, weights = quadrature.rule(quadrature.edges(_points(act) / sigma, grid, half=act.odd))
+    z, weights = quadrature.rule(quadrature.edges(panel_points(act) / sigma, grid, half=act.odd))
     h = sigma * z
     phi, dphi = act.phi(h), act.dphi(h)
     weighted, slope = weights * phi, weights * dphi
@@ -256,7 +256,7 @@ def _integrate(act: Activation, q: float, grid: np.ndarray) -> tuple[tuple[float
 
 
 @lru_cache(maxsize=64)
-def _points(act: Activation) -> np.ndarray:
+def panel_points(act: Activation) -> np.ndarray:
     """Return the panel edges of an activation in h."""
     return np.array(sorted({*act.breakpoints, *(act.panels or _LADDER.tolist())}))
 
@@ -268,7 +268,7 @@ def _verified(act: Activation, q: float) -> tuple[float, ...]:
         phi, dphi = act.phi(h), act.dphi(h)
         return phi, phi * phi, dphi, dphi * dphi
 
-    sigma, points = math.sqrt(q), _points(act)
+    sigma, points = math.sqrt(q), panel_points(act)
     rows = _finite_rows(moments, act.name)
     average = quadrature.adapt(rows, sigma, points, half=act.odd)
     error = average.error.copy()
