@@ -18,6 +18,9 @@ from isometry.theory.design import cumulant_from_condition_number, gain, solve_s
 from isometry.theory.dual import DualActivation, dual_activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
 
+# How alike outputs are, and how one step on one input moves another's
+from isometry.theory.kernels import NetworkKernels, network_kernels
+
 # Laws of lam = s^2
 from isometry.theory.laws import FiniteDepthLaw, ProductLaw, UniversalLaw
 
@@ -40,6 +43,7 @@ __all__ = [
     "DualActivation",
     "FiniteDepthLaw",
     "GaussianMoments",
+    "NetworkKernels",
     "ProductLaw",
     "ResNetSpec",
     "Signal",
@@ -59,6 +63,7 @@ __all__ = [
     "gaussian_mean",
     "gaussian_moments",
     "jacobian_law",
+    "network_kernels",
     "predict_outliers",
     "propagate",
     "solve_sigma_w",

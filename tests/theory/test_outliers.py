@@ -110,3 +110,12 @@ def test_one_layer_with_a_skip_grows_tangents_as_the_branch_over_the_skip_does(s
     ]
     np.testing.assert_allclose(*grown, rtol=1e-6)  # the derivative of a callable is numerical
     assert not np.allclose(grown[0], np.eye(2), rtol=0.1)
+
+
+def test_a_network_without_a_mean_has_a_smaller_outlier_and_with_signs_none():
+    def predicted(**switches):
+        return predict_outliers(ResNetSpec("relu", depth=50, **switches))
+
+    assert predicted().max() > 12
+    assert 0 < predicted(centre=True).max() < 6.5
+    assert predicted(signs=True).size == 0

@@ -12,6 +12,7 @@ from isometry.theory.propagation import (
     effective_cumulant,
     propagate,
 )
+from isometry.theory.working_point import working_point
 
 # theory.md's table: depth 100, sigma_w = 1, unit skip, x_0 ~ N(0, 1); sigma_b^2 = 0 and 0.05.
 REFERENCE = [
@@ -238,3 +239,39 @@ def test_no_layer_has_a_mean_square_below_its_squared_mean(skip):
     signal = propagate(ResNetSpec("softplus", depth=50, sigma_w=0.0, skip=skip), m1=0.3, m2=0.09)
     assert (signal.m2 >= signal.m1**2).all()
     np.testing.assert_allclose(signal.m2, signal.m1**2, rtol=1e-13)
+
+
+def test_a_centred_network_has_no_mean_and_the_variance_of_phi():
+    plain = propagate(ResNetSpec("relu", depth=1, sigma_w=1.0))
+    centred = propagate(ResNetSpec("relu", depth=1, sigma_w=1.0, centre=True))
+    assert centred.m1[0] == 0.0
+    assert centred.m2[0] == pytest.approx(1 + 0.5 - 0.5 / math.pi)
+    assert plain.mean[0] == centred.mean[0] == pytest.approx(1 / math.sqrt(2 * math.pi))
+
+
+def test_a_dropped_mean_is_another_signal():
+    centred = propagate(ResNetSpec("relu", depth=50, centre=True)).m2[-1]
+    assert propagate(ResNetSpec("relu", depth=50)).m2[-1] > 2 * centred
+
+
+def test_signs_keep_the_mean_square_of_a_branch_and_no_coherent_mean():
+    signal = propagate(ResNetSpec("sigmoid", depth=20, signs=True))
+    assert not signal.m1.any()
+    assert signal.m2[-1] == pytest.approx(1 + 20 * 0.25, rel=0.05)
+
+
+def test_with_unit_pre_activations_every_layer_has_the_same_chi():
+    point = working_point("tanh", like="relu")
+    spec = ResNetSpec(point, depth=30, sigma_w=1.7, centre=True)
+    assert spec.unit
+    signal = propagate(spec)
+    np.testing.assert_allclose(signal.chi, 1.7**2 * point.slope_square, rtol=1e-9)
+    growth = 1 + 1.7**2 / 30 * point.energy
+    np.testing.assert_allclose(signal.m2, growth ** np.arange(1, 31), rtol=1e-9)
+    np.testing.assert_allclose(signal.mean, 0.0, atol=1e-9)  # psi has none
+
+
+def test_a_specification_prints_its_switches_where_they_are_on():
+    assert repr(ResNetSpec("relu", depth=2, centre=True)).endswith("skip=1.0, centre=True)")
+    with pytest.raises(TypeError, match="`centre`"):
+        ResNetSpec("relu", centre=1)

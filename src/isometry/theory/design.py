@@ -21,6 +21,7 @@ from isometry.theory.propagation import (
     effective_cumulant,
 )
 from isometry.theory.roots import bracketed_root
+from isometry.theory.working_point import WorkingPoint
 
 _STEP = 2.0  # of the scan in sigma_w
 _SMALLEST_C = 1e-300
@@ -29,7 +30,7 @@ _PROBES = np.geomspace(1e-6, 4.0, 200)
 
 
 def solve_sigma_w(
-    activation: ActivationLike,
+    activation: ActivationLike | WorkingPoint,
     *,
     depth: Integer,
     c: Real = 1.0,
@@ -37,17 +38,23 @@ def solve_sigma_w(
     skip: Real = 1.0,
     m1: Real = 0.0,
     m2: Real = 1.0,
+    centre: bool = False,
+    signs: bool = False,
+    unit: bool = False,
 ) -> float:
     """Return the smallest sigma_w whose effective cumulant is ``c``.
 
     Args:
-        activation: Name, callable or module.
+        activation: Name, callable, module or working point.
         depth: Number of layers L, at least 1.
         c: Wanted effective cumulant, at least 0; it is not divided by ``skip**2``.
         sigma_b: Standard deviation of the biases.
         skip: Weight a of the skip connection.
         m1: Mean of the entries of the input.
         m2: Mean square of the entries of the input, at least ``m1**2``.
+        centre: As for :class:`ResNetSpec`.
+        signs: As for :class:`ResNetSpec`.
+        unit: As for :class:`ResNetSpec`.
 
     Returns:
         A standard deviation in the 1/L convention: ``Var W = sigma_w^2 / (N L)``.
@@ -66,7 +73,10 @@ def solve_sigma_w(
         >>> round(solve_sigma_w("relu", depth=100, c=1.0), 12)
         1.414213562373
     """
-    spec = ResNetSpec(activation, depth=depth, sigma_w=0.0, sigma_b=sigma_b, skip=skip)
+    spec = ResNetSpec(
+        activation, depth=depth, sigma_w=0.0, sigma_b=sigma_b, skip=skip,
+        centre=centre, signs=signs, unit=unit,
+    )  # fmt: skip
     target = check_real("c", c, minimum=0.0)
     check_moments(m1, m2)
     if target == 0.0:

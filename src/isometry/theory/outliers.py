@@ -31,7 +31,7 @@ def tangent_growth(
     t = np.array([m1, math.sqrt(m2 - m1**2)])
     V = np.eye(2)
     for variance, mean in zip(q.tolist(), m1_before.tolist(), strict=True):
-        phi, slope_h, phi_slope_h, stretch, slope_square = _averages(act, variance)
+        phi, slope_h, phi_slope_h, stretch, slope_square = _averages(spec, act, variance)
         rho = step / variance * t if variance > 0 else 0.0 * t
         cross = np.outer(mu, rho)
         V = (  # (39), symmetrised  # pyright: ignore[reportConstantRedefinition]
@@ -45,10 +45,18 @@ def tangent_growth(
     return V
 
 
-def _averages(act: Activation, q: float) -> tuple[float, float, float, float, float]:
+def _averages(
+    spec: ResNetSpec, act: Activation, q: float
+) -> tuple[float, float, float, float, float]:
     """Return E phi, E phi' h, E phi phi' h, E (phi' h)^2 and E phi'^2 over h ~ N(0, q)."""
-    h, weights = gaussian_nodes(q, act.breakpoints)
+    h, weights = gaussian_nodes(1.0 if spec.unit else q, act.breakpoints)
     phi, dphi = act.phi(h), act.dphi(h)
+    if spec.unit:  # phi_l(h) = s phi(h / s) of (64)
+        h, phi = math.sqrt(q) * h, math.sqrt(q) * phi
+    if spec.centre:
+        phi = phi - float(weights @ phi)
     products = (phi, dphi * h, phi * dphi * h, (dphi * h) ** 2, dphi**2)
     mean, slope_h, phi_slope_h, stretch, slope_square = (float(weights @ p) for p in products)
-    return mean, slope_h, phi_slope_h, stretch, slope_square
+    if spec.signs:  # a unit's sign is squared in the last three
+        return 0.0, 0.0, phi_slope_h, stretch, slope_square
+    return 0.0 if spec.centre else mean, slope_h, phi_slope_h, stretch, slope_square

@@ -109,10 +109,11 @@ def finite_depth_law(
     """
     act = activation(check_spec(spec).activation)
     signal = propagate(spec, m1=m1, m2=m2)
+    q = np.ones(spec.depth) if spec.unit else signal.q
     size = max(8, 32 // spec.depth)
     rules: list[Rule] = [(np.empty(0), np.empty(0))] * spec.depth
     for group in _similar_layers(signal):
-        d, weights = _mix([_slope_rule(act, float(signal.q[layer]), size) for layer in group], size)
+        d, weights = _mix([_slope_rule(act, float(q[layer]), size) for layer in group], size)
         d = d * _shared(spec, signal.chi[group])
         for layer in group:
             rules[layer] = d, weights

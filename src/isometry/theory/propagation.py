@@ -8,8 +8,9 @@ The network is ``x_l = phi(W_l x_{l-1} + b_l) + a x_{l-1}`` with ``Var W = sigma
     m2_l = a^2 m2_{l-1} + 2 a m1_{l-1} E phi(h) + E phi(h)^2                 (23)
     chi_l = sigma_w^2 E phi'(h)^2,        c = mean of chi_l over the layers. (24)
 
-The numbers are those of docs/theory.md. The middle term of (23) is what makes sigmoid's c depend on
-depth. Nothing here knows a spectral law.
+With ``centre``, ``signs`` or ``unit`` phi is replaced as (64) says. The numbers are those of
+docs/theory.md. The middle term of (23) is what makes sigmoid's c depend on depth. Nothing here
+knows a spectral law.
 """
 
 import math
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from isometry._checks import check_integer, check_real, shown
+from isometry._checks import check_integer, check_kind, check_real, shown
 from isometry._result import Result
 from isometry._typing import Checked, Float, Integer, Real
 from isometry.theory.activations.lookup import Activation, ActivationLike, activation
 from isometry.theory.gaussian import GaussianMoments, gaussian_moments
 from isometry.theory.moment_table import moment_table
+from isometry.theory.working_point import WorkingPoint
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,18 @@ class ResNetSpec:
         sigma_w: Standard deviation >= 0 with ``Var W = sigma_w^2 / (N L)``: note the 1/L.
         sigma_b: Standard deviation >= 0 of a bias; it is not divided by L.
         skip: Weight a of the skip connection, any finite number.
+        centre: Whether every layer subtracts the mean E phi(h_l) that its activation has.
+        signs: Whether a random sign, drawn once, multiplies every unit's activation.
+        unit: Whether phi sees pre-activations of unit variance and gives back their scale:
+            ``s phi(h / s)`` with ``s^2 = q_l``; always so at a working point.
 
     Raises:
         TypeError: If an argument is of the wrong type.
         ValueError: If the activation is unknown or a number is out of range.
 
     Notes:
-        He's initialisation, Var W = 2 / N, is ``sigma_w = sqrt(2 * depth)`` here.
+        He's initialisation, Var W = 2 / N, is ``sigma_w = sqrt(2 * depth)`` here. With ``unit``
+        every layer has ``chi = sigma_w^2 E phi'(u)^2``, u ~ N(0, 1), whatever the depth.
 
     Examples:
         >>> ResNetSpec("relu", depth=10)
@@ -60,20 +67,32 @@ class ResNetSpec:
     sigma_w: Checked[float] = 1.0
     sigma_b: Checked[float] = 0.0
     skip: Checked[float] = 1.0
+    centre: Checked[bool] = False
+    signs: Checked[bool] = False
+    unit: Checked[bool] = False
 
     if TYPE_CHECKING:
 
         def __init__(
             self,
-            activation: ActivationLike = "tanh",
+            activation: ActivationLike | WorkingPoint = "tanh",
             depth: Integer = 100,
             sigma_w: Real = 1.0,
             sigma_b: Real = 0.0,
             skip: Real = 1.0,
+            centre: bool = False,
+            signs: bool = False,
+            unit: bool = False,
         ) -> None: ...
 
     def __post_init__(self) -> None:
+        if isinstance(self.activation, WorkingPoint):
+            object.__setattr__(self, "activation", self.activation.psi())
         act = activation(self.activation)
+        at_point = isinstance(act.source, WorkingPoint)
+        for name in ("centre", "signs", "unit"):
+            check_kind(name, getattr(self, name), bool, "True or False")
+        object.__setattr__(self, "unit", self.unit or at_point)
         if not isinstance(self.activation, str):  # a callable is examined once
             object.__setattr__(self, "activation", act)
         checked = {
@@ -84,6 +103,12 @@ class ResNetSpec:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        plain = ("activation", "depth", "sigma_w", "sigma_b", "skip")
+        parts = [f"{name}={getattr(self, name)!r}" for name in plain]
+        parts += [f"{name}=True" for name in ("centre", "signs", "unit") if getattr(self, name)]
+        return f"ResNetSpec({', '.join(parts)})"
 
 
 _DEEP = 50  # layers that are more than the two or three panels of a table cost
@@ -100,12 +125,14 @@ class Signal(Result):
         m1: Mean of the entries of x_l, that is after layer l.
         m2: Mean square of the entries of x_l, that is after layer l.
         chi: ``sigma_w^2 E phi'(h_l)^2``, the layer's share of c times the depth.
+        mean: E phi(h_l), what ``centre`` subtracts.
     """
 
     q: Float[np.ndarray, "depth"]
     m1: Float[np.ndarray, "depth"]
     m2: Float[np.ndarray, "depth"]
     chi: Float[np.ndarray, "depth"]
+    mean: Float[np.ndarray, "depth"]
 
     @property
     def c(self) -> float:
@@ -173,15 +200,16 @@ def propagate(spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0) -> S
     """
     spec = check_spec(spec)
     m1, m2 = check_moments(m1, m2)
-    averages = _averages(activation(spec.activation), spec.depth)
-    table = np.empty((4, spec.depth))
+    averages = _averages(activation(spec.activation), spec)
+    table = np.empty((5, spec.depth))
     with np.errstate(over="ignore", invalid="ignore"):
         for layer in range(spec.depth):
             q = spec.sigma_w * spec.sigma_w / spec.depth * m2 + spec.sigma_b * spec.sigma_b
             _refuse_overflow(q, layer, spec)
-            m1, m2, chi = _step(spec, m1, m2, _moments(averages, q, layer, spec))
+            moments = _moments(averages, q, layer, spec)
+            m1, m2, chi = _step(spec, m1, m2, moments)
             _refuse_overflow(m2 + chi, layer, spec)
-            table[:, layer] = q, m1, m2, chi
+            table[:, layer] = q, m1, m2, chi, moments.mean
     return Signal(*table)
 
 
@@ -241,15 +269,24 @@ def _step(
     spec: ResNetSpec, m1: float, m2: float, moments: GaussianMoments[float]
 ) -> tuple[float, float, float]:
     mean, square = float(moments.mean), float(moments.square)
+    if spec.centre:
+        square -= mean * mean
+    if spec.centre or spec.signs:
+        mean = 0.0
     new_m1 = spec.skip * m1 + mean
     new_m2 = spec.skip * spec.skip * m2 + 2.0 * spec.skip * m1 * mean + square
     chi = spec.sigma_w * spec.sigma_w * float(moments.slope_square)
     return new_m1, max(new_m2, new_m1 * new_m1), chi
 
 
-def _averages(act: Activation, depth: int) -> Callable[[float], GaussianMoments[float]]:
+def _averages(act: Activation, spec: ResNetSpec) -> Callable[[float], GaussianMoments[float]]:
     """Return the activation's averages as a function of q, from a table where many are needed."""
-    if depth < _DEEP or act.closed is not None:
+    if spec.unit:
+        one = gaussian_moments(act, 1.0)
+        return lambda q: GaussianMoments(
+            math.sqrt(q) * one.mean, q * one.square, one.slope, one.slope_square
+        )
+    if spec.depth < _DEEP or act.closed is not None:
         return lambda q: gaussian_moments(act, q)
     table = moment_table(act)
     return lambda q: GaussianMoments(*table(q))

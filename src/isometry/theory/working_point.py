@@ -16,6 +16,7 @@ from isometry._typing import Real, Reals
 from isometry.theory.activations.definition import Activation, ActivationLike
 from isometry.theory.activations.lookup import activation
 from isometry.theory.dual import DualActivation, dual_activation
+from isometry.theory.gaussian import panel_points
 from isometry.theory.hermite import expand
 from isometry.theory.point_search import Candidate, Target, search
 
@@ -65,9 +66,34 @@ class WorkingPoint(Result):
         """
         return self.activation(self.scale * np.asarray(u) + self.shift) - self.mean
 
+    def psi(self) -> Activation:
+        """Return psi as an activation, with its kinks."""
+        return _psi(self)
+
     def dual(self) -> DualActivation:
         """Return psi's dual: its kappa, kappa' and shares."""
         return dual_activation(self.activation, self.scale**2, self.shift)
+
+
+def _psi(point: WorkingPoint) -> Activation:
+    phi, scale, shift, mean = point.activation, point.scale, point.shift, point.mean
+
+    def moved(places: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple((place - shift) / scale for place in places)
+
+    error = phi.slope_error
+    return Activation(
+        f"{phi.name} at {scale:.4g}, {shift:.4g}",
+        lambda u: phi.phi(scale * u + shift) - mean,
+        lambda u: scale * phi.dphi(scale * u + shift),
+        moved(phi.breakpoints),
+        moved(phi.jumps),
+        phi.odd and shift == 0.0 == mean,
+        panels=moved(tuple(panel_points(phi).tolist())),
+        slope_error=None if error is None else lambda u: scale * error(scale * u + shift),
+        source=point,
+        recipe=(_psi, (point,)),
+    )
 
 
 def working_point(
