@@ -27,7 +27,7 @@ from _init_rules import PEER_RULES, RULES, measure_all, parser
 from isometry import nn as inn
 from isometry._result import format_table
 from isometry.nn.blocks.blocks import residual_stream
-from isometry.nn.diagnosis.trunk import SegmentOperator
+from isometry.nn.blocks.operator import SegmentOperator
 from isometry.theory.comparison import compare
 
 STEPS, RATE, SAMPLES = 200, 1e-3, 256

@@ -6,6 +6,7 @@ except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
+from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.diagnosis import diagnose
@@ -44,6 +45,7 @@ __all__ = [
     "TwinOperator",
     "apply_",
     "baselines",
+    "block_spectra",
     "block_traces",
     "diagnose",
     "estimate_seconds",

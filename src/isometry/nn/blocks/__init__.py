@@ -1,6 +1,7 @@
-"""Residual blocks: found by structure in the autograd graph, and their traces."""
+"""Residual blocks: found by structure in the autograd graph, their traces and spectra."""
 
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
+from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "MeasuredCumulant",
     "Stage",
     "Stream",
+    "block_spectra",
     "block_traces",
     "measured_law",
     "residual_blocks",

@@ -185,7 +185,7 @@ def block_traces(
         2 sqrt(c / (probes * N)): at most 1.1 % at c = 1.
     """
     num_probes = check_integer("num_probes", num_probes, minimum=3)
-    _check_list("blocks", blocks, Block, "`residual_blocks`")
+    check_list("blocks", blocks, Block, "`residual_blocks`")
     tolerance = math.inf if rtol is None else check_real("rtol", rtol, above=0.0)
     source = generator_or_fresh(generator)
     rounds = [[measure(b, _probes(b, num_probes), source) for b in blocks]]
@@ -197,7 +197,7 @@ def block_traces(
     ]
 
 
-def _check_list(name: str, given: object, kind: type, source: str) -> None:
+def check_list(name: str, given: object, kind: type, source: str) -> None:
     """Refuse what is not a list of results of one kind.
 
     Raises:
@@ -250,7 +250,7 @@ def measured_law(traces: Checked[Sequence[BlockTraces]]) -> MeasuredCumulant:
         with c = sum tau(XXᵀ) alone 0.26 and 0.14 for the symmetric ones); 0.007 to 0.015 for 30
         convolutions of 48 channels on 6 x 6 pixels (tanh and ReLU, circular and zero padding).
     """
-    _check_list("traces", traces, BlockTraces, "`block_traces`")
+    check_list("traces", traces, BlockTraces, "`block_traces`")
     sizes = sorted({trace.size for trace in traces})
     if len(sizes) > 1:
         raise NotImplementedError(

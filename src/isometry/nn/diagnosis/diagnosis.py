@@ -28,17 +28,13 @@ from isometry.nn._typing import (
     SpectrumMethod,
 )
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
+from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis import findings, verdicts
 from isometry.nn.diagnosis.audit import audit_model, outermost
 from isometry.nn.diagnosis.result import Diagnosis, outliers
-from isometry.nn.diagnosis.trunk import (
-    SegmentOperator,
-    WatchedOperator,
-    common_part,
-    same_products,
-)
+from isometry.nn.diagnosis.trunk import WatchedOperator, common_part, same_products
 from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen

@@ -1,23 +1,19 @@
-"""The residual stream as an operator, and what direction its largest singular value stretches."""
+"""A model whose blocks are wanted as well, and what its largest singular value stretches."""
 
 from collections.abc import Callable
 from functools import cached_property
-from math import prod
 
 import torch
 from torch import Tensor
 
 from isometry.nn._typing import BatchNorm, Operator
-from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.recording import Recording, observe
-from isometry.nn.blocks.segment import Segment
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import Point
 from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
-from isometry.nn.tape import Forward, NotRecordable, Recorded, Tape, whole
+from isometry.nn.tape import Forward, NotRecordable, Recorded
 
 
 class WatchedPoint(Point):
@@ -81,42 +77,6 @@ class WatchedOperator(JacobianOperator):
         evaluate, named = self._evaluate, self._named
         self._watched = WatchedPoint(self._f, evaluate, self._x, self._sandbox, named)
         return self._watched
-
-
-class SegmentOperator(MatrixFreeOperator):
-    """The Jacobian of a stretch of a recorded pass."""
-
-    def __init__(self, segment: Segment) -> None:
-        self._segment = segment
-        self.shape = (prod(segment.target_shape), prod(segment.source_shape))
-        self.dtype, self.device = segment.options["dtype"], segment.options["device"]
-
-    @property
-    def route(self) -> str:
-        """How products are computed, in words."""
-        return self._segment.route
-
-    @property
-    def T(self) -> Transpose:  # noqa: N802 (the field's name)
-        """The transpose."""
-        return Transpose(self)
-
-    def to_dense(self) -> Tensor:
-        """Return the matrix, in blocks over the shorter side."""
-        ends = (layout_of(self._segment.source), layout_of(self._segment.target))
-        if self.shape[0] <= self.shape[1]:
-            return whole(self._segment.vjp, *reversed(ends))
-        return whole(self._segment.jvp, *ends).T
-
-    @property
-    def _tape(self) -> Tape | None:
-        return self._segment.tape
-
-    def _rows(self, V: Tensor) -> Tensor:
-        return self._segment.jvp(V.reshape(-1, *self._segment.source_shape)).flatten(1)
-
-    def _transposed_rows(self, U: Tensor) -> Tensor:
-        return self._segment.vjp(U.reshape(-1, *self._segment.target_shape)).flatten(1)
 
 
 def same_products(one: Operator, other: Operator, generator: torch.Generator) -> bool:

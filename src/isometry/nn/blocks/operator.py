@@ -1,0 +1,59 @@
+"""A stretch of a recorded pass as an operator: a matrix that is only multiplied."""
+
+from math import prod
+
+from torch import Tensor
+
+from isometry.nn.blocks.blocks import Block
+from isometry.nn.blocks.graph import layout_of
+from isometry.nn.blocks.segment import Segment
+from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
+from isometry.nn.tape import Tape, whole
+
+
+class SegmentOperator(MatrixFreeOperator):
+    """The Jacobian of a stretch of a recorded pass, plus a multiple of the identity."""
+
+    def __init__(self, segment: Segment, shift: float = 0.0) -> None:
+        self._segment, self._shift = segment, shift
+        self.shape = (prod(segment.target_shape), prod(segment.source_shape))
+        self.dtype, self.device = segment.options["dtype"], segment.options["device"]
+
+    @classmethod
+    def of_block(cls, block: Block) -> "SegmentOperator":
+        """Return the block's own Jacobian, its skip included."""
+        return cls(block.segment, block.skip - block.inside)
+
+    @property
+    def route(self) -> str:
+        """How products are computed, in words."""
+        return self._segment.route
+
+    @property
+    def T(self) -> Transpose:  # noqa: N802 (the field's name)
+        """The transpose."""
+        return Transpose(self)
+
+    def to_dense(self) -> Tensor:
+        """Return the matrix, in blocks over the shorter side."""
+        ends = (layout_of(self._segment.source), layout_of(self._segment.target))
+        if self.shape[0] <= self.shape[1]:
+            dense = whole(self._segment.vjp, *reversed(ends))
+        else:
+            dense = whole(self._segment.jvp, *ends).T
+        if self._shift:
+            dense = dense.contiguous()
+            dense.diagonal().add_(self._shift)
+        return dense
+
+    @property
+    def _tape(self) -> Tape | None:
+        return None if self._shift else self._segment.tape
+
+    def _rows(self, V: Tensor) -> Tensor:
+        pushed = self._segment.jvp(V.reshape(-1, *self._segment.source_shape)).flatten(1)
+        return pushed.add(V, alpha=self._shift) if self._shift else pushed
+
+    def _transposed_rows(self, U: Tensor) -> Tensor:
+        pulled = self._segment.vjp(U.reshape(-1, *self._segment.target_shape)).flatten(1)
+        return pulled.add(U, alpha=self._shift) if self._shift else pulled
