@@ -15,7 +15,7 @@ import torch
 
 from isometry._result import format_table
 from isometry.nn.blocks.blocks import residual_stream
-from isometry.nn.diagnosis.trunk import SegmentOperator
+from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.twin import twin_of
 from isometry.nn.spectrum.spectrum import singular_spectrum
 

@@ -6,7 +6,7 @@ from torch import nn
 from cases_models import transformers_model
 from cases_modules import FromEmbeddings, Residual, mlp, stack
 from isometry.nn.blocks.blocks import residual_stream
-from isometry.nn.diagnosis.trunk import SegmentOperator
+from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.twin import twin, twin_of
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
