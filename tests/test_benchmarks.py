@@ -143,6 +143,7 @@ SMOKE = {
     "bench_jacobian_dense": ["--quick"],
     "bench_spectrum": ["--quick"],
     "bench_executors": ["--quick"],
+    "bench_outliers": ["--quick"],
     "table_models": ["--only", "its convolutional sibling, tanh"],
 }
 

@@ -65,6 +65,7 @@ def test_a_model_is_measured_diagnosed_and_initialised():
     spec = iso.ResNetSpec("relu", depth=8, sigma_w=1.0)
     net = inn.ResNet(spec, 32, generator=seeded())
     x = torch.randn(1, 32, generator=seeded())
+    assert len(inn.outliers_from_forward(net, x)) <= 1
     J = inn.JacobianOperator(net, x)
     assert J.shape == (32, 32)
     dense = J.to_dense()

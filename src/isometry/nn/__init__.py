@@ -10,6 +10,7 @@ from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
@@ -53,6 +54,7 @@ __all__ = [
     "largest_singular_values",
     "matrix_spectrum",
     "measured_law",
+    "outliers_from_forward",
     "plan",
     "residual_",
     "residual_blocks",

@@ -1,6 +1,7 @@
 """From the description of a network to what its Jacobian's spectrum will be."""
 
 import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
@@ -9,7 +10,7 @@ from isometry._typing import Checked, Float, Int, Real
 from isometry.theory.activations.lookup import Activation, activation
 from isometry.theory.gaussian import gaussian_nodes
 from isometry.theory.laws import FiniteDepthLaw, UniversalLaw
-from isometry.theory.outliers import tangent_growth
+from isometry.theory.outliers import wide_outliers
 from isometry.theory.propagation import (
     ResNetSpec,
     Signal,
@@ -19,6 +20,7 @@ from isometry.theory.propagation import (
     propagate,
 )
 
+_LARGEST = 1e4  # c / skip^2 from which on exp(c) is beyond float64
 _GROUPS = 32  # distinct layers that a finite-depth law is given
 Rule: TypeAlias = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]  # rules differ in size
 
@@ -126,7 +128,10 @@ def finite_depth_law(
 def predict_outliers(
     spec: Checked[ResNetSpec], *, m1: Real = 0.0, m2: Real = 1.0
 ) -> Float[np.ndarray, "k"]:
-    """Return lower bounds of the singular values beyond the bulk, ascending.
+    """Return the singular values beyond the bulk in the wide limit, ascending.
+
+    Given the forward pass, a layer is free noise plus rank-one terms, and an outlier is a root of
+    a determinant: (37) to (39) of docs/theory.md.
 
     Args:
         spec: The network; its skip must not be 0.
@@ -134,48 +139,72 @@ def predict_outliers(
         m2: Mean square of the entries of x_0, at least ``m1**2``.
 
     Returns:
-        None, one or two singular values s (not squared) beyond the upper edge of the law.
-        Empty does not prove that there is no outlier: a direction outside the span of the
-        constant vector and x_0 is not seen.
+        The singular values s (not squared) outside the bulk: none, mostly one, or more.
 
     Raises:
         TypeError: If ``spec`` is no ResNetSpec, or ``m1`` or ``m2`` not a real number.
         ValueError: If ``m2 < m1**2`` or a moment is not finite.
         NotImplementedError: If the skip is 0, since the law has then no bulk to leave.
-        OverflowError: If the signal or the tangent vector leaves the range of float64.
+        OverflowError: If the signal or an outlier leaves the range of float64.
 
     Notes:
-        Measured largest singular values and this bound: ReLU (N = 800, L = 50, sigma_w = 1)
-        13.0 and 12.2; ReLU (1500, 30, sqrt 2) 18.5 and 16.1; GELU (800, 50, 2, with
-        sigma_b^2 = 0.05) 113 and 89; softplus (800, 50, 1) 9.2 and 8.6. Odd: none.
+        Accuracy: see the table that ``benchmarks/bench_outliers.py`` prints. One network scatters
+        about this limit as its forward pass does; `isometry.nn.outliers_from_forward` follows it.
+        Cost: 0.05 s at depth 20, about a second at 100.
 
     References:
         Derived here.
 
     Examples:
         >>> predict_outliers(ResNetSpec("relu", depth=50)).round(1)
-        array([12.2])
+        array([13.1])
         >>> predict_outliers(ResNetSpec("tanh", depth=50))
         array([], dtype=float64)
     """
-    if check_spec(spec).skip == 0:
+    check_spec(spec)
+    m1, m2 = check_moments(m1, m2)
+    signal = propagate(spec, m1=m1, m2=m2)
+    return scaled_outliers(spec, lambda: wide_outliers(spec, signal, m1=m1, m2=m2), c=signal.c)
+
+
+def scaled_outliers(
+    spec: ResNetSpec, found: Callable[[], list[float]], *, c: float
+) -> Float[np.ndarray, "k"]:
+    """Return outliers in s from their logarithms over ``|skip|^depth``.
+
+    Args:
+        spec: The network.
+        found: What finds the logarithms.
+        c: The network's, predicted or measured.
+
+    Returns:
+        The outliers, ascending.
+
+    Raises:
+        NotImplementedError: If the skip is 0, since the law has then no bulk to leave.
+        OverflowError: If the law's scale, the layers over their skip or an outlier leaves the
+            range of float64.
+    """
+    if spec.skip == 0:
         raise NotImplementedError(
             "`spec` has skip = 0; expected a residual network: without a skip the universal "
             "law has no bulk that a value could leave. Use a skip."
         )
-    m1, m2 = check_moments(m1, m2)
-    signal = propagate(spec, m1=m1, m2=m2)
-    bulk = UniversalLaw(c=_universal(spec, signal.c).c)
-    with np.errstate(over="ignore", invalid="ignore"):
-        grown = tangent_growth(spec, signal.q, np.concatenate([[m1], signal.m1[:-1]]), m1, m2)
-    scale = spec.depth * math.log(abs(spec.skip))
-    if not np.isfinite(grown).all() or scale + math.log(max(1.0, grown.max())) / 2 > 709:
+    law = _universal(spec, c)
+    if not law.c < _LARGEST:
         raise OverflowError(
-            f"the tangent vector overflows within {spec.depth} layers; expected a finite signal. "
-            f"Reduce sigma_w = {spec.sigma_w:g}, |skip| = {abs(spec.skip):g} or the depth."
+            f"c over the skip's square is {law.c:.3g} and its outliers are beyond float64; "
+            f"expected less than {_LARGEST:g}. Reduce sigma_w = {spec.sigma_w:g} or use a larger "
+            f"skip than {spec.skip:g}."
         )
-    lam = np.linalg.eigvalsh(grown)
-    return np.exp(scale) * np.sqrt(lam[lam > bulk.support()[1] * (1 + 1e-9)])
+    log_s = np.array(found()) + math.log(law.scale) / 2
+    if not np.all(np.abs(log_s) < 709):
+        raise OverflowError(
+            f"an outlier is exp({log_s[np.argmax(np.abs(log_s))]:.6g}), outside float64; expected "
+            f"an exponent within 709. Reduce sigma_w = {spec.sigma_w:g}, "
+            f"|skip| = {abs(spec.skip):g} or the depth."
+        )
+    return np.exp(log_s)
 
 
 def _similar_layers(signal: Signal) -> list[Int[np.ndarray, "k"]]:

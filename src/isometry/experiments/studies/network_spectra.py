@@ -147,8 +147,8 @@ def summarise(runs: Sequence[Run]) -> Findings:
             Paragraph(
                 "KS is the distance of the bulk to the law at the common c, or at the network's "
                 "own predicted c. Side 0 is the fully connected network; outliers are singular "
-                "values s beyond the bulk, of which the law says nothing, the predicted ones are "
-                "a lower bound."
+                "values s beyond the bulk, of which the law says nothing; the predicted ones "
+                "are roots of (39) of docs/theory.md."
             ),
             *_figures(runs, c),
             Table(cells, "Averages over networks and images."),
