@@ -58,6 +58,15 @@ def format_table(rows: Sequence[Mapping[str, Any]], *, markdown: bool = False) -
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
+def drawing() -> Any:
+    """Return the module that draws: it stands above all results, so they call it by its name.
+
+    Raises:
+        ImportError: If matplotlib is not installed.
+    """
+    return importlib.import_module("isometry.plotting")
+
+
 def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return ``rows`` as an HTML table, every cell escaped."""
     if not rows:
@@ -83,9 +92,13 @@ class Result:
         fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
         return {field.name: plain(getattr(self, field.name)) for field in fields if field.repr}
 
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars, for a logger or a table of many results."""
+        return {k: v for k, v in self.to_dict().items() if not isinstance(v, (list, dict))}
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the table inside, a dictionary a row; by default one row of the scalar fields."""
-        return [{k: v for k, v in self.to_dict().items() if not isinstance(v, (list, dict))}]
+        return [self.summary()]
 
     def to_frame(self) -> Any:
         """Return :meth:`rows` as a ``pandas.DataFrame``.

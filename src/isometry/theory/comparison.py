@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from isometry._checks import check_integer
-from isometry._result import Result
+from isometry._result import Result, drawing
 from isometry._typing import Float, Integer
 from isometry.theory.laws import SingularValueLaw, SpectralLaw
 from isometry.theory.spectrum import Spectrum
@@ -72,6 +72,23 @@ class Comparison(Result):
     def consistent(self) -> bool:
         """Whether the bulk is as close to the law as random matrices of the law are."""
         return self.unresolved == 0 and self.ks <= ks_tolerance(self.dimension) + self.resolution
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the bulk's two spans in s, the law's and the measured one, and the outliers.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        room = drawing()
+        ax = room.axes_or_new(ax)
+        room.plot_spans(ax, self)
+        return ax
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row: the distances, predicted and measured edges, outliers."""

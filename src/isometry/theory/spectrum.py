@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isometry._checks import check_array, check_integer, check_real
-from isometry._result import Result
+from isometry._result import Result, drawing
 from isometry._typing import Checked, Float, FloatArray, Integer, Numbers, Reals
 
 _LARGEST_S = 1e154
@@ -82,6 +82,25 @@ class Spectrum(Result):
         object.__setattr__(self, "values", values[order])
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "dimension", size or round(1.0 / float(np.sum(weights**2))))
+
+    def plot(self, ax: Any = None, *, law: Any = None) -> Any:
+        """Draw a histogram of log lam against s on a logarithmic axis, outliers as triangles.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+            law: A law of lam to draw over it.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            ValueError: If every value is 0.
+        """
+        room = drawing()
+        ax = room.axes_or_new(ax)
+        room.plot_spectrum(ax, self, law)
+        return ax
 
     @classmethod
     def from_matrix(cls, J: Reals, *, provenance: str = "dense") -> "Spectrum":

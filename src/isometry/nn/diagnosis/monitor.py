@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer
+from isometry._result import drawing
 from isometry._typing import Integer
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import diagnose
@@ -93,6 +94,34 @@ class JacobianMonitor:
         }
         source = generator_or_fresh(generator)
         self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw every number that was measured against the step, on a logarithmic axis.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            ValueError: If nothing has been measured yet.
+        """
+        if not self.history:
+            raise ValueError("nothing has been measured yet; call the monitor at step 0 first.")
+        room = drawing()
+        ax = room.axes_or_new(ax)
+        steps, found = zip(*self.history, strict=True)
+        names = {name: None for numbers in found for name in numbers}
+        room.plot_points(
+            ax,
+            {name: [numbers.get(name) for numbers in found] for name in names},
+            at=steps,
+            across="step",
+            up="",
+        )
+        return ax
 
     def __call__(self, model: Model, x: ModelInput, step: Integer) -> dict[str, float] | None:
         """Measure if ``step`` is a multiple of ``every``.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from isometry._result import Result, format_table
+from isometry._result import Result, drawing, format_table
 from isometry.nn.blocks.additions import LeftAddition
 from isometry.nn.init.changes import Change
 from isometry.theory.propagation import ResNetSpec
@@ -88,6 +88,32 @@ class InitPlan(Result):
             (abs(b.c_after / b.target - 1) for b in self.blocks if b.target is not None),
             default=0.0,
         )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw every block's c as it is, under the plan, and what was asked for.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        room = drawing()
+        ax = room.axes_or_new(ax)
+        room.plot_points(
+            ax,
+            {
+                "now": [block.c_before for block in self.blocks],
+                "under the plan": [block.c_after for block in self.blocks],
+                "asked for": [block.target for block in self.blocks],
+            },
+            across="residual block",
+            up="its part of c",
+        )
+        return ax
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: c now, c after, tensors, factor, why."""

@@ -7,10 +7,12 @@ possibly an atom. The public methods check and chunk; a law implements the priva
 import abc
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
 from isometry._checks import check_array, check_real, check_rng
+from isometry._result import drawing
 from isometry._typing import Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     LARGEST_LOG,
@@ -194,6 +196,28 @@ class SpectralLaw(Moments, Transforms):
         """Return the law of ``s = sqrt(lam)``, with the same methods."""
         return SingularValueLaw(self)
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the density of log lam against s on a logarithmic axis, atoms as lines.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+        """
+        drawing_room = drawing()
+        ax = drawing_room.axes_or_new(ax)
+        drawing_room.plot_law(ax, self._of_lam(), label=repr(self))
+        ax.legend()
+        return ax
+
+    def _of_lam(self) -> "SpectralLaw":
+        """Return the law of lam that this is, or is the law of the root of."""
+        return self
+
     @np.errstate(over="ignore", under="ignore")
     def _pdf(self, lam: Vector) -> Vector:
         return self._density(lam) / positive(lam)
@@ -215,6 +239,9 @@ class SingularValueLaw(SpectralLaw):
     """
 
     law: SpectralLaw
+
+    def _of_lam(self) -> SpectralLaw:
+        return self.law
 
     def log_support(self) -> tuple[float, float]:
         """Return the logarithms of the edges of the continuous part."""

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from isometry import plotting
+from isometry.plotting.figures import _INK
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
 
@@ -158,7 +159,7 @@ def test_an_svg_is_one_element_without_date_and_takes_the_pages_ink():
     assert svg.startswith("<svg")
     assert ET.fromstring(svg).tag.endswith("svg")
     assert "currentColor" in svg
-    assert plotting._INK not in svg
+    assert _INK not in svg
     assert "a &amp; &lt;b&gt;" in svg
     assert not any(word in svg for word in ("metadata", "matplotlib", "<!--", '<g id="'))
     assert len(svg) < 60_000
@@ -180,3 +181,12 @@ def test_without_matplotlib_the_import_says_what_to_install():
     code = "import sys; sys.modules['matplotlib'] = None; import isometry.plotting"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "pip install 'isometry[plot]'" in done.stderr
+
+
+def test_a_part_that_is_not_resolved_is_shaded_up_to_where_it_is(ax):
+    plotting.plot_spectrum(ax, Spectrum(IDEAL.values, unresolved=(0.0, 0.25)), LAW)
+    assert "25% unresolved" in legend(ax)
+    shade = ax.patches[-1]
+    assert shade.get_x() + shade.get_width() == pytest.approx(np.sqrt(LAW.icdf(0.25)), rel=0.02)
+    plotting.plot_spectrum(other := Figure().subplots(), IDEAL, LAW)
+    assert not any("unresolved" in entry for entry in legend(other))

@@ -1,60 +1,22 @@
-"""Draw spectra and laws on axes that the caller gives; the only module that knows matplotlib.
+"""Spectra and laws on axes.
 
 The horizontal axis is the singular value s on a logarithmic scale; the vertical one is the density
-of log lam, lam = s^2, so that an area is a weight. No function here touches pyplot's state.
+of log lam, lam = s^2, so that an area is a weight.
 """
 
-import io
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
+import matplotlib
 import numpy as np
-
-try:
-    import matplotlib
-    from matplotlib import ticker
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError as err:
-    raise ImportError(
-        "`isometry.plotting` needs matplotlib; run `pip install 'isometry[plot]'`."
-    ) from err
+from matplotlib.axes import Axes
 
 from isometry._typing import Float
+from isometry.plotting.figures import PALETTE, name_axes
 from isometry.theory.laws.base import SpectralLaw
 from isometry.theory.spectrum import Spectrum
 
-__all__ = [
-    "PALETTE",
-    "figure_svg",
-    "plot_cdf",
-    "plot_collapse",
-    "plot_law",
-    "plot_spectrum",
-]
-
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1")
-"""Colours told apart with any colour vision, on white and on black; the first six: Okabe-Ito."""
-
-_INK = "#010203"  # stands for the colour of the surrounding text until the SVG is written
-_STYLE: dict[Any, Any] = {
-    "axes.edgecolor": _INK,
-    "axes.facecolor": "none",
-    "axes.labelcolor": _INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.facecolor": "none",
-    "font.size": 10,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "isometry",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
 
 
@@ -76,13 +38,15 @@ def plot_law(ax: Axes, law: SpectralLaw, *, label: str = "law") -> None:
         t = (low + high) / 2 - (high - low) / 2 * np.cos(np.linspace(0, np.pi, 257))
         lam = np.exp(t)
         ax.plot(np.exp(t / 2), lam * law.pdf(lam), color=ink, linewidth=2, label=label)
-    _name_axes(ax, "density of log λ, λ = s²")
+    name_axes(ax, "density of log λ, λ = s²")
 
 
 def plot_spectrum(
     ax: Axes, spectrum: Spectrum, law: SpectralLaw | None = None, *, label: str = "measured"
 ) -> None:
     """Draw a spectrum as a histogram in log lam, under the law if there is one.
+
+    A part that is not resolved is shaded: its weight lies somewhere there, or further down.
 
     Values that lie outside the window of the histogram (the law's support or, where it is wider,
     the central 98 % of the weight) are marked by triangles: outliers stay visible and do not
@@ -103,7 +67,18 @@ def plot_spectrum(
     _mark_outside(ax, spectrum, edges, PALETTE[0])
     if law is not None:
         plot_law(ax, law)
-    _name_axes(ax, "density of log λ, λ = s²")
+    low, high = spectrum.unresolved
+    if low < high:
+        top = max(float(spectrum.icdf(high)), float(np.exp(edges[0])))
+        ink = matplotlib.rcParams["text.color"]
+        shade = {
+            "color": ink,
+            "alpha": 0.12,
+            "linewidth": 0,
+            "label": f"{high - low:.0%} unresolved",
+        }
+        ax.axvspan(float(np.exp(edges[0] / 2)), float(np.sqrt(top)), **shade)
+    name_axes(ax, "density of log λ, λ = s²")
     ax.set_ylim(bottom=0)
     ax.legend()
 
@@ -131,7 +106,7 @@ def plot_cdf(
     s, weights = np.exp(_positive(spectrum)[0] / 2), np.asarray(spectrum.weights)
     below = np.cumsum(weights)[-len(s) :]
     ax.step(s, below, where="post", color=PALETTE[0], linewidth=1.4, label=label)
-    _name_axes(ax, "weight up to s")
+    name_axes(ax, "weight up to s")
     ax.legend(loc="upper left")
 
 
@@ -164,50 +139,9 @@ def plot_collapse(
         density = _histogram(spectrum, edges)
         ax.plot(middle, density, color=colour, linestyle=dashes, linewidth=1.3, label=name)
         _mark_outside(ax, spectrum, edges, colour)
-    _name_axes(ax, "density of log λ, λ = s²")
+    name_axes(ax, "density of log λ, λ = s²")
     ax.set_ylim(bottom=0)
     ax.legend(fontsize="small", ncols=1 + len(spectra) // 7)
-
-
-def figure_svg(draw: Callable[[Figure], None], figsize: tuple[float, float] = (6.4, 3.8)) -> str:
-    """Return a figure as an SVG element for a page: the same bytes for the same drawing.
-
-    The background is transparent and the ink is the colour of the surrounding text, so that the
-    figure is readable on a light and on a dark page.
-
-    Args:
-        draw: Called with an empty figure.
-        figsize: Width and height in inches.
-
-    Returns:
-        One ``<svg>`` element without prolog, date or identifiers of groups.
-    """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=figsize)
-        draw(figure)
-        text = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
-    return re.sub(r'<g id="[^"]*"', "<g", svg).replace(_INK, "currentColor")
-
-
-def _name_axes(ax: Axes, ordinate: str) -> None:
-    """Label the axes, with plain numbers at ticks that suit the decades shown."""
-    ax.set_xscale("log")
-    ax.set_xlabel("singular value s")
-    ax.set_ylabel(ordinate)
-    low, high = ax.get_xlim()
-    decades = np.log10(high / low)
-    if decades < 0.7:
-        ax.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        ax.xaxis.set_minor_locator(ticker.NullLocator())
-    elif decades < 2.5:
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _positive(spectrum: Spectrum) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:

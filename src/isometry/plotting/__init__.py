@@ -1,0 +1,27 @@
+"""Draw results on axes; the only package that knows matplotlib.
+
+Pyplot's state is touched where no axes are given, and nowhere else.
+"""
+
+try:
+    import matplotlib as _matplotlib  # noqa: F401  # pyright: ignore[reportUnusedImport]
+except ImportError as err:
+    raise ImportError(
+        "`isometry.plotting` needs matplotlib; run `pip install 'isometry[plot]'`."
+    ) from err
+
+from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg
+from isometry.plotting.results import plot_points, plot_spans
+from isometry.plotting.spectra import plot_cdf, plot_collapse, plot_law, plot_spectrum
+
+__all__ = [
+    "PALETTE",
+    "axes_or_new",
+    "figure_svg",
+    "plot_cdf",
+    "plot_collapse",
+    "plot_law",
+    "plot_points",
+    "plot_spans",
+    "plot_spectrum",
+]

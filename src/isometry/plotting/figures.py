@@ -1,0 +1,95 @@
+"""What every drawing shares: colours, axes, and a figure as text for a page."""
+
+import importlib
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from isometry._checks import shown
+from isometry._typing import Checked
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1")
+"""Colours told apart with any colour vision, on white and on black; the first six: Okabe-Ito."""
+
+_INK = "#010203"  # stands for the colour of the surrounding text until the SVG is written
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _INK,
+    "axes.facecolor": "none",
+    "axes.labelcolor": _INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "font.size": 10,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "isometry",
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+def axes_or_new(ax: Checked[Axes | None]) -> Axes:
+    """Return ``ax``, or the axes of a new figure of pyplot's, so that a notebook shows it.
+
+    Args:
+        ax: Axes or None.
+
+    Raises:
+        TypeError: If ``ax`` is something else.
+    """
+    if ax is None:
+        pyplot = importlib.import_module("matplotlib.pyplot")  # slow, and with a state of its own
+        return pyplot.subplots(layout="constrained")[1]
+    if not isinstance(ax, Axes):
+        raise TypeError(f"`ax` is {shown(ax)}; expected matplotlib axes, e.g. `plt.gca()`.")
+    return ax
+
+
+def figure_svg(draw: Callable[[Figure], None], figsize: tuple[float, float] = (6.4, 3.8)) -> str:
+    """Return a figure as an SVG element for a page: the same bytes for the same drawing.
+
+    The background is transparent and the ink is the colour of the surrounding text, so that the
+    figure is readable on a light and on a dark page.
+
+    Args:
+        draw: Called with an empty figure.
+        figsize: Width and height in inches.
+
+    Returns:
+        One ``<svg>`` element without prolog, date or identifiers of groups.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=figsize)
+        draw(figure)
+        text = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=nothing)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    return re.sub(r'<g id="[^"]*"', "<g", svg).replace(_INK, "currentColor")
+
+
+def name_axes(ax: Axes, ordinate: str) -> None:
+    """Label the axes, with plain numbers at ticks that suit the decades shown."""
+    ax.set_xscale("log")
+    ax.set_xlabel("singular value s")
+    ax.set_ylabel(ordinate)
+    low, high = ax.get_xlim()
+    decades = np.log10(high / low)
+    if decades < 0.7:
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(6))
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
+    elif decades < 2.5:
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(ticker.NullFormatter())

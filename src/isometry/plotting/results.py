@@ -1,0 +1,78 @@
+"""Comparisons, plans and histories on axes."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+
+from isometry.plotting.figures import PALETTE, name_axes
+from isometry.theory.comparison import Comparison
+
+
+def plot_spans(ax: Axes, comparison: Comparison) -> None:
+    """Draw the law's bulk and the measured one as two bars in s, with the outliers.
+
+    Args:
+        ax: Axes to draw on.
+        comparison: What to draw; a lower edge that is not resolved fades out.
+    """
+    ink = matplotlib.rcParams["text.color"]
+    low, high = np.sqrt(comparison.edges)
+    lowest, highest = comparison.measured_edges
+    start = low if lowest is None else np.sqrt(lowest)
+    ax.barh(1, high - low, left=low, height=0.5, color=ink, alpha=0.35, label="law")
+    width, hatch = np.sqrt(highest) - start, "//" if lowest is None else None
+    ax.barh(0, width, left=start, height=0.5, color=PALETTE[0], hatch=hatch, label="measured bulk")
+    out = comparison.outlier_singular_values
+    out = out[out > 0]
+    if len(out):
+        ax.plot(
+            out,
+            np.zeros(len(out)),
+            "v",
+            color=PALETTE[1],
+            label="outlier" if len(out) == 1 else f"{len(out)} outliers",
+        )
+    name_axes(ax, "")
+    ax.margins(x=0.05)
+    ax.set_yticks([])
+    ax.set_title(f"Kolmogorov-Smirnov distance {comparison.ks:.3g}", fontsize="medium")
+    ax.legend()
+
+
+def plot_points(
+    ax: Axes,
+    series: Mapping[str, Sequence[Any]],
+    *,
+    across: str,
+    up: str,
+    at: Sequence[int] | None = None,
+) -> None:
+    """Draw numbers that belong to blocks or to steps, on a logarithmic axis.
+
+    Args:
+        ax: Axes to draw on.
+        series: From the entry of the legend to one number a place; None and what a logarithm
+            has no place for are left out, and so is a series of which nothing is left.
+        across: Label of the horizontal axis.
+        up: Label of the vertical one.
+        at: The places; 1, 2, ... without.
+    """
+    marks = cycle("os^Dv<>P")
+    for colour, (name, numbers) in zip(cycle(PALETTE), series.items(), strict=False):
+        x = np.arange(1, len(numbers) + 1) if at is None else np.asarray(at)
+        y = np.array([np.nan if value is None else value for value in numbers], float)
+        keep = np.isfinite(y) & (y > 0)
+        if keep.any():
+            style, mark = "none" if at is None else "-", next(marks)
+            ax.plot(x[keep], y[keep], linestyle=style, marker=mark, color=colour, label=name)
+    ax.set_yscale("log")
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    ax.set_xlabel(across)
+    ax.set_ylabel(up)
+    if ax.has_data():
+        ax.legend()

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import isometry as iso
+from isometry import nn as inn
+from isometry.plotting.results import plot_points, plot_spans
+
+LAW = iso.UniversalLaw(1.0)
+P = (np.arange(200) + 0.5) / 200
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def bars(ax):
+    return {c.get_label(): c.patches[0] for c in ax.containers}
+
+
+def test_spans_are_the_edges_in_s_and_outliers_are_marked(ax):
+    spectrum = iso.Spectrum(np.append(LAW.icdf(P), 42.0**2))
+    comparison = iso.compare(spectrum, LAW)
+    plot_spans(ax, comparison)
+    law, measured = bars(ax)["law"], bars(ax)["measured bulk"]
+    low, high = np.sqrt(LAW.support())
+    assert (law.get_x(), law.get_width()) == pytest.approx((low, high - low))
+    assert measured.get_x() == pytest.approx(np.sqrt(comparison.measured_edges[0]))
+    assert ax.lines[0].get_xdata() == pytest.approx([42.0])
+    assert sorted(legend(ax)) == ["law", "measured bulk", "outlier"]
+
+
+def test_a_lower_edge_that_is_not_resolved_is_hatched(ax):
+    spectrum = iso.Spectrum(LAW.icdf(P), unresolved=(0.0, 0.2))
+    plot_spans(ax, iso.compare(spectrum, LAW))
+    assert bars(ax)["measured bulk"].get_hatch() == "//"
+
+
+def test_points_leave_out_what_a_logarithm_has_no_place_for(ax):
+    plot_points(ax, {"a": [1.0, None, 0.0, 4.0], "b": [None] * 4}, across="block", up="c")
+    (line,) = ax.lines
+    assert line.get_xdata().tolist() == [1, 4]
+    assert line.get_ydata().tolist() == [1.0, 4.0]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("block", "c", "log")
+    assert legend(ax) == ["a"]
+
+
+def test_every_result_draws_itself_on_the_axes_it_is_given():
+    generator = torch.Generator().manual_seed(0)
+    net = inn.ResNet(iso.ResNetSpec("relu", depth=4), 24, generator=generator)
+    x = torch.randn(1, 24, generator=generator)
+    plan = inn.plan(net, x, c=1.0, generator=generator)
+    monitor = inn.JacobianMonitor(every=1, generator=generator)
+    with pytest.raises(ValueError, match="nothing has been measured yet"):
+        monitor.plot(Figure().subplots())
+    for step in (0, 1):
+        monitor(net, x, step)
+    spectrum = iso.Spectrum(LAW.icdf(P))
+    for draw, shown in (
+        (LAW.plot, "UniversalLaw(c=1.0, scale=1.0)"),
+        (LAW.singular_values().plot, "SingularValueLaw(law=UniversalLaw(c=1.0, scale=1.0))"),
+        (spectrum.plot, "measured"),
+        (lambda ax: spectrum.plot(ax, law=LAW), "law"),
+        (iso.compare(spectrum, LAW).plot, "measured bulk"),
+        (plan.plot, "asked for"),
+        (monitor.plot, "jacobian/s_max"),
+    ):
+        ax = Figure().subplots()
+        assert draw(ax) is ax
+        assert shown in legend(ax)
