@@ -14,7 +14,6 @@ from cases_modules import (
     FromEmbeddings,
     FromPixels,
     Gate,
-    Highway,
     LayerScale,
     Mixer,
     Parallel,
@@ -201,7 +200,6 @@ NOT_RESIDUAL = {
     "chain": (lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU()), (2, 8), "2 operations form"),
     "densenet": (lambda: DenseNet(4), (2, 4), "join in torch.cat of 10 operations"),
     "u-net": (UNet, (1, 3, 4, 4), "join in torch.cat of 7 operations (around `inner`)"),
-    "highway": (lambda: Highway(8), (2, 8), "join in Add of 8 operations (around `(gate, map)`)"),
 }
 
 

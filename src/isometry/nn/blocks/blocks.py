@@ -10,7 +10,7 @@ parallel branches are counted once. Products with X and with its transpose are e
 """
 
 from collections.abc import Iterable, Mapping, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
 
@@ -20,7 +20,7 @@ from isometry._result import Result
 from isometry.nn._typing import BatchNorm, Blocks, Key, Model, ModelInput
 from isometry.nn.blocks.additions import LeftAddition, left_additions
 from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
-from isometry.nn.blocks.graph import shape_of
+from isometry.nn.blocks.graph import Graph, shape_of
 from isometry.nn.blocks.names import unique
 from isometry.nn.blocks.pieces import (
     Piece,
@@ -33,6 +33,7 @@ from isometry.nn.blocks.pieces import (
 from isometry.nn.blocks.recording import Recording, record
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.tape import Vertex
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,16 @@ class Block(Result):
     Attributes:
         name: Its place in the model: what the names of its parameters share.
         index: Place among the model's blocks, from the input on, starting at 0.
-        skip: The factor of the stream, 1 in most models.
+        skip: The factor of the stream, 1 in most models; 0 where the skip is a matrix.
         shape: Shape of y, batch included.
         parameters: {name: role} of the branch's parameters, from the branch's output backwards; a
             role is "linear", "norm", "gain", "bias", "reparametrised" or "other".
         last: For each term of the branch the names of the parameters that scale it, nearest first.
         segment: The recorded piece of the model that multiplies.
         inside: The part of the skip that the segment contains: 0 where it is the branch alone.
+        matrix: Whether the skip is a map and no number: y = A s + f(s), as where several streams
+            are mixed, a gate is on the skip or the width changes. A and f are not told apart
+            then, products are with the Jacobian of y, and c is not defined.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Block(Result):
     last: tuple[tuple[str, ...], ...]
     segment: Segment = field(repr=False, compare=False)
     inside: float = field(repr=False, compare=False)
+    matrix: bool = False
 
     @property
     def size(self) -> int:
@@ -67,7 +72,10 @@ class Block(Result):
 
     def vjp(self, U: Tensor) -> Tensor:
         """Return Xᵀ u for every u of ``U``, which has the shape ``(probes, *shape)``."""
-        pulled = self.segment.vjp(U).reshape(U.shape)
+        pulled = self.segment.vjp(U)
+        if self.matrix:
+            return pulled
+        pulled = pulled.reshape(U.shape)
         return pulled - self.inside * U if self.inside else pulled
 
     def jvp(self, V: Tensor) -> Tensor:
@@ -76,7 +84,8 @@ class Block(Result):
         return pushed - self.inside * V if self.inside else pushed
 
     def __repr__(self) -> str:
-        return f"Block({self.name!r}, skip={self.skip:g}, shape={self.shape})"
+        skip = "matrix" if self.matrix else f"{self.skip:g}"
+        return f"Block({self.name!r}, skip={skip}, shape={self.shape})"
 
 
 @dataclass(frozen=True)
@@ -97,11 +106,14 @@ class Stream:
     """The residual stream of a model at one input: its stages, and what lies between them.
 
     Attributes:
-        stages: From the input on.
-        trunk: From the first block's input to the last block's output.
+        stages: From the input on; a block whose skip is a matrix is in none.
+        trunk: From the first block's input to the last block's output; from where an earlier
+            state begins that is added to the stream again.
         remark: What the law of the blocks leaves out, in one sentence; empty where it is all.
         left: Residual additions that are in no block, and why.
-        chain: The trunk cut before every block; what acts between two belongs to the first.
+        chain: The trunk cut before every block; what acts between two belongs to the first. It is
+            empty where earlier states go around blocks.
+        every: All blocks, those with a matrix for a skip included, from the input on.
     """
 
     stages: tuple[Stage, ...]
@@ -109,10 +121,11 @@ class Stream:
     remark: str
     left: tuple[LeftAddition, ...] = ()
     chain: tuple[Segment, ...] = field(default=(), repr=False)
+    every: tuple[Block, ...] = field(default=(), repr=False)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks, from the input on."""
+        """The blocks whose skip is a number, from the input on."""
         return tuple(block for stage in self.stages for block in stage.blocks)
 
 
@@ -162,9 +175,8 @@ def residual_blocks(
         [Block('block 0', skip=0.9, shape=(1, 3))]
     """
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
-    return list(
-        residual_stream(specimen, specimen.point, blocks=blocks, batch_norm=batch_norm).blocks
-    )
+    stream = residual_stream(specimen, specimen.point, blocks=blocks, batch_norm=batch_norm)
+    return [replace(block, index=place) for place, block in enumerate(stream.every)]
 
 
 def residual_stream(
@@ -212,20 +224,41 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         pieces = found_pieces(recording, cuts)
     if not pieces:
         raise ValueError(not_recognised(recording, cuts))
+    return _stream(recording, cuts, pieces)
+
+
+def _stream(recording: Recording, cuts: list[Vertex], pieces: list[Piece]) -> Stream:
     names = unique(piece.name for piece in pieces)
-    made = [_block(recording, p, i, n) for i, (p, n) in enumerate(zip(pieces, names, strict=True))]
-    between = [
-        transitions(recording, first.end, second.start) for first, second in pairwise(pieces)
+    scalar = [piece for piece in pieces if not piece.matrix]
+    places = {piece: place for place, piece in enumerate(scalar)}
+    every = [
+        _block(recording, piece, places.get(piece, place), name)
+        for place, (piece, name) in enumerate(zip(pieces, names, strict=True))
     ]
-    starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(pieces)]
+    made = [block for block in every if not block.matrix]
+    between = [
+        transitions(recording, first.end, second.start) for first, second in pairwise(scalar)
+    ]
+    starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(scalar)]
+    entered = recording.stream_cuts[1]
     ends = [*(piece.start for piece in pieces), pieces[-1].end]
     return Stream(
-        tuple(_stage(recording, made, pieces, i, j) for i, j in pairwise(starts)),
-        recording.segment(pieces[0].start, pieces[-1].end),
-        _remark([item for acting in between for item in acting], len(starts) - 1),
-        left_additions(recording, cuts, pieces),
-        tuple(recording.segment(*pair) for pair in pairwise(ends)),
+        tuple(_stage(recording, made, scalar, i, j) for i, j in pairwise(starts) if made),
+        recording.segment(*_around(recording.graph, ends) if entered else (ends[0], ends[-1])),
+        _remark([item for acting in between for item in acting], len(starts) - 1, every, entered),
+        left_additions(recording, cuts, scalar),
+        () if entered else tuple(recording.segment(*pair) for pair in pairwise(ends)),
+        tuple(every),
     )
+
+
+def _around(graph: Graph, ends: list[Vertex]) -> tuple[Vertex, Vertex]:
+    """Return the tensors around all blocks that no path goes past."""
+    place = graph.position
+    cuts = graph.inner_cuts(graph.order, graph.vanishing)
+    first = [v for v in cuts if place[v] <= place[ends[0]]]
+    last = [v for v in cuts if place[v] >= place[ends[-1]]]
+    return first[-1], last[0]
 
 
 def _check_blocks(blocks: object) -> None:
@@ -251,12 +284,13 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
     return Block(
         name=name,
         index=index,
-        skip=piece.part.skip or 1.0,
+        skip=0.0 if piece.matrix else piece.part.skip or 1.0,
         shape=shape_of(piece.target),
         parameters=parameter_roles(recording, inside),
         last=last_parameters(recording, piece.part, set(inside), piece.source, piece.target),
         segment=recording.segment(piece.source, piece.target),
         inside=piece.contained_skip,
+        matrix=piece.matrix,
     )
 
 
@@ -267,10 +301,25 @@ def _stage(
     return Stage(tuple(blocks[first:stop]), trunk)
 
 
-def _remark(acting: list[tuple[str, str]], stages: int) -> str:
-    if not acting:
-        return ""
-    return (
-        f"Between the blocks the stream goes through {summary(acting)}: the law covers the "
-        f"{stages} stages in between, each alone, and not the trunk."
-    )
+def _remark(
+    acting: list[tuple[str, str]], stages: int, every: list[Block], entered: list[Vertex]
+) -> str:
+    said = []
+    if acting:
+        said.append(
+            f"Between the blocks the stream goes through {summary(acting)}: the law covers the "
+            f"{stages} stages in between, each alone, and not the trunk."
+        )
+    matrices = [block.name for block in every if block.matrix]
+    if matrices:
+        said.append(
+            f"The skip of {len(matrices)} of {len(every)} blocks (first `{matrices[0]}`) is a "
+            "matrix and no number, so that their c is not defined: the product law of the blocks' "
+            "own spectra and the rotated twin describe the trunk."
+        )
+    if entered:
+        said.append(
+            f"Earlier states of the stream are added to it again in {len(entered)} sums: the law "
+            "covers the blocks, each at the tensor it meets, and not the trunk."
+        )
+    return " ".join(said)

@@ -8,7 +8,6 @@ cuts s and y the pass is y = a s + f(s); `linear_part` finds the a that the grap
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -70,7 +69,7 @@ class Graph:
     def every_cut(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the cuts with paths that something multiplies by 0 taken for paths as well."""
         stretch = [source, *self.between(source, target)]
-        return self._cuts(stretch, frozenset()) if stretch[-1] == target else []
+        return self.inner_cuts(stretch, frozenset()) if stretch[-1] == target else []
 
     def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors that every path from source to target goes through, both included.
@@ -78,26 +77,10 @@ class Graph:
         The list is empty where no path exists.
         """
         stretch = [source, *self.between(source, target)]
-        return self._cuts(stretch, frozenset()) if stretch[-1] == target else []
+        return self.inner_cuts(stretch, frozenset()) if stretch[-1] == target else []
 
-    def stream(self) -> list[Vertex]:
-        """Return the cuts from the input to the output, without the paths of factor 0.
-
-        A path along which something is multiplied by exactly 0 is none, where blocks appear once
-        it is left out (a skip from the input past all blocks); it stays where it is the branch.
-        """
-        found = self.cuts(self.order[0], self.order[-1])
-        if not self.vanishing:
-            return found
-        refined = found[:1]
-        for source, target in pairwise(found):
-            inner = self._cuts([source, *self.between(source, target)], self.vanishing)
-            parts = [linear_part(self, *ends) for ends in pairwise(inner)]
-            blocks = len(parts) > 1 and any(part.skip and part.heads for part in parts)
-            refined += inner[1:] if blocks else [target]
-        return refined
-
-    def _cuts(self, stretch: list[Vertex], ignored: Set[tuple[Vertex, int]]) -> list[Vertex]:
+    def inner_cuts(self, stretch: list[Vertex], ignored: Set[tuple[Vertex, int]]) -> list[Vertex]:
+        """Return the cuts of a stretch of tensors in order, some arguments taken for no path."""
         place = {vertex: number for number, vertex in enumerate(stretch)}
         furthest, alive = [0] * len(stretch), {stretch[0]}
         for number, vertex in enumerate(stretch[1:], 1):
@@ -225,10 +208,13 @@ def _vanishes(vertex: Vertex, index: int) -> bool:
     return weight is not None and (weight if index == 1 else 1.0 - weight) == 0
 
 
-def factor(graph: Graph, vertex: Vertex, index: int, source: Vertex) -> float | None:
-    """Return g where the operation is g times its argument (plus others), else None."""
+def factor(graph: Graph, vertex: Vertex, index: int, like: Vertex) -> float | None:
+    """Return g where the operation is g times its argument (plus others), else None.
+
+    It has as many entries as ``like``, or is not meant.
+    """
     node, name = vertex[0], operation(vertex)
-    if prod(shape_of(vertex)) != prod(shape_of(source)):
+    if prod(shape_of(vertex)) != prod(shape_of(like)):
         return None
     if name in _REARRANGE:
         return 1.0
@@ -259,8 +245,14 @@ class LinearPart:
     """The sums and multiples between the heads and y, from y backwards."""
 
 
-def linear_part(graph: Graph, source: Vertex, target: Vertex) -> LinearPart:
-    """Split target = skip * source + terms as far as additions and scalar factors show it."""
+def linear_part(
+    graph: Graph, source: Vertex, target: Vertex, *, like: Vertex | None = None
+) -> LinearPart:
+    """Split target = skip * source + terms as far as additions and scalar factors show it.
+
+    Sums and multiples have as many entries as ``like``, by default as the source.
+    """
+    like = source if like is None else like
     weight: dict[Vertex, float] = {target: 1.0}
     heads, sums = [], []
     inside = graph.between(source, target)
@@ -268,7 +260,7 @@ def linear_part(graph: Graph, source: Vertex, target: Vertex) -> LinearPart:
         if vertex not in weight:
             continue
         arguments = graph.inputs(vertex)
-        factors = [factor(graph, vertex, i, source) for i, _ in arguments]
+        factors = [factor(graph, vertex, i, like) for i, _ in arguments]
         known = [f for f in factors if f is not None]
         if len(known) < len(arguments):
             heads.append(vertex)

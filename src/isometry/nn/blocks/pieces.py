@@ -11,6 +11,7 @@ from torch import nn
 
 from isometry._checks import suggest
 from isometry.nn.blocks.branch import branch_vertices
+from isometry.nn.blocks.earlier import is_multiple
 from isometry.nn.blocks.graph import (
     ISOMETRIES,
     LinearPart,
@@ -21,6 +22,7 @@ from isometry.nn.blocks.graph import (
 from isometry.nn.blocks.names import join_names, name_block
 from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.blocks.segment import Segment
+from isometry.nn.blocks.skips import map_skip
 
 _WORDS = {
     "Addmm": "linear map",
@@ -50,6 +52,8 @@ class Piece:
     name: str
     start: Vertex
     end: Vertex
+    matrix: bool = False
+    """Whether the skip is a map that is no number: the part is then the branch alone."""
 
     @property
     def contained_skip(self) -> float:
@@ -67,21 +71,25 @@ def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
         part = linear_part(graph, source, target)
         if part.skip and not part.heads and open_end:
             last = pieces[-1]
-            pieces[-1] = _found_piece(recording, last.source, target)
+            whole = linear_part(graph, last.source, target)
+            pieces[-1] = _found_piece(recording, last.source, target, whole)
             continue
+        mapped = None if part.skip else map_skip(graph, source, target)
+        if mapped is not None:
+            part = mapped.branch
         inside = branch_vertices(graph, part, source, target)
         parametric = any(True for v in inside for _ in graph.leaves(v)) or not any_parameter
+        parametric &= not all(is_multiple(graph, v) or v in part.sums for v in inside)
         open_end = bool(part.skip and part.heads and parametric)
-        if open_end:
-            pieces.append(_found_piece(recording, source, target))
+        if open_end or (mapped is not None and parametric):
+            pieces.append(_found_piece(recording, source, target, part))
     return pieces
 
 
-def _found_piece(recording: Recording, source: Vertex, target: Vertex) -> Piece:
-    part = linear_part(recording.graph, source, target)
+def _found_piece(recording: Recording, source: Vertex, target: Vertex, part: LinearPart) -> Piece:
     inside = branch_vertices(recording.graph, part, source, target)
     name = name_block(recording, source, target, set(inside))
-    return Piece(source, target, part, name, source, target)
+    return Piece(source, target, part, name, source, target, matrix=not part.skip)
 
 
 def given_pieces(
@@ -130,6 +138,10 @@ def _piece(recording: Recording, cuts: list[Vertex], call: ModuleCall) -> Piece:
             part = linear_part(graph, source, target)
             if part.skip:
                 return Piece(source, target, part, call.name, source, target)
+            mapped = map_skip(graph, source, target)
+            if mapped is not None:
+                ends = (source, target)
+                return Piece(*ends, mapped.branch, call.name, *ends, matrix=True)
         for source in sources:
             start = max((c for c in cuts if place[c] <= place[source]), key=place.__getitem__)
             for end in [c for c in cuts if place[c] >= place[target]][:_NEAR]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from isometry.nn.blocks.earlier import stream_cuts
 from isometry.nn.blocks.graph import Graph, build_graph
 from isometry.nn.blocks.segment import Maps, Segment
 from isometry.nn.sandbox.checks import check_output
@@ -61,13 +62,18 @@ class Recording:
     def _by_module(self) -> dict[str | nn.Module, list[int]]:
         return _index((k, place) for place, c in enumerate(self.calls) for k in (c.name, c.module))
 
+    @cached_property
+    def stream_cuts(self) -> tuple[list[Vertex], list[Vertex]]:
+        """The tensors of the stream, and the sums in which it meets earlier ones again."""
+        return stream_cuts(self.graph)
+
     def settle(self, *, named: bool) -> list[Vertex]:
         """Make the programs between the tensors of the stream, or of named modules as well.
 
         Returns:
             The tensors that every path from the input to the output goes through.
         """
-        cuts = self.graph.stream()
+        cuts, _ = self.stream_cuts
         ends = [v for call in self.calls for v in (*call.inputs, *call.outputs)] if named else []
         self.maps.settle([*cuts, *ends])
         return cuts

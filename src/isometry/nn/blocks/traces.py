@@ -174,6 +174,7 @@ def block_traces(
         TypeError: If `num_probes` is not an integer.
         ValueError: If `blocks` is empty, `num_probes` is smaller than 3, `rtol` is not positive
             or a product of a block's Jacobian is not finite.
+        NotImplementedError: If the skip of a block is a matrix, so that c is not defined.
 
     Warns:
         AccuracyWarning: If 64 rounds are not enough for `rtol`.
@@ -186,6 +187,7 @@ def block_traces(
     """
     num_probes = check_integer("num_probes", num_probes, minimum=3)
     check_list("blocks", blocks, Block, "`residual_blocks`")
+    _refuse_matrices(blocks)
     tolerance = math.inf if rtol is None else check_real("rtol", rtol, above=0.0)
     source = generator_or_fresh(generator)
     rounds = [[measure(b, _probes(b, num_probes), source) for b in blocks]]
@@ -208,6 +210,21 @@ def check_list(name: str, given: object, kind: type, source: str) -> None:
         raise TypeError(f"`{name}` is {type(given).__name__!r}; expected what {source} returns.")
     if not given:
         raise ValueError(f"`{name}` is empty; expected what {source} returns.")
+
+
+def _refuse_matrices(blocks: Sequence[Block]) -> None:
+    """Refuse blocks of which c is not defined.
+
+    Raises:
+        NotImplementedError: If the skip of one is a matrix.
+    """
+    names = [block.name for block in blocks if block.matrix]
+    if names:
+        raise NotImplementedError(
+            f"`blocks` contains {names[0]!r}, whose skip is a matrix, so that its c is not "
+            "defined; expected blocks with a number for a skip. Leave those with `block.matrix` "
+            "out, or compare the model with `inn.twin`."
+        )
 
 
 def _rounds(traces: Sequence[BlockTraces], tolerance: float) -> int:

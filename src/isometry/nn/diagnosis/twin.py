@@ -125,8 +125,8 @@ def twin(
 
     Raises:
         TypeError: If ``x`` or the output is not one floating-point tensor.
-        ValueError: If ``rotate`` is another word, no block is recognised, or the recording does
-            not tell which axis holds the channels.
+        ValueError: If ``rotate`` is another word, no block is recognised, earlier states of the
+            stream go around blocks, or the recording does not tell which axis holds the channels.
 
     Notes:
         The channels are the axis over which the model's own matrices and kernels sum, as its
@@ -152,10 +152,16 @@ def twin_of(stream: Stream, rotate: Rotated, generator: torch.Generator) -> Twin
     """Return the twin of a stream that is known.
 
     Raises:
-        ValueError: If ``rotate`` is another word, or the recording does not tell which axis holds
-            the channels.
+        ValueError: If ``rotate`` is another word, earlier states go around blocks, or the
+            recording does not tell which axis holds the channels.
     """
     _check_rotate(rotate)
+    if not stream.chain:
+        raise ValueError(
+            "`model` adds earlier states of its stream to it again, so that its Jacobian is no "
+            "product over the blocks, which a twin rotates; expected a chain of blocks. Compare "
+            "the blocks' own c in its place."
+        )
     after = stream.chain[1:]
     axes = channel_axes(after) if rotate == "channels" else [None] * len(after)
     rotations = []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isometry.nn._typing import BatchNorm
-from isometry.nn.blocks.blocks import Block, Stream, residual_blocks, residual_stream
+from isometry.nn.blocks.blocks import Block, Stream, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
 from isometry.nn.blocks.uses import Apply, Watch, WeightMap, linear_maps
@@ -45,7 +45,8 @@ class MeasuredModel:
     def found(self, changes: Changes) -> list[Block]:
         """Return the residual blocks of the model under the changes."""
         with tried(self.root, changes):
-            return residual_blocks(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
+            stream = residual_stream(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
+        return list(_with_numbers(stream).blocks)
 
     def recorded(self, changes: Changes) -> tuple[Stream, RecordedPass]:
         """Return the residual stream, and the pass in which it was found."""
@@ -60,7 +61,7 @@ class MeasuredModel:
         with tried(self.root, changes):
             stream = residual_stream(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
         recorder, output = seen[0]
-        return stream, recorder.recorded(output, stream.blocks)
+        return _with_numbers(stream), recorder.recorded(output, stream.blocks)
 
     def linear_maps(self) -> dict[str, WeightMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""
@@ -108,6 +109,22 @@ class MeasuredModel:
         generator = torch.Generator().manual_seed(self.seed + block.index)
         count = math.ceil(_ENTRIES / block.size) if block.size < _SMALL else _PROBES
         return measure(block, count, generator)
+
+
+def _with_numbers(stream: Stream) -> Stream:
+    """Pass on a stream some of whose skips are numbers.
+
+    Raises:
+        ValueError: If all are matrices.
+    """
+    if not stream.blocks:
+        raise ValueError(
+            f"`model` has {len(stream.every)} residual blocks whose skip is a matrix, as "
+            f"{stream.every[0].name!r}, so that their c is not defined; expected a block of the "
+            "form a * input + branch, which a plan can scale. Compare the model with `inn.twin`, "
+            "or name blocks of that form with `blocks=`."
+        )
+    return stream
 
 
 @reversible
