@@ -93,6 +93,17 @@ def test_a_model_is_measured_diagnosed_and_initialised():
     assert inn.gain(torch.nn.functional.relu, q=1.0) == pytest.approx(math.sqrt(2))
 
 
+def test_a_network_is_built_at_a_working_point_and_gets_its_learning_rates():
+    point = iso.working_point("relu", like="relu")
+    torch.testing.assert_close(inn.Activation(point)(torch.ones(1)), torch.ones(1) - point.mean)
+    spec = iso.ResNetSpec(point, depth=3, sigma_w=1.0)
+    net = inn.ResNet(spec, 16, centre=True, signs=False, generator=seeded())
+    kernels = iso.network_kernels(net.spec, [1.0])
+    np.testing.assert_allclose(kernels.nngp[:, 0], kernels.signal)
+    torch.optim.SGD(inn.learning_rates(net, 0.02))
+    torch.optim.Adam(inn.learning_rates(net, 0.02, optimiser="adam"))
+
+
 def test_results_print_and_become_dictionaries():
     found = iso.compare(iso.Spectrum(np.array([0.5, 1.0, 2.0]), None), iso.UniversalLaw(1.0))
     for result in (found, iso.gaussian_moments("relu", 1.0), iso.propagate(iso.ResNetSpec("relu"))):

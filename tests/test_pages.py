@@ -10,7 +10,7 @@ import torch
 
 from isometry.experiments.parts import study
 from isometry.experiments.tasks import tasks
-from isometry.nn.resnet import WRITTEN_OUT
+from isometry.nn.activation import WRITTEN_OUT
 from isometry.nn.tape.rules import RULES
 from isometry.theory.activations.catalogue import NAMED
 

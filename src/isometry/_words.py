@@ -30,5 +30,8 @@ Scheme: TypeAlias = Literal["normal", "orthogonal", "delta_orthogonal"]
 Entries: TypeAlias = Literal["gaussian", "rademacher", "uniform", "student", "orthogonal"]
 """How the entries of a random matrix are drawn."""
 
+Optimiser: TypeAlias = Literal["sgd", "adam"]
+"""How steps depend on gradients: in proportion, or divided by their size."""
+
 Padding: TypeAlias = Literal["circular", "zeros"]
 """What a convolution sees beyond the border."""

@@ -6,7 +6,8 @@ import torch
 
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.theory.activations.lookup import activation_names
-from isometry.theory.propagation import ResNetSpec, effective_cumulant
+from isometry.theory.propagation import ResNetSpec, effective_cumulant, propagate
+from isometry.theory.working_point import working_point
 
 F64 = torch.float64
 
@@ -122,3 +123,86 @@ def test_an_activation_that_works_in_place_has_the_same_jacobian():
 def test_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+SWITCHED = {
+    "centred": (ResNetSpec("relu", depth=20, sigma_w=1.3), {"centre": True}),
+    "signs": (ResNetSpec("relu", depth=20, sigma_w=1.3), {"signs": True}),
+    "at a point": (
+        ResNetSpec(working_point("tanh", like="relu"), depth=20, sigma_w=1.2),
+        {"centre": True},
+    ),
+    "unit, biases": (ResNetSpec("gelu", depth=20, sigma_w=1.4, sigma_b=0.1, unit=True), {}),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_c_q_and_m2_are_what_the_theory_predicts(name):
+    spec, switches = SWITCHED[name]
+    net = ResNet(spec, 1000, generator=seeded(), dtype=F64, **switches)
+    x = torch.randn(1000, generator=seeded(1), dtype=F64)
+    x = (x - x.mean()) / x.std(correction=0)
+    signal, q, m2 = propagate(net.spec), [], []
+    y = x
+    with torch.no_grad():
+        for layer in net.layers:
+            q.append(float(layer.linear(y).square().mean()))
+            y = layer(y)
+            m2.append(float(y.square().mean()))
+    measured = float(net.layer_cumulants(x).sum())
+    # c of one network scatters by about 1 %; a 10 % wrong one is rejected
+    assert measured == pytest.approx(signal.c, rel=0.04)
+    assert measured != pytest.approx(1.1 * signal.c, rel=0.04)
+    np.testing.assert_allclose(q, signal.q, rtol=0.2)
+    np.testing.assert_allclose(m2, signal.m2, rtol=0.2)
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_the_jacobian_of_a_switched_network_is_autograds(name):
+    spec, switches = SWITCHED[name]
+    net = ResNet(spec, 12, generator=seeded(), dtype=F64, **switches)
+    x = torch.randn(12, generator=seeded(1), dtype=F64)
+    reference = torch.autograd.functional.jacobian(net, x)
+    torch.testing.assert_close(net.jacobian(x), reference, rtol=1e-12, atol=1e-12)
+
+
+def test_a_centred_network_has_no_coherent_mean_and_a_dropped_mean_is_seen():
+    spec = ResNetSpec("relu", depth=20, sigma_w=1.3)
+    x = torch.randn(8, 1000, generator=seeded(1))
+    centred = ResNet(spec, 1000, centre=True, generator=seeded())(x).detach()
+    plain = ResNet(spec, 1000, generator=seeded())(x).detach()
+    assert abs(float(centred.mean())) < 0.1 * float(centred.std())
+    assert float(plain.mean()) > 1.0 * float(plain.std())
+
+
+def test_a_measured_mean_is_subtracted_exactly():
+    net = ResNet(ResNetSpec("gelu", depth=5, sigma_w=2.0, signs=True), 50, generator=seeded())
+    x = torch.randn(16, 50, generator=seeded(1))
+    net.centre_(x)
+    with torch.no_grad():
+        for layer in net.layers:
+            branch = layer.activate(layer.linear(x)) * layer.signs
+            assert abs(float(branch.mean())) < 1e-6
+            x = layer(x)
+
+
+def test_the_convolution_takes_the_same_switches():
+    spec = ResNetSpec(working_point("tanh", like="relu"), depth=10, sigma_w=1.2)
+    net = ConvResNet(spec, 32, centre=True, signs=True, generator=seeded())
+    y = net(torch.randn(4, 32, 8, 8, generator=seeded(1))).detach()
+    assert float(y.square().mean()) == pytest.approx(propagate(net.spec).m2[-1], rel=0.1)
+    assert abs(float(y.mean())) < 0.1
+
+
+def test_signs_are_part_of_the_state_and_drawn_anew():
+    net = ResNet(ResNetSpec("relu", depth=1), 400, signs=True, generator=seeded())
+    before = net.layers[0].signs.clone()
+    assert set(before.tolist()) == {-1.0, 1.0}
+    assert "layers.0.signs" in net.state_dict()
+    net.reset_parameters(generator=seeded(5))
+    assert (net.layers[0].signs != before).any()
+
+
+def test_a_switch_that_is_none_is_refused():
+    with pytest.raises(TypeError, match="`centre`"):
+        ResNet(ResNetSpec("relu", depth=1), 4, centre="yes")

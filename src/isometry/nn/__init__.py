@@ -5,6 +5,7 @@ try:
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
+from isometry.nn.activation import Activation
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
@@ -16,6 +17,7 @@ from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
 from isometry.nn.init import baselines
 from isometry.nn.init.init import apply_, gain, plan, residual_
+from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ConvResNet, ResNet
@@ -28,6 +30,7 @@ from isometry.nn.spectrum.extremes import (
 from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
 
 __all__ = [
+    "Activation",
     "Block",
     "BlockTraces",
     "ConvResNet",
@@ -52,6 +55,7 @@ __all__ = [
     "estimate_seconds",
     "gain",
     "largest_singular_values",
+    "learning_rates",
     "matrix_spectrum",
     "measured_law",
     "outliers_from_forward",

@@ -8,6 +8,8 @@ network and the law that predicts its spectrum come from one object and cannot d
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,78 +18,45 @@ from isometry._checks import check_integer, check_kind
 from isometry._typing import Checked, Integer
 from isometry._words import Padding
 from isometry.nn._typing import Generator
+from isometry.nn.activation import torch_phi
 from isometry.nn.sandbox.random import generator_or_fresh
-from isometry.theory.activations.lookup import Activation, activation
-from isometry.theory.propagation import ResNetSpec
+from isometry.theory.activations.lookup import activation
+from isometry.theory.propagation import ResNetSpec, propagate
 
 _RESCALE_EVERY = 8
 _RESCALE_BELOW = 1e-12
-_NOT_TORCH = (
-    "`activation` is {!r}, a function that torch cannot differentiate; "
-    "pass a torch callable or module instead."
-)
-
-
-WRITTEN_OUT: dict[str, Callable[[Tensor], Tensor]] = {
-    "erf": torch.erf,
-    "sin": torch.sin,
-    "sign": torch.sign,
-}
-"""Named activations that ``torch.nn.functional`` has not under their name."""
-
-
-def torch_phi(phi: Activation) -> Callable[[Tensor], Tensor]:
-    """Return the torch function of a named activation, parameters bound.
-
-    Raises:
-        NotImplementedError: If the activation was made from a NumPy callable.
-    """
-    if phi.source is not None:
-        return _differentiable(phi)
-    if phi.name == "linear":
-        return nn.Identity()
-    if phi.name in WRITTEN_OUT:
-        return WRITTEN_OUT[phi.name]
-    function = getattr(nn.functional, phi.name, None)
-    if function is None:
-        raise NotImplementedError(_NOT_TORCH.format(phi))
-    parameters = dict(phi.parameters)
-    if phi.name == "prelu":
-        weight = torch.tensor(parameters["weight"])
-        return lambda h: function(h, weight.to(h))
-    return lambda h: function(h, **parameters)
-
-
-def _differentiable(phi: Activation) -> Callable[[Tensor], Tensor]:
-    """Return the callable the activation was made from.
-
-    Raises:
-        NotImplementedError: If torch cannot differentiate it.
-    """
-    h = torch.tensor([0.3], requires_grad=True)
-    try:
-        with torch.enable_grad():
-            image = phi.source(h)
-    except (TypeError, ValueError, RuntimeError):
-        raise NotImplementedError(_NOT_TORCH.format(phi)) from None
-    if not isinstance(image, Tensor) or not image.requires_grad:
-        raise NotImplementedError(_NOT_TORCH.format(phi))
-    return phi.source
 
 
 class ResidualLayer(nn.Module):
-    """One layer ``x -> phi(linear(x)) + skip * x``."""
+    """One layer ``x -> signs * (size * phi(linear(x) / size) - mean) + skip * x``."""
+
+    linear: nn.Linear | nn.Conv2d
+    signs: Tensor | None
 
     def __init__(self, linear: nn.Module, phi: Callable[[Tensor], Tensor], skip: float) -> None:
         super().__init__()
-        self.linear = linear
+        self.linear = linear  # pyright: ignore[reportAttributeAccessIssue]
         self.phi = phi
         self.skip = skip
+        self.size = 1.0
+        self.mean = 0.0
+        self.register_buffer("signs", None)
+
+    def scaled(self, h: Tensor) -> Tensor:
+        """Return ``size * phi(h / size)``, in the shape of ``h``."""
+        return self.phi(h) if self.size == 1.0 else self.size * self.phi(h / self.size)
+
+    def activate(self, h: Tensor) -> Tensor:
+        """Return what the layer makes of its pre-activations, in their shape."""
+        y = self.scaled(h)
+        if self.mean != 0.0:
+            y = y - self.mean
+        return y if self.signs is None else self.signs * y
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output, in the shape of ``x``."""
         stream = x if self.skip == 1.0 else self.skip * x
-        return stream + self.phi(self.linear(x))
+        return stream + self.activate(self.linear(x))
 
 
 class _ResidualStack(nn.Module):
@@ -95,41 +64,81 @@ class _ResidualStack(nn.Module):
 
     def __init__(self, spec: ResNetSpec, layers: list[nn.Module]) -> None:
         super().__init__()
-        self.spec = spec
         phi = torch_phi(activation(spec.activation))
         self.layers = nn.ModuleList(ResidualLayer(layer, phi, spec.skip) for layer in layers)
+        self.spec = spec
 
     @property
-    def _phi(self) -> Callable[[Tensor], Tensor]:
-        return self.layers[0].phi  # pyright: ignore[reportReturnType]
+    def spec(self) -> ResNetSpec:
+        """The specification that the layers' means and scales are those of."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: ResNetSpec) -> None:
+        self._spec = spec
+        if not (spec.centre or spec.unit):
+            return
+        signal = propagate(spec)
+        for layer, q, mean in zip(self._layers(), signal.q, signal.mean, strict=True):
+            layer.size = math.sqrt(q) if spec.unit and q > 0 else 1.0
+            layer.mean = float(mean) if spec.centre else 0.0
+
+    def _layers(self) -> Iterator[ResidualLayer]:
+        yield from self.layers  # pyright: ignore[reportReturnType]
 
     def linear_maps(self) -> Iterator[nn.Linear | nn.Conv2d]:
         """Yield the linear map of every layer, from the input on."""
-        for layer in self.layers:
-            yield layer.linear  # pyright: ignore[reportReturnType]
+        for layer in self._layers():
+            yield layer.linear
+
+    @torch.no_grad()
+    def centre_(self, x: Tensor) -> None:
+        """Let every layer subtract the mean it has on a batch, instead of the theory's.
+
+        Args:
+            x: A batch of inputs; the mean is over all entries, layer after layer.
+        """
+        for layer in self._layers():
+            layer.mean = float(layer.scaled(layer.linear(x)).mean())
+            x = layer(x)
 
     @torch.no_grad()
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw every weight and bias anew with the specification's variances; none on meta.
+        """Draw every weight, bias and sign anew with the specification's variances; none on meta.
 
         Args:
             generator: Source of the draw; without one, a seed is drawn from torch's global one.
         """
-        for linear in self.linear_maps():
-            weight = linear.weight
+        for layer in self._layers():
+            weight, bias = layer.linear.weight, layer.linear.bias
             if weight.is_meta:
                 continue
             source = generator = generator_or_fresh(generator, device=weight.device)
             deviation = self.spec.sigma_w / math.sqrt(weight[0].numel() * self.spec.depth)
             weight.normal_(0.0, deviation, generator=source)
-            if linear.bias is not None:
-                linear.bias.normal_(0.0, self.spec.sigma_b, generator=source)
+            if bias is not None:
+                bias.normal_(0.0, self.spec.sigma_b, generator=source)
+            if self.spec.signs:
+                shape = (len(weight), *(1,) * (weight.ndim - 2))
+                drawn = torch.rand(shape, generator=source, device=weight.device)
+                layer.signs = torch.where(drawn < 0.5, -1.0, 1.0).to(weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x_L``, in the shape of ``x``."""
         for layer in self.layers:
             x = layer(x)
         return x
+
+
+def _switched(spec: object, centre: object, signs: object) -> ResNetSpec:
+    """Return the specification with the switches that are given.
+
+    Raises:
+        TypeError: If ``spec`` is no specification, or a switch is not True or False.
+    """
+    checked = check_kind("spec", spec, ResNetSpec, "a ResNetSpec, e.g. `ResNetSpec('relu')`")
+    given: dict[str, Any] = {"centre": centre, "signs": signs}
+    return replace(checked, **{name: on for name, on in given.items() if on is not None})
 
 
 class ResNet(_ResidualStack):
@@ -139,6 +148,8 @@ class ResNet(_ResidualStack):
         spec: Activation, depth L, ``sigma_w``, ``sigma_b`` (standard deviations) and skip; the
             weights have variance ``sigma_w^2 / (width L)``, the biases ``sigma_b^2``.
         width: N, the number of entries of ``x``.
+        centre: Whether layers subtract the theory's mean, instead of what ``spec`` says.
+        signs: Whether random signs multiply the units, instead of what ``spec`` says.
         generator: Source of the draw; without one `torch.manual_seed` decides.
         device: Where the parameters live.
         dtype: Their type; torch's default without one.
@@ -158,11 +169,13 @@ class ResNet(_ResidualStack):
         spec: Checked[ResNetSpec],
         width: Integer,
         *,
+        centre: Checked[bool] | None = None,
+        signs: Checked[bool] | None = None,
         generator: Generator = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_kind("spec", spec, ResNetSpec, "a ResNetSpec, e.g. `ResNetSpec('relu')`")
+        spec = _switched(spec, centre, signs)
         width = check_integer("width", width, minimum=1)
         layers: list[nn.Module] = [
             nn.utils.skip_init(nn.Linear, width, width, device=device or "cpu", dtype=dtype)
@@ -184,15 +197,16 @@ class ResNet(_ResidualStack):
         Raises:
             ValueError: If ``x`` has another shape.
         """
-        phi, skip = self._phi, self.spec.skip
+        skip = self.spec.skip
         with torch.no_grad():
             x, rows = self._one_sample(x), []
-            for linear in self.linear_maps():
-                rows.append(linear(x))
-                x = torch.add(phi(rows[-1].clone()), x, alpha=skip)  # phi may work in place
+            for layer in self._layers():
+                rows.append(layer.linear(x))
+                x = torch.add(layer.activate(rows[-1].clone()), x, alpha=skip)  # phi in place?
         H = torch.stack(rows).requires_grad_()
         with torch.enable_grad():
-            image = phi(H.clone())
+            images = [layer.activate(h.clone()) for layer, h in zip(self._layers(), H, strict=True)]
+            image = torch.stack(images)
             if not image.requires_grad:  # a step function: its derivative is 0 a.e.
                 image = image + 0 * H
             return torch.autograd.grad(image.sum(), H)[0]
@@ -270,6 +284,8 @@ class ConvResNet(_ResidualStack):
         channels: Channels of the input, of every layer and of the output.
         kernel_size: Odd side of the square kernel.
         padding_mode: ``"circular"`` or ``"zeros"``.
+        centre: As for :class:`ResNet`.
+        signs: As for :class:`ResNet`.
         generator: Source of the draw; without one `torch.manual_seed` decides.
         device: Where the parameters live.
         dtype: Their type; torch's default without one.
@@ -291,11 +307,13 @@ class ConvResNet(_ResidualStack):
         *,
         kernel_size: Integer = 3,
         padding_mode: Checked[Padding] = "circular",
+        centre: Checked[bool] | None = None,
+        signs: Checked[bool] | None = None,
         generator: Generator = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_kind("spec", spec, ResNetSpec, "a ResNetSpec, e.g. `ResNetSpec('relu')`")
+        spec = _switched(spec, centre, signs)
         channels = check_integer("channels", channels, minimum=1)
         kernel_size = check_integer("kernel_size", kernel_size, minimum=1)
         if kernel_size % 2 == 0:

@@ -42,6 +42,8 @@ def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitP
     x = check_input(model.x).double()
     m1, m2 = float(x.mean()), float(x.square().mean())
     old: ResNetSpec = root.spec  # pyright: ignore[reportAssignmentType]
+    if old.centre or old.unit:  # the layers' means and scales are those of such an input
+        m1, m2 = 0.0, 1.0
     sigma_w = solve_sigma_w(
         old.activation,
         depth=old.depth,
@@ -50,6 +52,9 @@ def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitP
         skip=old.skip,
         m1=m1,
         m2=m2,
+        centre=old.centre,
+        signs=old.signs,
+        unit=old.unit,
     )
     spec = replace(old, sigma_w=sigma_w)
     chi = propagate(spec, m1=m1, m2=m2).chi / (old.depth * old.skip**2)

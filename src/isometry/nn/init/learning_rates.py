@@ -1,0 +1,105 @@
+r"""Learning rates that do not depend on the scale of the weights: the NTK parametrisation's.
+
+Plain SGD on W with Var W = v moves a map's output by an amount that does not know v, while what it
+had before goes like sqrt(v): the relative step is 1/v. Rates in proportion to v make it the same
+for every map and every activation; an optimiser that divides by the gradient's size needs sqrt(v).
+"""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from isometry._checks import check_kind, check_real
+from isometry._typing import Checked, Real
+from isometry._words import Optimiser
+from isometry.nn.init.plans import InitPlan
+from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.sandbox.unwrap import plain_parameters, unwrapped
+
+__all__ = ["learning_rates"]
+
+
+def learning_rates(
+    model: Checked[nn.Module], lr: Real, *, optimiser: Checked[Optimiser] = "sgd"
+) -> list[dict[str, Any]]:
+    """Return an optimiser's parameter groups whose steps do not depend on the weights' scale.
+
+    Args:
+        model: The network as it was drawn: one of ours, or any module before its first step, such
+            as one that a plan was applied to.
+        lr: The rate of a weight of variance 1.
+        optimiser: ``"sgd"``: rates in proportion to the variance that a map was drawn with;
+            ``"adam"``: to its standard deviation, for every optimiser that divides gradients by
+            their size.
+
+    Returns:
+        One group per parameter that learns, with ``params``, ``lr`` and ``name``. A map's variance
+        is its specification's in :class:`ResNet` and :class:`ConvResNet`, otherwise the mean
+        square of its entries, and 1/fan_in where these are all zero. Its bias learns like a weight
+        of one more input, of mean square 1, per fan_in: at rate variance times fan_in. What is no
+        map (gains, their biases) learns at ``lr``.
+
+    Raises:
+        TypeError: If ``model`` is no module, or ``lr`` not a number.
+        ValueError: If ``lr`` is not above 0, ``optimiser`` unknown, or a weight not finite.
+
+    References:
+        The parametrisation of the neural tangent kernel; that the rates make learning curves of
+        different activations at equal c agree: derived and measured here.
+
+    Examples:
+        >>> from isometry import ResNetSpec
+        >>> net = ResNet(ResNetSpec("relu", depth=2, sigma_w=2.0), 8)
+        >>> [round(group["lr"], 4) for group in learning_rates(net, 0.1)]
+        [0.025, 0.2, 0.025, 0.2]
+    """
+    if isinstance(model, InitPlan):
+        raise TypeError(
+            "`model` is a plan, which names parameters and holds none; expected the module. "
+            "Write the plan with `apply_(model, plan)` first and pass the model."
+        )
+    check_kind("model", model, nn.Module, "a torch.nn.Module")
+    rate = check_real("lr", lr, above=0.0)
+    if optimiser not in ("sgd", "adam"):
+        raise ValueError(f"`optimiser` is {optimiser!r}; expected 'sgd' or 'adam'.")
+    root: Any = unwrapped(model)
+    known = plain_parameters(root)
+    power = 1.0 if optimiser == "sgd" else 0.5
+    return [
+        {"params": [p], "lr": rate * _variance(root, name, known) ** power, "name": name}
+        for name, p in known.items()
+        if p.requires_grad
+    ]
+
+
+def _variance(root: nn.Module, name: str, known: dict[str, Tensor]) -> float:
+    """Return the variance that a parameter was drawn with, or what stands for it."""
+    parameter = known[name]
+    if parameter.ndim > 1:
+        return _drawn(root, name, parameter)
+    prefix, _, last = name.rpartition(".")
+    weight = known.get(f"{prefix}.weight" if prefix else "weight")
+    if last != "bias" or weight is None or weight.ndim < 2:
+        return 1.0
+    return _drawn(root, f"{prefix}.weight", weight) * _fan_in(weight)
+
+
+def _drawn(root: nn.Module, name: str, weight: Tensor) -> float:
+    """Return the variance of a map's weights.
+
+    Raises:
+        ValueError: If an entry is not finite.
+    """
+    if isinstance(root, (ResNet, ConvResNet)):
+        return root.spec.sigma_w**2 / (_fan_in(weight) * root.spec.depth)
+    square = float(weight.detach().double().square().mean())
+    if not math.isfinite(square):
+        raise ValueError(
+            f"`model` has {name!r} with entries that are not finite; expected drawn weights."
+        )
+    return square or 1.0 / _fan_in(weight)
+
+
+def _fan_in(weight: Tensor) -> int:
+    return weight[0].numel()
