@@ -85,7 +85,7 @@ def test_batch_is_one_block_diagonal_jacobian(mlp):
 def test_dense_matrix_is_built_in_blocks(monkeypatch, mlp):
     J = JacobianOperator(mlp, torch.ones(3))
     expected = J.to_dense()
-    monkeypatch.setattr("isometry.nn.jacobian.routes._BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("isometry.nn.tape.waist._BLOCK_ENTRIES", 1)
     torch.testing.assert_close(J.to_dense(), expected)
 
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from isometry.nn.sandbox.listener import bound, written
+from isometry.nn.sandbox.listener import bound, tensors_in, written
 from isometry.nn.sandbox.sandbox import Sandbox
 
 
@@ -23,3 +23,9 @@ def test_what_an_op_writes_to_is_known_from_its_schema_and_for_batch_norm_beside
     assert [id(t) for t in written(op, operands, {})] == [id(mean), id(variance)]
     assert bound(torch.ops.aten.add.Tensor, (x, x), {})["alpha"] == 1
     assert [id(t) for t in written(torch.ops.aten.add_.Tensor, (x, mean), {})] == [id(x)]
+
+
+def test_tensors_are_found_among_operands_and_in_their_lists():
+    a, b, c = torch.ones(3).unbind()
+    found = tensors_in({"self": a, "indices": [None, b], "dim": 1}, (c, "mean"))
+    assert all(x is y for x, y in zip(found, (a, b, c), strict=True))

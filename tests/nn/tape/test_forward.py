@@ -6,7 +6,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cases_models import MODELS, make
 from cases_tape import FUNCTIONS, GENERIC, IMAGE, Net
-from isometry.nn.tape.forward import record_tape
+from isometry.nn.tape.forward import adjoint_gap, evaluate, follow, record_tape, settled
 from isometry.nn.tape.observer import NotRecordable
 
 PARTLY_GENERIC = {"wide output padding", "grid sample", "glu", "largest", "index add"}
@@ -216,3 +216,24 @@ def test_whole_models_are_replayed_without_autograd(name):
     assert torch.allclose(tape.jvp(v[None])[0], forward, rtol=tolerance, atol=tolerance)
     assert torch.allclose(tape.vjp(u[None])[0], backward, rtol=tolerance, atol=tolerance)
     assert tape.summary()["generic"] == {}
+
+
+def test_a_followed_pass_knows_whether_a_path_leads_to_the_output():
+    assert follow(lambda x: x.sin(), torch.ones(3)).connected is True
+    assert (
+        follow(lambda x: x.detach() + torch.ones(3, requires_grad=True), torch.ones(3)).connected
+        is False
+    )
+    assert evaluate(lambda x: x.sin(), torch.ones(3)).connected is None
+
+
+def test_a_wrong_transpose_meets_j_v_with_all_its_size():
+    # with random pairs alone a J v of the right size in another direction differs by 1 / sqrt(N)
+    x = torch.linspace(-1.0, 1.0, 4000, dtype=torch.float64)
+    v, y = torch.randn(2, 1, 4000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turned = y * v.norm() / y.norm()
+    u = torch.randn(1, 4000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    assert adjoint_gap(v, turned, u, u) < 0.1  # J is the identity, and J v is not
+    assert adjoint_gap(v, turned, turned, turned) > 0.9
+    recorded = settled(follow(lambda x: x * 1.0, x))
+    assert recorded.gap < 1e-14

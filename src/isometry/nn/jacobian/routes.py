@@ -121,7 +121,7 @@ class AutogradRoute:
     def __init__(self, point: Point, forward: Forward | None = None) -> None:
         self._sandbox = point.sandbox
         forward = point.graph if forward is None else forward
-        self._x, self.output = forward.leaf, forward.output
+        self._x, self.output, self._known = forward.leaf, forward.output, forward.connected
         self._transpose: tuple[Tensor, Tensor] | None = None
         self._batches = True
 
@@ -170,6 +170,8 @@ class AutogradRoute:
     @property
     def depends_on_input(self) -> bool:
         """Whether a path from the input to the output exists in the graph."""
+        if self._known is not None:
+            return self._known
         with self._sandbox:
             return _connected(self.output, self._x)
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_leaves
 
 from isometry.nn.sandbox.batch_norm import BatchNormPolicy
 from isometry.nn.sandbox.ranks import Ranks
@@ -82,6 +81,19 @@ def _leave_modes(depth: int) -> None:
         modes[-1].__exit__(None, None, None)
 
 
+def tensors_in(*values: Any) -> list[Tensor]:
+    """Return the tensors among operands or results of an aten call, those in lists as well."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += tensors_in(*value)
+        elif isinstance(value, dict):
+            found += tensors_in(*value.values())
+    return found
+
+
 def bound(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the operands of an op by their names, defaults filled in."""
     arguments = func._schema.arguments
@@ -97,4 +109,4 @@ def written(func: OpOverload, args: Sequence[Any], kwargs: dict[str, Any]) -> li
     updates = operands.get("training") is True or name == "_batch_norm_with_update"
     if "batch_norm" in name and updates:
         names += ["running_mean", "running_var"]
-    return [x for name in names for x in tree_leaves(operands.get(name)) if isinstance(x, Tensor)]
+    return tensors_in(*(operands.get(name) for name in names))

@@ -37,7 +37,9 @@ class Forward:
     output: Tensor
     recorder: Recorder | None = field(default=None, repr=False)
     probe: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
-    """Two cotangents, and the first's product with the transposed Jacobian, by autograd."""
+    """A cotangent, and its product with the transposed Jacobian, by autograd."""
+    connected: bool | None = None
+    """Whether autograd sees a path from the input to the output, where it was asked."""
 
     refusal: str = ""
     """Why no recorder followed."""
@@ -143,20 +145,22 @@ def _followed(f: Function, x: Tensor, *, fused: bool) -> Forward:
         if not isinstance(output, Tensor) or not output.is_floating_point():
             refusal = NotRecordable(f"the output is {type(output).__name__}, not one real tensor")
             raise recorder.refusal or refusal
-        return Forward(leaf, source, output, recorder, _probe(leaf, source, output))
+        u, pulled = _probe(source, output)
+        probe = u, torch.zeros_like(leaf) if pulled is None else pulled
+        return Forward(leaf, source, output, recorder, probe, pulled is not None)
     finally:
         recorder.restore()
 
 
-def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two cotangents and the first's product with J transposed, by autograd.
+def _probe(source: Vertex, output: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return a cotangent and its product with J transposed, by autograd; None without a path.
 
     Raises:
         NotRecordable: If autograd cannot.
     """
-    u = _normal(output, 1)
+    u = _normal(output, 1)[:1]
     if not output.requires_grad:
-        return u, torch.zeros_like(leaf)
+        return u, None
     try:
         with torch.enable_grad():  # of a number: for a cotangent torch would import sympy
             paired = (output * u[0]).sum()
@@ -164,7 +168,7 @@ def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor
             (paired,),
             (GradientEdge(*source),),  # pyright: ignore[reportArgumentType]
             retain_graph=True,
-            materialize_grads=True,
+            allow_unused=True,
         )
     except RuntimeError as error:
         raise NotRecordable(f"autograd cannot differentiate it: {error}") from error
@@ -172,13 +176,18 @@ def _probe(leaf: Tensor, source: Vertex, output: Tensor) -> tuple[Tensor, Tensor
 
 
 def _normal(like: Tensor, seed: int) -> Tensor:
-    """Draw two tangents, laid out as ``like`` is."""
+    """Draw a stack of two tangents, laid out as ``like`` is."""
     drawn = torch.randn(2, *like.shape, generator=torch.Generator().manual_seed(seed))
+    return _laid_out(drawn, like)
+
+
+def _laid_out(block: Tensor, like: Tensor) -> Tensor:
+    """Return a stack of tangents, each laid out in memory as ``like`` is."""
     stride = torch.empty_like(like, requires_grad=False).stride()
-    pair = torch.empty_strided(
-        (2, *like.shape), (like.numel(), *stride), dtype=like.dtype, device=like.device
+    stack = torch.empty_strided(
+        (len(block), *like.shape), (like.numel(), *stride), dtype=like.dtype, device=like.device
     )
-    return pair.copy_(drawn)
+    return stack.copy_(block)
 
 
 @reversible
@@ -201,8 +210,10 @@ def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float
         NotRecordable: If one of them does not agree.
     """
     tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
-    w, tolerance = tape.vjp(u), recorded.tolerance
-    y = torch.zeros_like(u) if recorded.image is None else recorded.image
+    tolerance = recorded.tolerance
+    y = torch.cat([torch.zeros_like(u)] * 2) if recorded.image is None else recorded.image
+    pair = _laid_out(torch.cat([u, y[:1]]), u[0])  # y meets J v with all its size, u by chance
+    w = tape.vjp(pair)
     gap = _norm(w[0] - expected)
     if not gap <= tolerance * _norm(expected):
         raise NotRecordable(
@@ -210,7 +221,7 @@ def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float
             f"ops by {gap:.2g} of {_norm(expected):.2g}; a custom autograd.Function, a detached "
             "value or a no_grad block takes part"
         )
-    gap = adjoint_gap(v, y, u, w)
+    gap = adjoint_gap(v, y, pair, w)
     if not gap <= 2 * tolerance:
         raise NotRecordable(f"the two directions of the tape differ by {gap:.2g}")
     return gap

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
-from isometry.nn.sandbox.listener import Observer
+from isometry.nn.sandbox.listener import Observer, tensors_in
 
 
 class NotRecordable(RuntimeError):  # noqa: N818
@@ -52,10 +51,10 @@ class WriteGuard(Observer):
 
     def adopt(self, result: Any, args: Any) -> None:
         """Note the memory that an op allocated."""
-        known = {x.untyped_storage()._cdata for x in tree_leaves(args) if isinstance(x, Tensor)}
-        for value in tree_leaves(result):
-            if isinstance(value, Tensor) and value.untyped_storage()._cdata not in known:
-                storage = value.untyped_storage()
+        known = {x.untyped_storage()._cdata for x in tensors_in(args)}
+        for value in tensors_in(result):
+            storage = value.untyped_storage()
+            if storage._cdata not in known:
                 self.inside[storage._cdata] = storage
 
     def restore(self) -> None:

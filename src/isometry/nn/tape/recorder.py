@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
 
-from isometry.nn.sandbox.listener import bound, written
+from isometry.nn.sandbox.listener import bound, tensors_in, written
 from isometry.nn.tape.maps import Diagonal, Identity, LinearMap, Selection
 from isometry.nn.tape.memory import Geometry, Memory
 from isometry.nn.tape.observer import (
@@ -93,7 +92,7 @@ class Recorder(WriteGuard):
         targets = written(func, args, kwargs)
         for value in targets:
             self.save(value)
-        tensors = [x for x in tree_leaves(operands) if isinstance(x, Tensor)]
+        tensors = tensors_in(operands)
         nodes = self._nodes(tensors)
         self.note_reads(tensors, followed=bool(nodes))
         if not nodes and not any(self._tracked(value) for value in targets):
