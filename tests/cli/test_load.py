@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from isometry.cli.load import load_checkpoint, load_input, load_model
+from isometry.cli.load import key_of, load_checkpoint, load_input, load_inputs, load_model
 
 MODULE = """
 from torch import nn
@@ -64,6 +64,32 @@ def test_an_input_is_read_from_three_kinds_of_file(folder):
     save_file({"x": x}, "x.safetensors")
     for name in ("x.pt", "x.npy", "x.safetensors"):
         torch.testing.assert_close(load_input(name), x)
+
+
+def test_several_inputs_come_from_several_files_or_by_name_from_one(folder):
+    x, t = torch.arange(6.0).reshape(1, 6), torch.tensor([3])
+    torch.save(x, "x.pt")
+    np.save("t.npy", t.numpy())
+    save_file({"x": x, "t": t}, "both.safetensors")
+    torch.save((x, t), "both.pt")
+    assert torch.equal(load_inputs(["x.pt"]), x)
+    for found in (load_inputs(["x.pt", "t.npy"]), load_inputs(["both.pt"])):
+        assert isinstance(found, tuple)
+        assert torch.equal(found[0], x)
+        assert torch.equal(found[1], t)
+    named = load_inputs(["both.safetensors"])
+    assert set(named) == {"x", "t"}
+    assert torch.equal(named["x"], x)
+    with pytest.raises(TypeError, match="which holds 2 entries; expected one tensor"):
+        load_inputs(["x.pt", "both.pt"])
+    torch.save({"x": x, "more": {"t": t}}, "deep.pt")
+    with pytest.raises(TypeError, match="2 entries; expected tensors, by name or in order"):
+        load_inputs(["deep.pt"])
+
+
+@pytest.mark.parametrize(("word", "key"), [("x", "x"), ("1", 1), ("-1", -1), (None, None)])
+def test_a_number_is_a_place_and_a_word_a_name(word, key):
+    assert key_of(word) == key
 
 
 def test_a_file_that_is_no_input_is_refused(folder):

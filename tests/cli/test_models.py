@@ -38,6 +38,16 @@ class Failing(nn.Module):
 
 def failing():
     return Failing()
+
+class Conditioned(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stack = residual()
+    def forward(self, x, shift):
+        return {"out": self.stack(x) + shift, "double": 2 * self.stack(x) + shift}
+
+def conditioned():
+    return Conditioned()
 """
 
 
@@ -76,6 +86,34 @@ def test_a_model_without_blocks_is_measured_and_the_reason_given(folder, capsys)
     assert found["c"] is None
     assert found["reason"]
     assert found["spectrum"]["values"]
+
+
+@pytest.mark.parametrize("command", ["diagnose", "init"])
+def test_a_model_with_several_inputs_is_measured_by_one_of_them(folder, capsys, command):
+    x = torch.load("x.pt")
+    torch.save({"shift": torch.ones(1, 16), "x": x}, "both.pt")
+    torch.save(torch.ones(1, 16), "shift.pt")
+    words = f"{command} their_module:conditioned --json"
+    by_name = f"{words} --input both.pt --wrt x --output out"
+    in_order = f"{words} --input x.pt --input shift.pt --wrt 0 --output out"
+    first, second = (json.loads(run(line, capsys)[1]) for line in (by_name, in_order))
+    alone = json.loads(run(f"{command} their_module:residual --input x.pt --json", capsys)[1])
+    assert len(first["blocks"]) == len(alone["blocks"]) == 4
+    assert first["blocks"] == second["blocks"]
+    key = "c" if command == "diagnose" else "c_before"
+    received, expected = ([b[key] for b in found["blocks"]] for found in (first, alone))
+    assert received == pytest.approx(expected)
+    status, _, complaint = run(f"{words} --input both.pt --wrt y", capsys)
+    assert status == 2
+    assert "`--wrt` is 'y'" in complaint
+
+
+def test_what_is_differentiated_may_be_another_input_and_another_output(folder, capsys):
+    torch.save({"shift": torch.ones(1, 16), "x": torch.load("x.pt")}, "both.pt")
+    words = "diagnose their_module:conditioned --input both.pt --json --method dense --wrt"
+    found = json.loads(run(f"{words} shift --output double", capsys)[1])
+    assert found["spectrum"]["values"] == pytest.approx([1.0] * 16)
+    assert "with respect to `shift`" in found["conditions"]
 
 
 def test_the_page_s_folder_is_missed_before_anything_is_measured(folder, capsys, monkeypatch):

@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from isometry.cli.output import check_place, complain, emit, guarded, json_text
+from isometry.cli.output import check_folder, check_place, complain, emit, guarded, json_text
 
 
 def raising(error):
@@ -92,3 +92,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path):
         check_place("--save", tmp_path / "a.pt", ".safetensors")
     with pytest.raises(ValueError, match="a directory; expected a file"):
         check_place("--html", tmp_path)
+
+
+def test_a_folder_may_be_made_anywhere_but_inside_a_file(tmp_path):
+    check_folder("--publish", None)
+    check_folder("--publish", tmp_path)
+    check_folder("--publish", tmp_path / "deep" / "er")
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "in"):
+        with pytest.raises(ValueError, match=r"`--publish` is .*; expected a folder, but"):
+            check_folder("--publish", place)

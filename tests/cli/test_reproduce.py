@@ -133,7 +133,27 @@ def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path, capsys):
     made_of(tmp_path / "runs", {})
     target = tmp_path / "nowhere" / "runs.csv"
     assert run(["export", "--out", str(tmp_path / "runs"), "--csv", str(target)]) == 2
-    assert "which cannot be written" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"`--csv` is {target}; expected a file in an existing directory. Make it first" in said
+
+
+def test_runs_are_printed_as_json(tmp_path, capsys):
+    made_of(tmp_path / "runs", {"phi": "relu"})
+    made_of(tmp_path / "runs", {"width": 3})
+    assert run(["export", "--out", str(tmp_path / "runs"), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {(row["phi"], row["width"], row["y"]) for row in rows} == {
+        ("relu", None, -1.5), (None, 3, -1.5),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("option", ["--out", "--publish"])
+def test_a_folder_that_is_a_file_is_missed_before_any_run(option, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("isometry.experiments.profiles.studies", None)
+    (tmp_path / "file").write_text("")
+    assert run([*WORDS, option, str(tmp_path / "file" / "pages")]) == 2
+    said = capsys.readouterr().err
+    assert f"`{option}` is {tmp_path / 'file' / 'pages'}; expected a folder, but" in said
 
 
 def test_a_damaged_run_is_named_by_the_command_which_makes_it_again(out, tmp_path, capsys):

@@ -56,7 +56,10 @@ def test_the_demo_prints_json_with_the_numbers_of_its_page(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["--out", "/nowhere/page.html"], "cannot be written"),
+        (
+            ["--out", "/nowhere/page.html"],
+            "`--out` is /nowhere/page.html; expected a file in an exi",
+        ),
         (["--c", "-1"], "`c` is -1"),
         (["--data", "digit"], "Did you mean 'digits'"),
     ],
@@ -64,3 +67,9 @@ def test_the_demo_prints_json_with_the_numbers_of_its_page(tmp_path, capsys):
 def test_a_wrong_word_is_one_sentence(words, text, capsys):
     assert run(words) == 2
     assert text in capsys.readouterr().err
+
+
+def test_the_page_s_folder_is_missed_before_anything_is_measured(capsys, monkeypatch):
+    monkeypatch.setattr("isometry.experiments.demo.first_light", None)
+    assert run(["--out", "no/page.html"]) == 2
+    assert "expected a file in an existing directory" in capsys.readouterr().err

@@ -10,7 +10,9 @@ def init(
     model: str,
     /,
     *,
-    input: Path,
+    input: list[Path],
+    wrt: str | None = None,
+    output: str | None = None,
     checkpoint: Path | None = None,
     c: float | None = None,
     condition_number: float | None = None,
@@ -29,7 +31,10 @@ def init(
     Args:
         model: module:callable or file.py:callable; the callable takes no argument and returns the
             model.
-        input: A typical batch, as .pt, .npy or .safetensors.
+        input: A typical batch, as .pt, .npy or .safetensors; of a model with several inputs one
+            file for each, in order, or one file that holds them by name.
+        wrt: Name or place of the input to differentiate; the first of floating point without.
+        output: Name or place of the output to differentiate; the first tensor without.
         checkpoint: Weights to start from: .safetensors, or .pt with a state dictionary.
         c: Effective cumulant of all blocks together; 1 by default.
         condition_number: Wanted condition number of the Jacobian in place of c.
@@ -52,7 +57,7 @@ def init(
     from isometry.nn.init.init import apply_, plan
 
     check_place("--save", save, ".safetensors")
-    x, net = load.load_input(input), load.load_model(model)
+    x, net = load.load_inputs(input), load.load_model(model)
     load.load_checkpoint(net, checkpoint)
     if save is not None and not isinstance(net, torch.nn.Module):
         raise TypeError(
@@ -62,6 +67,8 @@ def init(
     made = plan(
         net,
         x,
+        wrt=load.key_of(wrt),
+        output=load.key_of(output),
         c=c,
         condition_number=condition_number,
         blocks=blocks,

@@ -1,6 +1,7 @@
 """A model, its weights and an input from the command line: ``module:callable`` and files."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,23 +120,51 @@ def _state(content: Any) -> dict[str, Tensor] | None:
     return None
 
 
-def load_input(path: str | Path) -> Tensor:
-    """Read the input tensor from a file; nothing in it is executed.
+def load_inputs(paths: Sequence[str | Path]) -> Any:
+    """Read the model's inputs from files; nothing in them is executed.
 
     Args:
-        path: ``.pt`` or ``.pth`` (a tensor, read with ``weights_only``), ``.npy``, or
-            ``.safetensors`` with one tensor inside.
+        paths: ``.pt`` or ``.pth`` (read with ``weights_only``), ``.npy`` or ``.safetensors``. Of
+            several files each holds one tensor; a single one may hold several, by name or in order.
 
     Returns:
-        The tensor.
+        One tensor, or a tuple or dictionary of tensors.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        TypeError: If the file holds something else than one tensor.
+        TypeError: If a file holds something else than tensors, or one of several not one.
+        ValueError: If the suffix is not known or the file cannot be read.
+    """
+    found = [load_input(path, several=len(paths) == 1) for path in paths]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def load_input(path: str | Path, *, several: bool = False) -> Any:
+    """Read one tensor from a file, or several if they are welcome, by name or in order.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        TypeError: If the file holds something else.
         ValueError: If the suffix is not known or the file cannot be read.
     """
     path = Path(path)
-    return _one_tensor(_read("--input", path, "one tensor"), path)
+    content = _read("--input", path, "tensors")
+    if isinstance(content, dict) and len(content) == 1:
+        content = next(iter(content.values()))
+    if isinstance(content, Tensor):
+        return content
+    parts = list(content.values()) if isinstance(content, dict) else content
+    many = isinstance(parts, (list, tuple)) and len(parts) > 0
+    if several and many and all(isinstance(part, Tensor) for part in parts):
+        return content if isinstance(content, dict) else tuple(content)
+    inside = f"{len(parts)} entries" if many else type(content).__name__
+    expected = "tensors, by name or in order" if several else "one tensor"
+    raise TypeError(f"`--input` is {path}, which holds {inside}; expected {expected}.")
+
+
+def key_of(word: str | None) -> str | int | None:
+    """Return the name or, of a number, the place of an input or an output."""
+    return int(word) if word is not None and word.removeprefix("-").isdecimal() else word
 
 
 def _read(option: str, path: Path, expected: str) -> Any:
@@ -173,17 +202,3 @@ def _read_pt(path: Path) -> Any:
 
 def _read_npy(path: Path) -> Tensor:
     return torch.from_numpy(np.load(path, allow_pickle=False))
-
-
-def _one_tensor(content: Any, path: Path) -> Tensor:
-    """Return the one tensor of a file, or of the dictionary in it.
-
-    Raises:
-        TypeError: If it holds anything else.
-    """
-    if isinstance(content, dict) and len(content) == 1:
-        content = next(iter(content.values()))
-    if not isinstance(content, Tensor):
-        inside = f"{len(content)} entries" if isinstance(content, dict) else type(content).__name__
-        raise TypeError(f"`--input` is {path}, which holds {inside}; expected one tensor.")
-    return content

@@ -17,7 +17,9 @@ def diagnose(
     model: str,
     /,
     *,
-    input: Path,
+    input: list[Path],
+    wrt: str | None = None,
+    output: str | None = None,
     checkpoint: Path | None = None,
     blocks: list[str] | None = None,
     batch_norm: BatchNorm | None = None,
@@ -33,7 +35,10 @@ def diagnose(
     Args:
         model: module:callable or file.py:callable; the callable takes no argument and returns the
             model.
-        input: One sample with its batch axis, as .pt, .npy or .safetensors.
+        input: One sample with its batch axis, as .pt, .npy or .safetensors; of a model with several
+            inputs one file for each, in order, or one file that holds them by name.
+        wrt: Name or place of the input to differentiate; the first of floating point without.
+        output: Name or place of the output to differentiate; the first tensor without.
         checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
         blocks: Names of the residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation: eval or batch.
@@ -50,12 +55,14 @@ def diagnose(
     from isometry.nn.diagnosis.diagnosis import diagnose as measure
 
     check_place("--html", html)
-    x, net = load.load_input(input), load.load_model(model)
+    x, net = load.load_inputs(input), load.load_model(model)
     load.load_checkpoint(net, checkpoint)
     with _progress("spectrum") as show:
         found = measure(
             net,
             x,
+            wrt=load.key_of(wrt),
+            output=load.key_of(output),
             blocks=blocks,
             batch_norm=batch_norm,
             method=method,

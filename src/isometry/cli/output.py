@@ -84,6 +84,29 @@ def check_place(option: str, path: Path | None, *suffixes: str) -> None:
         raise PermissionError(f"`{option}` is {path}; expected a directory that can be written.")
 
 
+def check_folder(option: str, path: Path | None) -> None:
+    """Refuse a folder that can neither be written nor made, before the work for it is done.
+
+    Args:
+        option: Name of the option, for the message.
+        path: The folder; nothing is checked without.
+
+    Raises:
+        PermissionError: If it, or the directory that it would be made in, must not be written.
+        ValueError: If it, or what it would be made in, is a file.
+    """
+    if path is None:
+        return
+    places = [path.absolute(), *path.absolute().parents]
+    place = next(place for place in places if place.exists())
+    if not place.is_dir():
+        raise ValueError(f"`{option}` is {path}; expected a folder, but {place} is a file.")
+    if not os.access(place, os.W_OK):
+        raise PermissionError(
+            f"`{option}` is {path}; expected a folder in a directory that can be written."
+        )
+
+
 def guarded(
     command: Callable[[], object],
     *,

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from isometry.cli.output import complain, emit
+from isometry.cli.output import check_folder, check_place, complain, emit, json_text
 from isometry.report import write_text
 
 
@@ -48,6 +48,8 @@ def reproduce(
     from isometry.experiments.profiles import studies as planned
     from isometry.experiments.reproduction import gather, run_studies, write
 
+    check_folder("--out", out)
+    check_folder("--publish", publish)
     images = _images(data, profile)
     plan = planned(profile, images, only=studies)
     opened = partial(open_executor, executor, workers, address=scheduler)
@@ -74,6 +76,7 @@ def export(
     out: Path = Path("runs"),
     csv: Path | None = None,
     parquet: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Write all finished runs as one table: settings and results, a line a run.
 
@@ -84,16 +87,22 @@ def export(
         out: Folder of the runs.
         csv: File to write.
         parquet: File to write; needs pandas and pyarrow.
+        json: Print JSON, a list of the runs.
 
     Raises:
-        ValueError: If neither file is given, or there is no run.
+        FileNotFoundError: If the directory of a file does not exist.
+        ValueError: If nothing is to be written or printed, or there is no run.
         OSError: If a file cannot be written.
         ImportError: If pandas or pyarrow is missing for parquet.
     """
     from isometry.experiments.engine.runs import all_runs
 
-    if csv is None and parquet is None:
-        raise ValueError("`--csv` and `--parquet` are both missing; give at least one of them.")
+    if csv is None and parquet is None and not json:
+        raise ValueError(
+            "`--csv`, `--parquet` and `--json` are all missing; give at least one of them."
+        )
+    check_place("--csv", csv)
+    check_place("--parquet", parquet)
     rows = [row for run in all_runs(out) for row in run.rows()]
     if not rows:
         raise ValueError(f"`--out` is {str(out)!r}, which holds no finished run.")
@@ -103,7 +112,10 @@ def export(
     if parquet is not None:
         _write_parquet(parquet, columns, rows)
     files = " and ".join(str(path) for path in (csv, parquet) if path is not None)
-    complain("written", f"{len(rows)} runs to {files}")
+    if files:
+        complain("written", f"{len(rows)} runs to {files}")
+    if json:
+        print(json_text([{key: row.get(key) for key in columns} for row in rows]))  # noqa: T201
 
 
 def _images(data: str | None, profile: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from isometry.cli.output import complain, emit
+from isometry.cli.output import check_place, complain, emit
 
 
 def demo(
@@ -34,6 +34,7 @@ def demo(
     from isometry.data import best_available, load_images
     from isometry.experiments.demo import ACTIVATIONS, first_light, page
 
+    check_place("--out", out)
     images = load_images(data or best_available(data_dir), data_dir=data_dir, limit=64)
     columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
     console = Console(stderr=True)
