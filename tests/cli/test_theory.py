@@ -105,3 +105,20 @@ def test_an_activation_of_one_s_own_is_found_by_module_and_name(tmp_path, capsys
 def test_help_and_version_succeed(capsys):
     assert "cumulant" in run("--help", capsys)[1]
     assert run("--version", capsys)[0] == 0
+
+
+@pytest.mark.parametrize("ending", ["svg", "png"])
+def test_the_law_is_drawn_where_one_asks_for_it(capsys, tmp_path, ending):
+    path = tmp_path / f"law.{ending}"
+    status, _, said = run(f"law --c 1 --plot {path}", capsys)
+    assert status == 0
+    assert f"written: {path}" in said
+    assert path.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", ["missing/law.svg", "law.jpg5"])
+def test_a_picture_that_cannot_be_written_is_refused_first(capsys, tmp_path, place):
+    status, out, said = run(f"law --c 1 --plot {tmp_path / place}", capsys)
+    assert (status, out) == (2, "")
+    assert "`--plot` is" in said

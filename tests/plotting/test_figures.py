@@ -4,7 +4,7 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
-from isometry.plotting.figures import axes_or_new
+from isometry.plotting.figures import axes_or_new, write_figure
 
 
 def test_axes_that_are_given_are_taken_and_others_are_refused():
@@ -23,3 +23,16 @@ def test_without_axes_there_is_a_new_figure_of_pyplot_s():
         "assert len(pyplot.get_fignums()) == 2"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
+    def fail(ax):
+        raise RuntimeError(ax)
+
+    with pytest.raises(RuntimeError):
+        write_figure(tmp_path / "a.svg", fail)
+    with pytest.raises(ValueError, match="nonsense"):
+        write_figure(tmp_path / "a.nonsense", lambda ax: ax.plot([1, 2]))
+    assert not list(tmp_path.iterdir())
+    path = write_figure(tmp_path / "a.png", lambda ax: ax.plot([1, 2]))
+    assert path.read_bytes().startswith(b"\x89PNG")

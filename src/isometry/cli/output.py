@@ -13,6 +13,9 @@ from typing import Any
 from isometry._result import format_table, plain
 from isometry.cli.faults import in_options, in_own_code, place
 
+PICTURES = ".svg", ".png", ".pdf"
+"""Endings of the pictures that a command can write."""
+
 USER_ERRORS = (
     ValueError,
     TypeError,
@@ -105,6 +108,19 @@ def check_folder(option: str, path: Path | None) -> None:
         raise PermissionError(
             f"`{option}` is {path}; expected a folder in a directory that can be written."
         )
+
+
+def write_plot(path: Path | None, draw: Callable[[Any], object]) -> None:
+    """Write a picture where one is asked for; its place was checked before.
+
+    Args:
+        path: The file; nothing is drawn without.
+        draw: Called with matplotlib axes.
+    """
+    if path is not None:
+        from isometry.plotting import write_figure
+
+        complain("written", write_figure(path, draw))
 
 
 def guarded(

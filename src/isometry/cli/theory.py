@@ -2,9 +2,10 @@
 
 import math
 import warnings
+from pathlib import Path
 from typing import Any
 
-from isometry.cli.output import complain, emit
+from isometry.cli.output import PICTURES, check_place, complain, emit, write_plot
 from isometry.cli.reference import load_object
 from isometry.errors import TheoryWarning
 from isometry.theory.activations.lookup import Activation, activation, activation_names
@@ -21,6 +22,7 @@ def law(
     c: float | None = None,
     condition_number: float | None = None,
     scale: float = 1.0,
+    plot: Path | None = None,
     json: bool = False,
 ) -> None:
     """Print the universal law: edges, moments and quantiles of the singular values.
@@ -29,6 +31,7 @@ def law(
         c: The one parameter of the law, >= 0.
         condition_number: Choose c so that s_max/s_min has this value instead, >= 1.
         scale: Factor on lam = s^2, > 0.
+        plot: Also write a picture of the density: .svg, .png or .pdf.
         json: Print JSON.
 
     Raises:
@@ -36,6 +39,7 @@ def law(
     """
     if (c is None) == (condition_number is None):
         raise ValueError("Give exactly one of `--c` and `--condition-number`.")
+    check_place("--plot", plot, *PICTURES)
     if condition_number is not None:
         c = cumulant_from_condition_number(condition_number)
     spectrum = UniversalLaw(c=c if c is not None else 0.0, scale=scale)
@@ -46,6 +50,7 @@ def law(
     ]
     record = {"c": spectrum.c, "scale": spectrum.scale, **_edges(spectrum), "quantiles": rows}
     emit(record, as_json=json, tables=["quantiles"])
+    write_plot(plot, spectrum.plot)
 
 
 def cumulant(

@@ -10,7 +10,7 @@ except ImportError as err:
         "`isometry.plotting` needs matplotlib; run `pip install 'isometry[plot]'`."
     ) from err
 
-from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg
+from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg, write_figure
 from isometry.plotting.results import plot_points, plot_spans
 from isometry.plotting.spectra import plot_cdf, plot_collapse, plot_law, plot_spectrum
 
@@ -24,4 +24,5 @@ __all__ = [
     "plot_points",
     "plot_spans",
     "plot_spectrum",
+    "write_figure",
 ]

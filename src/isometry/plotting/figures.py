@@ -2,8 +2,11 @@
 
 import importlib
 import io
+import os
 import re
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -77,6 +80,42 @@ def figure_svg(draw: Callable[[Figure], None], figsize: tuple[float, float] = (6
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
     return re.sub(r'<g id="[^"]*"', "<g", svg).replace(_INK, "currentColor")
+
+
+def write_figure(
+    path: str | os.PathLike[str],
+    draw: Callable[[Axes], object],
+    figsize: tuple[float, float] = (6.4, 3.8),
+) -> Path:
+    """Write one drawing to a file, whole or not at all; its ending says in which format.
+
+    Args:
+        path: File to write; its folder must exist.
+        draw: Called with the axes of an empty figure.
+        figsize: Width and height in inches.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: If the file cannot be written there.
+        ValueError: If matplotlib knows no format of that ending.
+    """
+    target = Path(path)
+    figure = Figure(figsize=figsize, layout="constrained")
+    draw(figure.add_subplot())
+    content = io.BytesIO()
+    figure.savefig(content, format=target.suffix[1:] or "svg", dpi=150)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with open(handle, "wb") as stream:
+            stream.write(content.getvalue())
+        os.chmod(name, 0o644)
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return target
 
 
 def name_axes(ax: Axes, ordinate: str) -> None:
