@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.diagnosis import findings, verdicts
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
@@ -77,3 +78,10 @@ def test_outliers_are_counted_on_both_sides():
     assert above.startswith("One outlier at s = 200 = ")
     assert above.endswith("edges: why.")
     assert below.startswith("One singular value below the bulk, the smallest at s = 0.01")
+
+
+def test_names_of_a_block_that_spans_additions_keep_their_letters():
+    (text,) = findings.spanning([SpanningBlock("Trunk.H", ("A.B",))])
+    assert text == (
+        "Block `Trunk.H` spans 1 more residual addition (`A.B`): they are measured as one block."
+    )

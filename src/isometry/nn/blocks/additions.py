@@ -50,22 +50,29 @@ def left_additions(
     inside |= {v for p in pieces for v in graph.order[place[p.start] + 1 : place[p.end] + 1]}
     found = []
     for target in graph.order[1:]:
-        if target in inside or operation(target) != "Add":
+        if target in inside:
             continue
-        kind = _kind(recording, target)
+        kind = residual_kind(recording, target)
         if kind is not None:
             found.append(_described(recording, cuts, target, kind))
     return tuple(found)
 
 
-def _kind(recording: Recording, target: Vertex) -> str | None:
-    """Return "skip" or "shortcut" for a residual sum, None for another."""
+def residual_kind(
+    recording: Recording, target: Vertex, among: set[Vertex] | None = None
+) -> str | None:
+    """Return "skip" or "shortcut" for a residual sum, None for another.
+
+    Paths are followed ``among`` these tensors, by default all.
+    """
+    if operation(target) != "Add":
+        return None
     graph = recording.graph
     sides = [v for _, v in graph.inputs(target)]
     if len(sides) != 2 or any(shape_of(v) != shape_of(target) for v in sides):
         return None
-    everything = set(graph.order)
-    above = [graph.ancestors([side], everything) for side in sides]
+    among = set(graph.order) if among is None else among
+    above = [graph.ancestors([side], among) for side in sides]
     if _base(graph, sides[0]) in above[1] or _base(graph, sides[1]) in above[0]:
         return "skip"
     return "shortcut" if any(_is_shortcut(recording, *pair) for pair in _pairs(above)) else None
@@ -99,7 +106,7 @@ def _roles(recording: Recording, vertex: Vertex) -> Iterator[str]:
 
 
 def _described(recording: Recording, cuts: list[Vertex], target: Vertex, kind: str) -> LeftAddition:
-    name, parameters = _around(recording, target)
+    name, parameters = around(recording, target)
     if kind == "shortcut":
         reason = "its shortcut is a linear map, no multiple of its input"
     elif target in set(cuts):
@@ -110,19 +117,19 @@ def _described(recording: Recording, cuts: list[Vertex], target: Vertex, kind: s
     return LeftAddition(name, reason, way, parameters)
 
 
-def _around(recording: Recording, target: Vertex) -> tuple[str, tuple[str, ...]]:
+def around(recording: Recording, target: Vertex) -> tuple[str, tuple[str, ...]]:
     """Return the innermost module around an addition, and which of its weights are 0."""
     place = recording.graph.position
-    around = [
+    calls = [
         call
         for call in recording.calls
         if call.name
         and any(v in place and place[v] < place[target] for v in call.inputs)
         and any(v in place and place[target] <= place[v] for v in call.outputs)
     ]
-    if not around:
+    if not calls:
         return "", ()
-    call = max(around, key=lambda call: call.name.count("."))
+    call = max(calls, key=lambda call: call.name.count("."))
     weights = {n: p for n, p in call.module.named_parameters() if p.ndim > 1}
     zero = tuple(f"{call.name}.{n}" for n, p in weights.items() if not bool(p.any()))
     return call.name, zero

@@ -32,6 +32,7 @@ from isometry.nn.blocks.pieces import (
 )
 from isometry.nn.blocks.recording import Recording, record
 from isometry.nn.blocks.segment import Segment
+from isometry.nn.blocks.spans import SpanningBlock, spans
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.tape import Vertex
 
@@ -114,6 +115,7 @@ class Stream:
         chain: The trunk cut before every block; what acts between two belongs to the first. It is
             empty where earlier states go around blocks.
         every: All blocks, those with a matrix for a skip included, from the input on.
+        spans: Blocks that contain residual additions of their own.
     """
 
     stages: tuple[Stage, ...]
@@ -122,6 +124,7 @@ class Stream:
     left: tuple[LeftAddition, ...] = ()
     chain: tuple[Segment, ...] = field(default=(), repr=False)
     every: tuple[Block, ...] = field(default=(), repr=False)
+    spans: tuple[SpanningBlock, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -249,6 +252,7 @@ def _stream(recording: Recording, cuts: list[Vertex], pieces: list[Piece]) -> St
         left_additions(recording, cuts, scalar),
         () if entered else tuple(recording.segment(*pair) for pair in pairwise(ends)),
         tuple(every),
+        spans(recording, pieces, names),
     )
 
 

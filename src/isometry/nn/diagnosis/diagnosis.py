@@ -237,6 +237,7 @@ def _conclusions(
         "isometric": isometric,
         "law_holds": verdicts.law_holds(comparison, spectrum),
         "outliers": outliers(comparison),
+        "spans": stream.spans if stream else (),
         "findings": tuple(said),
     }
 
@@ -255,6 +256,7 @@ def _sentences(
     total = math.fsum(shares.values())
     shares = {name: part / total for name, part in shares.items()} if total else {}
     hidden = findings.vanishing(spectrum, spectrum.provenance.split(", ")[1])
+    hidden += findings.spanning(stream.spans if stream else ())
     if comparison is None or prediction.one is None or stream is None:
         return [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares), *hidden]
     direction = ""

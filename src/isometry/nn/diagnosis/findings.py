@@ -81,6 +81,11 @@ def heavy_blocks(shares: Mapping[str, float]) -> list[str]:
     ]
 
 
+def spanning(spans: Sequence[object]) -> list[str]:
+    """Name the blocks that contain residual additions of their own."""
+    return [f"{text[:1].upper()}{text[1:]}." for text in map(str, spans)]
+
+
 def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
     """Say whether the bulk follows the law, given what chance and the method allow."""
     allowed = allowed_distance(comparison, spectrum)

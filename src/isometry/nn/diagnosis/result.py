@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isometry._result import Result
+from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.findings import left_bulk
@@ -59,6 +60,7 @@ class Diagnosis(Result):
         findings: What the numbers mean, a sentence each.
         warnings: What makes the numbers doubtful, with the remedy.
         conditions: How batch normalisation was treated, and how products were computed.
+        spans: Blocks that contain residual additions of their own.
     """
 
     model: str
@@ -82,6 +84,7 @@ class Diagnosis(Result):
     findings: tuple[str, ...]
     warnings: tuple[str, ...]
     conditions: str
+    spans: tuple[SpanningBlock, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: name, size, traces with standard errors, share of c."""

@@ -158,7 +158,8 @@ def plan(
         warn_of_copies(stream.blocks, root)
     maps = measured.linear_maps() if redraw else {}
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
-    return replace(fit(measured, (stream.blocks, calls), parts, fresh, rtol), left=stream.left)
+    made = fit(measured, (stream.blocks, calls), parts, fresh, rtol)
+    return replace(made, left=stream.left, spans=stream.spans)
 
 
 def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:

@@ -7,6 +7,7 @@ from typing import Any
 
 from isometry._result import Result, drawing, format_table
 from isometry.nn.blocks.additions import LeftAddition
+from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.init.changes import Change
 from isometry.theory.propagation import ResNetSpec
 
@@ -59,6 +60,7 @@ class InitPlan(Result):
         changes: {parameter: new values}; other parameters stay.
         spec: The specification that the project's own networks have afterwards.
         left: Residual additions that are in no block and stay as they are, and why.
+        spans: Blocks that contain residual additions of their own, which share one factor.
     """
 
     c: float | None
@@ -68,6 +70,7 @@ class InitPlan(Result):
     changes: Mapping[str, Change] = field(repr=False)
     spec: ResNetSpec | None = field(repr=False, default=None)
     left: tuple[LeftAddition, ...] = ()
+    spans: tuple[SpanningBlock, ...] = ()
 
     @property
     def c_before(self) -> float | None:
@@ -126,7 +129,8 @@ class InitPlan(Result):
 
     def __str__(self) -> str:
         outside = [f"left out: {addition}" for addition in self.left]
-        return "\n".join([format_table(self.rows()), "", self._summary(), *outside])
+        inside = [f"together: {span}" for span in self.spans]
+        return "\n".join([format_table(self.rows()), "", self._summary(), *inside, *outside])
 
     def __repr__(self) -> str:
         return f"InitPlan({self._summary()})"
