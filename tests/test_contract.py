@@ -79,6 +79,9 @@ def test_a_model_is_measured_diagnosed_and_initialised():
     assert spectrum.weights.sum() == pytest.approx(1)
     assert iso.compare(iso.Spectrum(np.array([0.5, 1.0, 2.0]), None), iso.UniversalLaw(1.0)).ks > 0
     assert [block.name for block in inn.residual_blocks(net, x)]
+    rotated = inn.twin(net, x, rotate="channels", generator=seeded())
+    assert inn.singular_spectrum(rotated).dimension == 32
+    assert inn.HyperResNet(spec, 32, streams=2, generator=seeded())(x).shape == x.shape
     law = iso.ProductLaw(inn.block_spectra(inn.residual_blocks(net, x), generator=seeded()))
     assert law.cdf(law.icdf(0.5)) == pytest.approx(0.5)
     found = inn.diagnose(net, x, blocks=None, generator=seeded())

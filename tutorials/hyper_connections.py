@@ -1,69 +1,86 @@
-"""A connection that looks like a skip and is not: gains on the way in and on the way out.
+"""What does it cost to mix streams? Hyper-connections at initialisation, measured.
 
-Hyper-connections keep several copies of the residual stream; a block reads a mixture of them and
-writes its output back to all. Whatever the mixing, at initialisation one such block is
-
-    x + write * f(read * x),
-
-and in one published implementation read = 2.231 and write = 1.462, not 1. Both multiply the
-branch's Jacobian, so c is (read * write)^2 = 10.6 times what the initialisation was made for.
+Hyper-connections keep several copies of the residual stream; every layer mixes them by a matrix,
+reads a mixture and writes to all. A doubly stochastic matrix keeps the mean over the streams, and
+nothing else: a difference between two streams is multiplied by something below 1 in every layer.
+`HyperResNet` is the paper's network in this form, so the price can be told from the rest.
 """
 
+import math
+
+import numpy as np
 import torch
-from torch import nn
 
-from isometry.nn.diagnosis.diagnosis import diagnose
+import isometry as iso
+from isometry import nn as inn
 
-WIDTH, BLOCKS = 256, 24
-
-
-class Connection(nn.Module):
-    """x + write * relu(W read x), with W drawn for c = 1 over all blocks where the gains are 1."""
-
-    def __init__(self, read, write, generator):
-        super().__init__()
-        self.read, self.write = read, write
-        self.linear = nn.Linear(WIDTH, WIDTH, bias=False)
-        # c = sum over blocks of E relu'^2 * WIDTH * variance = BLOCKS * 1/2 * WIDTH * variance
-        nn.init.normal_(self.linear.weight, std=(2 / (WIDTH * BLOCKS)) ** 0.5, generator=generator)
-
-    def forward(self, x):
-        return x + self.write * torch.relu(self.linear(self.read * x))
+WIDTH, DEPTH, STREAMS = 96, 24, 4
+spec = iso.ResNetSpec("gelu", depth=DEPTH, sigma_w=iso.solve_sigma_w("gelu", depth=DEPTH, c=1.0))
+x = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def stack(read=1.0, write=1.0):
-    generator = torch.Generator().manual_seed(0)
-    return nn.Sequential(*[Connection(read, write, generator) for _ in range(BLOCKS)])
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
 
 
-x = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
+def hyper(logit):
+    return inn.HyperResNet(
+        spec, WIDTH, streams=STREAMS, logit=logit, generator=seeded(), dtype=torch.float64
+    )
 
 
-def look(model):
-    return diagnose(model, x, generator=torch.Generator().manual_seed(2))
+def trunk(net):
+    """The Jacobian of all streams after the layers by all streams before them."""
+    start = x[..., None, :].expand(1, STREAMS, WIDTH).contiguous()
+    return inn.JacobianOperator(net.trunk, start)
 
 
-plain, hyper = look(stack()), look(stack(read=2.231, write=1.462))
-print("Plain residual connections:\n")
-print(plain)
-print("\nWith the gains:\n")
-print(hyper)
+def singular(operator):
+    return np.sqrt(inn.singular_spectrum(operator, "dense").values)
 
 
-def mean_square(d):
-    return float(d.spectrum.values @ d.spectrum.weights)
+plain = inn.ResNet(spec, WIDTH, generator=seeded(), dtype=torch.float64)
+paper = singular(inn.JacobianOperator(plain, x))
+print(f"The paper's network at c = 1: s from {paper[0]:.3f} to {paper[-1]:.3f}\n")
 
+# 1. What a mixing keeps. The logits have `logit` on the diagonal and 0 elsewhere.
+print("logit   kept by a layer   by all   smallest s   largest s")
+kept = {}
+for logit in (2.0, 4.0, 6.0, 8.0):
+    net = hyper(logit)
+    s = singular(trunk(net))
+    kept[logit] = net.retained**DEPTH
+    print(f"{logit:5.0f} {net.retained:17.4f} {kept[logit]:8.2g} {s[0]:12.2g} {s[-1]:11.3f}")
+    # three quarters of the values are that one number, a quarter those of the paper's network
+    expected = np.sort(np.append(paper, np.full((STREAMS - 1) * WIDTH, kept[logit])))
+    assert np.abs(s - expected).max() < 1e-8
 
-print(f"\nMean squared singular value: {mean_square(plain):.3g} and {mean_square(hyper):.3g}")
+# The blocks have a matrix for a skip: c is not defined, and a diagnosis says so.
+found = inn.diagnose(hyper(6.0), x, generator=seeded(2))
+print(f"\n{found.reason}\n")
 
-# The remedy is one division where the weights are drawn.
-model = stack(read=2.231, write=1.462)
+# 2. Logits that are drawn. Each layer then mixes in its own way.
+net = hyper(4.0)
 with torch.no_grad():
-    for connection in model:
-        connection.linear.weight /= connection.read * connection.write
-mended = look(model)
-print(f"c = {plain.c:.3f} plain, {hyper.c:.3f} with the gains, {mended.c:.3f} mended")
+    source = seeded(3)
+    for layer in net.layers:
+        layer.logits += torch.randn(STREAMS, STREAMS, generator=source, dtype=torch.float64)
+drawn = singular(trunk(net))
+print(f"Logits 4 on the diagonal plus N(0, 1): s from {drawn[0]:.2g} to {drawn[-1]:.2f}")
 
-assert abs(hyper.c / plain.c - (2.231 * 1.462) ** 2) < 0.5
-assert mean_square(hyper) > 1000 * mean_square(plain)
-assert abs(mended.c - plain.c) < 0.05
+# The twin turns the channels between layers and leaves the mixing: it is no matter of chance.
+twin = singular(inn.twin(net, x, generator=seeded(4)))
+apart = np.abs(np.log(np.quantile(twin, [0.1, 0.5, 0.9]) / np.quantile(drawn, [0.1, 0.5, 0.9])))
+print(f"Quantiles (10, 50, 90 %) of its rotated twin: within {apart.max():.1%}")
+
+# 3. The remedy is in the depth: for differences to keep half of their size over L layers,
+#    retained = 2^(-1/L), which takes a logit that grows like the logarithm of L.
+wanted = 0.5 ** (1 / DEPTH)
+logit = math.log(1 + STREAMS * wanted / (1 - wanted))
+mended = singular(trunk(hyper(logit)))
+print(f"\nlogit {logit:.2f}: s from {mended[0]:.3f} to {mended[-1]:.3f}")
+
+assert kept[2.0] < 1e-5 < 0.1 < kept[6.0]
+assert drawn[0] < 0.25 * paper[0]
+assert apart.max() < 0.2
+assert abs(np.quantile(mended, 0.3) - 0.5) < 1e-6

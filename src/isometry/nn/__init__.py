@@ -15,6 +15,7 @@ from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
+from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.init import baselines
 from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
@@ -36,6 +37,7 @@ __all__ = [
     "ConvResNet",
     "Diagnosis",
     "ExtremeSingularValues",
+    "HyperResNet",
     "InitPlan",
     "JacobianMonitor",
     "JacobianOperator",

@@ -6,6 +6,8 @@ from cases_models import GPT, LLAMA, T5, tokens
 from cases_modules import LayerScale, Mixer, Residual, encoder, mlp, preactivation, stack
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.channels import channel_axes
+from isometry.nn.hyper_resnet import HyperResNet
+from isometry.theory.propagation import ResNetSpec
 
 
 class ChannelsLast(nn.Module):
@@ -30,7 +32,7 @@ class Affine(nn.Module):
         self.gain = nn.Parameter(torch.ones(width)) if gain else 1.0
 
     def forward(self, x):
-        x = x + self.tokens((self.gain * x).mT).mT
+        x = x + self.tokens((self.gain * x).mT).tanh().mT
         return x + self.channels(self.gain * x).tanh()
 
 
@@ -41,7 +43,13 @@ class Attention(nn.Module):
         return x + torch.softmax(x @ x.mT, -1) @ x
 
 
+def streams():
+    """Several streams, read by their mean, with no norm: the skip mixes them."""
+    return HyperResNet(ResNetSpec("tanh", depth=3), 6, streams=3)
+
+
 CASES = {
+    "streams": (streams, (1, 6), 2),
     "fully connected, several samples": (lambda: stack(lambda: Residual(mlp(6, 9))), (4, 6), 1),
     "one vector": (lambda: stack(lambda: Residual(mlp(6, 9))), (6,), 0),
     "transformer": (lambda: encoder(True).eval(), (2, 16, 16), 2),

@@ -11,6 +11,8 @@ from isometry.nn.diagnosis.twin import twin, twin_of
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.theory.comparison import compare
+from isometry.theory.laws.product import ProductLaw
 from isometry.theory.propagation import ResNetSpec
 
 HEADS = {"hidden_size": 48, "intermediate_size": 192, "num_attention_heads": 4}
@@ -23,6 +25,22 @@ LLAMA = transformers_model(
     FromEmbeddings, "LlamaModel", "Llama", num_hidden_layers=6, num_key_value_heads=2, **HEADS,
     **TOKENS,
 )  # fmt: skip
+
+
+class Streams(nn.Module):
+    """Four streams, mixed by a drawn doubly stochastic matrix; one branch reads and writes all."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(4, 4) + 4 * torch.eye(4))
+        self.body = nn.Sequential(nn.LayerNorm(width), mlp(width, 4 * width))
+
+    def forward(self, X):
+        M = torch.softmax(self.logits, -1)
+        for _ in range(8):
+            M = M / M.sum(0, keepdim=True)
+            M = M / M.sum(1, keepdim=True)
+        return torch.einsum("mn,nbtd->mbtd", M, X) + self.body(X.mean(0))
 
 
 class Strided(nn.Module):
@@ -126,6 +144,23 @@ def test_strided_stages_have_a_twin_of_their_widths(act, act_last):
     distance, largest = compared(model, x, rotations=2)
     assert distance <= (0.05 if act_last else 0.02)
     assert largest == pytest.approx(0.8 if act_last else 1.0, abs=0.1)
+
+
+def test_streams_that_are_mixed_have_a_twin_and_no_product_law():
+    """The mixings act alike on all channels: they are no more free of each other than tokens."""
+    model, x = built(lambda: stack(lambda: Streams(24), 8), (4, 1, 4, 24))
+    distance, largest = compared(model, x)
+    assert distance < 12 / 384  # each within 6/N of what both tend to
+    assert largest == pytest.approx(1.0, abs=0.05)
+    stream = residual_stream(model, x)
+    own = singular_spectrum(SegmentOperator(stream.trunk), "dense")
+    factors = [
+        singular_spectrum(SegmentOperator(segment), "dense").values for segment in stream.chain
+    ]
+    rules = [np.quantile(values, (np.arange(48) + 0.5) / 48) for values in factors]
+    free = ProductLaw([(rule, np.full(48, 1 / 48)) for rule in rules])
+    assert compare(own, free).ks > 0.1
+    assert ks(own.values, lam(twin(model, x, rotate="all", generator=seeded()))) > 0.1
 
 
 def test_copied_layers_are_not_free_and_drawn_ones_are():

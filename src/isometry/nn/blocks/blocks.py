@@ -318,8 +318,8 @@ def _remark(
     if matrices:
         said.append(
             f"The skip of {len(matrices)} of {len(every)} blocks (first `{matrices[0]}`) is a "
-            "matrix and no number, so that their c is not defined: the product law of the blocks' "
-            "own spectra and the rotated twin describe the trunk."
+            "matrix and no number, so that their c is not defined: compare the trunk with its "
+            "rotated twin, `inn.twin(model, x)`."
         )
     if entered:
         said.append(

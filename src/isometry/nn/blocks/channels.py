@@ -4,7 +4,8 @@ Every entry of the stream carries its place along each axis through the recorded
 axis along which a matrix or kernel of the model sums is mixed by the block; a product of two values
 that both depend on the input, as attention's, is no such map. Where the blocks mix several axes
 (tokens and channels in a Mixer), the channels are the one that is normalised, or scaled entry by
-entry. Nothing is guessed from the number of axes.
+entry, or that is left without those that the skip itself mixes (streams). Nothing is guessed from
+the number of axes.
 """
 
 from collections import Counter, defaultdict
@@ -54,11 +55,13 @@ class Uses:
         mixed: Of sums over the axis with a matrix or kernel of the model.
         normalised: Of normalisations over this axis alone.
         scaled: Of products with a tensor that differs along this axis alone.
+        streams: Of sums over the axis on a way past the branch, along constant maps alone.
     """
 
     mixed: Counter[int] = field(default_factory=Counter)
     normalised: Counter[int] = field(default_factory=Counter)
     scaled: Counter[int] = field(default_factory=Counter)
+    streams: Counter[int] = field(default_factory=Counter)
 
 
 def channel_axes(segments: Sequence[Segment]) -> list[int | None]:
@@ -80,12 +83,13 @@ def channel_axes(segments: Sequence[Segment]) -> list[int | None]:
 
 
 def _chosen(shape: tuple[int, ...], uses: Uses) -> int | None:
-    """Return the axis that is mixed; among several the one that is normalised, or scaled."""
+    """Return the axis that is mixed; of several the normalised, the scaled, or no stream's one."""
     long = [axis for axis, size in enumerate(shape) if size > 1]
     if len(long) == 1:
         return long[0]
-    for among in (uses.mixed, uses.normalised, uses.scaled):
-        left = [axis for axis in long if among[axis] and uses.mixed[axis]]
+    mixed = [axis for axis in long if uses.mixed[axis]]
+    for among in (uses.mixed, uses.normalised, uses.scaled, Counter(mixed) - uses.streams):
+        left = [axis for axis in mixed if among[axis]]
         if len(left) == 1:
             return left[0]
     return None
@@ -105,14 +109,24 @@ def _follow(program: Program, shape: tuple[int, ...], uses: Uses) -> None:
     for edge in program.edges:
         entering[edge.target].append(edge)
         leaving[edge.source].append(edge)
+    past = _past_the_branch(program)
     for edge in program.edges:
         if edge.source not in values:
             continue
         fixed = not _is_bilinear(edge, entering, leaving)
         image = _image(edge.map, values[edge.source], uses if fixed else Uses())
+        if fixed and isinstance(edge.map, RightProduct) and edge in past:
+            uses.streams.update(_axes_along(values[edge.source], [values[edge.source].ndim - 2]))
         if image is not None:
             known = values.get(edge.target)
             values[edge.target] = image if known is None else _joined(known, image)
+
+
+def _past_the_branch(program: Program) -> list[Edge]:
+    """Return the edges on ways from start to stop that nothing normalises, scales or activates."""
+    constant = (RightProduct, SumTo, Identity, Scale, *_MOVES)
+    edges = [edge for edge in program.edges if isinstance(edge.map, constant)]
+    return list(Program.of(program.start, program.stop, edges).edges)
 
 
 def _is_bilinear(
