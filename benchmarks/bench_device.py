@@ -109,8 +109,7 @@ def measure(
         "J v, of forwards a probe": round(ahead / forward / wish.probes, 3),
         "J^T u, of forwards a probe": round(back / forward / wish.probes, 3),
     }
-    if dtype == torch.float32:  # spectra of 16-bit operators are refused
-        row |= _spectrum(J, forward, device, wish)
+    row |= _spectrum(J, forward, device, wish)
     reference = _operator(model.to("cpu", torch.float32), x) @ V[:, :1]
     error = (u[:, :1].cpu().float() - reference).norm() / reference.norm()
     return row | {"relative difference from the CPU in fp32": float(f"{float(error):.2g}")}

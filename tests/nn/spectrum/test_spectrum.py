@@ -192,7 +192,11 @@ def test_too_few_products_are_warned_about():
 
 
 CALLS = {
-    "half": (lambda J: singular_spectrum(operator(PRODUCT, torch.float16)), TypeError, "float16"),
+    "eight bits": (
+        lambda J: singular_spectrum(operator(PRODUCT, torch.float8_e5m2)),
+        TypeError,
+        "float8_e5m2",
+    ),
     "method": (lambda J: singular_spectrum(J, "lancsoz"), ValueError, "mean 'lanczos'"),
     "empty": (lambda J: singular_spectrum(operator(np.ones((0, 3)))), ValueError, "at least one"),
     "probes": (lambda J: lanczos(J, num_probes=0), ValueError, "`num_probes` is 0"),

@@ -26,11 +26,16 @@ def matrix_spectrum(J: Checked[torch.Tensor]) -> Spectrum:
         TypeError: If ``J`` is not a tensor of real floating-point numbers.
         ValueError: If it is no matrix, is empty, or an entry or its square is not finite.
     """
-    return spectrum_of(_checked_matrix(J), min(J.shape))
+    return spectrum_of(_checked_matrix(J), min(J.shape), J.dtype)
 
 
-def spectrum_of(J: torch.Tensor, dimension: int) -> Spectrum:
+def spectrum_of(J: torch.Tensor, dimension: int, precision: torch.dtype) -> Spectrum:
     """Return the spectrum of a matrix that has ``dimension`` singular values or, but zeros, all.
+
+    Args:
+        J: The matrix.
+        dimension: How many singular values there are.
+        precision: In which its entries were computed.
 
     Raises:
         ValueError: If an entry or its square is not finite.
@@ -47,8 +52,8 @@ def spectrum_of(J: torch.Tensor, dimension: int) -> Spectrum:
     lam = np.zeros(dimension)
     if scale > 0:
         lam[-min(matrix.shape) :] = _squared_singular_values(matrix, scale).cpu().numpy()
-    lam[lam < rounding_floor(J.dtype) ** 2 * lam[-1]] = 0.0
-    return Spectrum(scale**2 * lam, provenance=f"dense, {name_of(J.dtype)}")
+    lam[lam < rounding_floor(precision) ** 2 * lam[-1]] = 0.0
+    return Spectrum(scale**2 * lam, provenance=f"dense, {name_of(precision)}")
 
 
 _LARGEST = 1e154

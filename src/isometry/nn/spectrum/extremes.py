@@ -16,7 +16,7 @@ from isometry.errors import ConvergenceError
 from isometry.nn._typing import Generator, Operator
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
-from isometry.nn.spectrum.method import check_method
+from isometry.nn.spectrum.method import check_exact
 from isometry.nn.spectrum.spectrum import finite
 
 
@@ -120,7 +120,7 @@ def _extremes(
         ConvergenceError: If they do not within ``max_matvecs``.
         ValueError: If ``k`` is out of range.
     """
-    check_method(J, "lanczos")
+    check_exact(J)
     size = min(J.shape)
     k = check_integer("k", given, minimum=1)
     if k > size:

@@ -14,6 +14,7 @@ import torch
 
 from isometry._typing import Float
 from isometry.nn._typing import Operator
+from isometry.nn.spectrum.wide import precision_of
 
 Progress = Callable[[int, int], None]
 """Called with the number of products done and the number to do."""
@@ -143,7 +144,7 @@ class GolubKahan:
         numbers = [torch.stack(x, 1) for x in (self._alphas, self._betas)]
         alpha, beta = (x.to("cpu", torch.float64).numpy() for x in numbers)
         basis = None if self._basis is None else self._basis[:, : self.steps]
-        return Bidiagonalisation(alpha, beta, basis, rounding_floor(self._v.dtype))
+        return Bidiagonalisation(alpha, beta, basis, rounding_floor(precision_of(self._A)))
 
     def _step(self) -> None:
         w = (self._A @ self._v.T).T

@@ -5,6 +5,7 @@ import torch
 from isometry._checks import suggest
 from isometry._typing import Checked
 from isometry.nn._typing import Operator
+from isometry.nn.spectrum.wide import NARROW
 
 DENSE_LIMIT = 2048
 """Up to this many singular values the dense route takes a few times Lanczos' products at most."""
@@ -27,6 +28,21 @@ def check_operator(J: object) -> None:
         raise TypeError(f"`J` has shape {tuple(J.shape)}; expected (n_out, n_in).")
 
 
+def check_exact(J: Checked[Operator]) -> None:
+    """Refuse products whose rounding is larger than the errors that are asked for.
+
+    Raises:
+        TypeError: If they are in half precision.
+    """
+    check_method(J, "lanczos")
+    if J.dtype in NARROW:
+        raise TypeError(
+            f"`J` has dtype {J.dtype}, whose products are right to {torch.finfo(J.dtype).eps:.0e}; "
+            "expected torch.float32 or torch.float64. Convert the model and its input with "
+            "`.float()`, or take `singular_spectrum`."
+        )
+
+
 def check_method(J: Checked[Operator], method: object) -> str:
     """Return the route to take for ``J``.
 
@@ -35,10 +51,10 @@ def check_method(J: Checked[Operator], method: object) -> str:
         ValueError: If it is empty or the method unknown.
     """
     check_operator(J)
-    if J.dtype not in {torch.float32, torch.float64}:
+    if J.dtype not in {torch.float32, torch.float64, *NARROW}:
         raise TypeError(
-            f"`J` has dtype {J.dtype}; expected torch.float32 or torch.float64. Convert the model "
-            "and its input with `.float()` first."
+            f"`J` has dtype {J.dtype}; expected torch.float32, float64, bfloat16 or float16. "
+            "Convert the model and its input with `.float()` first."
         )
     if min(J.shape) < 1:
         raise ValueError(f"`J` has shape {tuple(J.shape)}; expected at least one row and column.")

@@ -24,6 +24,7 @@ from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.dense import NOT_FINITE, name_of, spectrum_of, top_left_vector
 from isometry.nn.spectrum.method import check_method, check_operator
 from isometry.nn.spectrum.quadrature import Quadrature, combine, with_rank
+from isometry.nn.spectrum.wide import precision_of, widened
 from isometry.theory.spectrum import Spectrum
 
 SCHEDULE = (40, 60, 90, 135)
@@ -52,7 +53,8 @@ def singular_spectrum(
     loss of rank are.
 
     Args:
-        J: Operator of shape ``(n_out, n_in)``, float32 or float64.
+        J: Operator of shape ``(n_out, n_in)``; of one in bfloat16 or float16 the vectors are
+            float32.
         method: ``"dense"``, ``"lanczos"``, or ``None`` for dense up to 2048 singular values and
             2^26 entries.
         num_probes: Random starting vectors, all multiplied at once (Lanczos); ``None`` takes
@@ -77,7 +79,7 @@ def singular_spectrum(
         units that are switched off.
 
     Raises:
-        TypeError: If ``J`` is neither float32 nor float64, or a count is not an integer.
+        TypeError: If ``J`` has another dtype, or a count is not an integer.
         ValueError: If ``method`` is unknown, a count is too small, J is empty or has a product
             that is not finite, or the basis that is asked for needs more than
             ``max_basis_bytes``.
@@ -131,14 +133,15 @@ def measure(
 ) -> Measurement:
     """Do what :func:`singular_spectrum` does, and keep what the largest value's vector needs."""
     generator = generator_or_fresh(generator)
-    if check_method(J, method) == "dense":
+    chosen, J = check_method(J, method), widened(J)
+    if chosen == "dense":
         matrix = J.compact() if isinstance(J, Ranked) else J.to_dense()
-        dense = spectrum_of(matrix, min(J.shape))
+        dense = spectrum_of(matrix, min(J.shape), precision_of(J))
         return Measurement(dense, lambda: top_left_vector(J, matrix, generator))
     A, seen = shorter_side(J, generator)
     size = int(seen.sum())
     if size == 0:
-        zeros = Spectrum(np.zeros(min(J.shape)), provenance=f"lanczos, {name_of(J.dtype)}")
+        zeros = Spectrum(np.zeros(min(J.shape)), provenance=f"lanczos, {name_of(precision_of(J))}")
         return Measurement(zeros, lambda: torch.zeros(J.shape[0], dtype=J.dtype, device=J.device))
     probes, schedule = _budget(A, size, num_probes, num_matvecs, reorthogonalise, max_basis_bytes)
     start = lanczos.random_probes(A, probes, seen, generator)
@@ -197,7 +200,7 @@ def _spectrum(found: Quadrature, recursion: lanczos.GolubKahan, J: Operator) -> 
         standard_error=None
         if error is None
         else (1 - share) * np.concatenate([np.zeros(min(known, 1)), error]),
-        provenance=f"lanczos, {name_of(J.dtype)}, {steps}, {found.separated} values apart",
+        provenance=f"lanczos, {name_of(precision_of(J))}, {steps}, {found.separated} values apart",
         dimension=min(J.shape),
         unresolved=(low, high) if high > low else (0.0, 0.0),
     )

@@ -72,8 +72,9 @@ def compact(tape: Tape, waist: Waist) -> Tensor:
     if waist.node == tape.forward.start:
         return rows(tape.jvp, source, target, waist.places).T
     before, after = tape.split(waist.node, waist.layout)
-    first = rows(before.vjp, waist.layout, source, waist.places)
-    then = rows(after.jvp, waist.layout, target, waist.places)
+    wide = torch.promote_types(source.dtype, torch.float32)  # no QR in half precision
+    first = rows(before.vjp, waist.layout, source, waist.places).to(wide)
+    then = rows(after.jvp, waist.layout, target, waist.places).to(wide)
     if then.shape[1] <= first.shape[1]:
         return torch.linalg.qr(then.T, mode="r").R @ first
     return (torch.linalg.qr(first.T, mode="r").R @ then).T
