@@ -88,6 +88,8 @@ def test_a_model_is_measured_diagnosed_and_initialised():
     assert found.c > 0
     assert found.scale > 0
     assert found.comparison.ks < 0.5
+    assert found.product_comparison.ks < 0.5
+    assert found.product_law.cdf(1e9) == 1.0
     plan = inn.plan(net, x, c=1.0, blocks=None, generator=seeded())
     assert inn.apply_(net, plan) is net
     assert inn.residual_(net, x, c=0.5, generator=seeded()) is net

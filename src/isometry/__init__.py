@@ -31,6 +31,7 @@ from isometry.theory.prediction import finite_depth_law, jacobian_law, predict_o
 from isometry.theory.propagation import ResNetSpec, Signal, effective_cumulant, propagate
 
 # Measured spectra
+from isometry.theory.spectra_comparison import SpectraComparison, compare_spectra
 from isometry.theory.spectrum import Spectrum
 from isometry.theory.working_point import WorkingPoint, working_point
 from isometry_command import __version__
@@ -47,6 +48,7 @@ __all__ = [
     "ProductLaw",
     "ResNetSpec",
     "Signal",
+    "SpectraComparison",
     "Spectrum",
     "TheoryWarning",
     "UniversalLaw",
@@ -55,6 +57,7 @@ __all__ = [
     "activation",
     "activation_names",
     "compare",
+    "compare_spectra",
     "cumulant_from_condition_number",
     "dual_activation",
     "effective_cumulant",

@@ -259,3 +259,32 @@ def test_an_input_that_cannot_be_read_is_an_error(tmp_path):
     torch.save({"a": point(1), "b": point(1)}, tmp_path / "two.pt")
     with pytest.raises(TypeError, match="holds 2 entries"):
         load_input(tmp_path / "two.pt")
+
+
+def test_the_product_law_and_the_twin_stand_beside_the_law():
+    model = stack(lambda: Residual(mlp(120, 120), gain=3.0), 4)
+    d = diagnose(model, point(1, 120), twin=True, method="dense", generator=seeded(5))
+    assert d.product_comparison.ks < 0.05  # 6 / N
+    assert d.product_law_holds is True
+    assert d.twin_comparison.ks < 0.1  # two matrices, 12 / N
+    assert len(d.twin.values) == 120
+    assert len(d.contributions) == 4
+    head = str(d).splitlines()[5]
+    assert head.split()[-4:] == ["product", "law", "twin", "measured"]
+    assert d.to_dict()["product_comparison"]["ks"] == d.product_comparison.ks
+    assert d.rows()[0]["log range"] == d.contributions[0]
+    assert diagnose(model, point(1, 120), generator=seeded(5)).twin is None
+
+
+def test_blocks_that_are_not_free_are_told_by_the_product_law_and_the_twin():
+    block = Residual(mlp(100, 100), gain=2.0)
+    model = nn.Sequential(*[block] * 12)
+    d = diagnose(model, point(1, 100), twin=True, method="dense", generator=seeded(5))
+    assert d.product_law_holds is False
+    assert "the blocks know each other's channels" in " ".join(d.findings)
+
+
+def test_a_diagnosis_says_why_there_is_no_product_law():
+    d = diagnose(stack(lambda: Residual(mlp(8, 16)), 1), point(1, 8), generator=seeded())
+    assert d.product_law is None
+    assert "no two residual blocks" in d.product_reason

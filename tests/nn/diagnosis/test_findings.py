@@ -1,10 +1,15 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.diagnosis import findings, verdicts
+from isometry.nn.diagnosis.findings import Others
+from isometry.nn.diagnosis.product import ProductPrediction, WhatIf
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectra_comparison import SpectraComparison
 from isometry.theory.spectrum import Spectrum
 
 LEVELS = (np.arange(400) + 0.5) / 400
@@ -85,3 +90,59 @@ def test_names_of_a_block_that_spans_additions_keep_their_letters():
     assert text == (
         "Block `Trunk.H` spans 1 more residual addition (`A.B`): they are measured as one block."
     )
+
+
+def product(ks, standard_error=0.0):
+    comparison = dataclasses.replace(compared(0.08), ks=ks)
+    return ProductPrediction(comparison=comparison, standard_error=standard_error)
+
+
+def compared(ks):
+    law = UniversalLaw(1.0)
+    spectrum = Spectrum(law.icdf((np.arange(400) + 0.5) / 400))
+    return dataclasses.replace(compare(spectrum, law), ks=ks)
+
+
+def twin(ks):
+    spectrum = Spectrum(UniversalLaw(1.0).icdf((np.arange(400) + 0.5) / 400))
+    return spectrum, SpectraComparison(ks, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (Others(), "The blocks are not small and free of each other"),
+        (Others(product(0.01)), "describes it, distance 0.010: the blocks are free of each other"),
+        (Others(product(0.06)), "distance 0.060: the blocks are not free of each other. Whether"),
+        (Others(product(0.06), twin(0.02)), "the spectrum is the same, distance 0.020"),
+        (Others(product(0.06), twin(0.2)), "it is another one, distance 0.200: the blocks know"),
+    ],
+)
+def test_what_describes_a_model_is_said_from_what_was_measured(others, words):
+    spectrum = Spectrum(UniversalLaw(1.0).icdf((np.arange(400) + 0.5) / 400))
+    said = findings.agreement(compared(0.055), spectrum, others)
+    assert said.startswith("The law roughly describes the bulk")
+    assert words in said
+
+
+def test_a_law_that_holds_needs_no_other():
+    spectrum = Spectrum(UniversalLaw(1.0).icdf((np.arange(400) + 0.5) / 400))
+    said = findings.agreement(compared(0.01), spectrum, Others(product(0.06)))
+    assert "product law" not in said
+
+
+def test_a_stream_with_layers_between_has_the_product_law_alone():
+    spectrum = Spectrum(UniversalLaw(1.0).icdf((np.arange(400) + 0.5) / 400))
+    (good,) = findings.product_alone(Others(product(0.01)), spectrum)
+    assert "describes the spectrum: Kolmogorov-Smirnov distance 0.010" in good
+    (bad,) = findings.product_alone(Others(product(0.06), twin(0.01)), spectrum)
+    assert "does not describe" in bad
+    assert "not their channels" in bad
+    assert findings.product_alone(Others(), spectrum) == []
+
+
+def test_what_a_smaller_block_would_do_is_said():
+    (said,) = findings.smaller(WhatIf("h.0", 0.31, 117.0, 17.0))
+    assert "`h.0` multiplied by 0.31" in said
+    assert "span a factor 17 in place of 117, by the product law" in said
+    assert findings.smaller(None) == []

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from isometry.nn.diagnosis import verdicts
+from isometry.nn.diagnosis.product import ProductPrediction
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
@@ -61,3 +62,18 @@ def test_without_a_law_the_middle_of_the_spectrum_is_judged():
 @pytest.mark.parametrize("c", [0.1, 0.5, 1.0])
 def test_an_unresolved_part_of_little_weight_leaves_the_law_judged(c):
     assert judged(exact(c, (0.0, 0.01)), c) == ("unresolved", True)
+
+
+def test_the_product_law_is_judged_with_the_noise_of_its_probes():
+    spectrum = exact(1.0)
+    comparison = compare(spectrum, UniversalLaw(1.15))
+    assert verdicts.product_holds(ProductPrediction(comparison=comparison), spectrum) is False
+    noisy = ProductPrediction(comparison=comparison, standard_error=0.01)
+    assert verdicts.product_holds(noisy, spectrum) is True
+    assert verdicts.product_holds(ProductPrediction(), spectrum) == "unresolved"
+
+
+def test_a_twin_may_be_as_far_as_two_matrices_of_one_law():
+    one, other = exact(1.0), exact(1.0)
+    assert verdicts.twin_holds(0.03, one, other)
+    assert not verdicts.twin_holds(0.04, one, other)

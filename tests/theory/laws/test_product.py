@@ -150,3 +150,26 @@ def test_the_cauchy_transform_has_a_formula_off_the_axis():
 def test_impossible_factors_are_refused_in_a_sentence(factors, shapes, error, message):
     with pytest.raises(error, match=message):
         ProductLaw(factors, shapes)
+
+
+def test_contributions_of_small_factors_are_their_shares_of_c():
+    spreads = np.array([0.01, 0.02, 0.05])
+    factors = [([1 - v**0.5, 1 + v**0.5], [0.5, 0.5]) for v in spreads]
+    parts = ProductLaw([(f, 8) for f in factors]).contributions()
+    np.testing.assert_allclose(parts / parts.sum(), spreads / spreads.sum(), rtol=0.02)
+
+
+def test_a_contribution_is_what_the_range_loses_without_the_factor():
+    factors = [([1 - v, 1 + v], [0.5, 0.5]) for v in (0.2, 0.3, 0.25, 0.2, 0.3, 0.35)]
+    whole, without = ProductLaw(factors), ProductLaw(factors[1:])
+    span = [np.diff(law.log_icdf([0.02, 0.98]))[0] for law in (whole, without)]
+    assert whole.contributions()[0] == pytest.approx(span[0] - span[1], rel=0.05)
+
+
+def test_levels_of_contributions_are_checked():
+    law = ProductLaw([([0.0, 1.0, 2.0], [0.4, 0.3, 0.3]), RULE, RULE])
+    with pytest.raises(ValueError, match="expected 0 < low < high < 1"):
+        law.contributions(0.5, 0.4)
+    with pytest.raises(ValueError, match=r"`low` is 0\.02, where lam is 0"):
+        law.contributions()
+    assert law.contributions(0.45, 0.95).shape == (3,)

@@ -12,17 +12,17 @@ from isometry.nn.tape import Tape, whole
 
 
 class SegmentOperator(MatrixFreeOperator):
-    """The Jacobian of a stretch of a recorded pass, plus a multiple of the identity."""
+    """The Jacobian of a stretch of a recorded pass, times a factor, plus one of the identity."""
 
-    def __init__(self, segment: Segment, shift: float = 0.0) -> None:
-        self._segment, self._shift = segment, shift
+    def __init__(self, segment: Segment, shift: float = 0.0, factor: float = 1.0) -> None:
+        self._segment, self._shift, self._factor = segment, shift, factor
         self.shape = (prod(segment.target_shape), prod(segment.source_shape))
         self.dtype, self.device = segment.options["dtype"], segment.options["device"]
 
     @classmethod
-    def of_block(cls, block: Block) -> "SegmentOperator":
-        """Return the block's own Jacobian, its skip included."""
-        return cls(block.segment, block.skip - block.inside)
+    def of_block(cls, block: Block, size: float = 1.0) -> "SegmentOperator":
+        """Return the block's own Jacobian, its skip included, were its branch ``size`` as large."""
+        return cls(block.segment, block.skip - size * block.inside, size)
 
     @property
     def route(self) -> str:
@@ -41,19 +41,24 @@ class SegmentOperator(MatrixFreeOperator):
             dense = whole(self._segment.vjp, *reversed(ends))
         else:
             dense = whole(self._segment.jvp, *ends).T
-        if self._shift:
-            dense = dense.contiguous()
-            dense.diagonal().add_(self._shift)
+        if self._plain:
+            return dense
+        dense = self._factor * dense
+        dense.diagonal().add_(self._shift)
         return dense
 
     @property
     def _tape(self) -> Tape | None:
-        return None if self._shift else self._segment.tape
+        return self._segment.tape if self._plain else None
+
+    @property
+    def _plain(self) -> bool:
+        return self._shift == 0.0 and self._factor == 1.0
 
     def _rows(self, V: Tensor) -> Tensor:
         pushed = self._segment.jvp(V.reshape(-1, *self._segment.source_shape)).flatten(1)
-        return pushed.add(V, alpha=self._shift) if self._shift else pushed
+        return pushed if self._plain else self._factor * pushed + self._shift * V
 
     def _transposed_rows(self, U: Tensor) -> Tensor:
         pulled = self._segment.vjp(U.reshape(-1, *self._segment.target_shape)).flatten(1)
-        return pulled.add(U, alpha=self._shift) if self._shift else pulled
+        return pulled if self._plain else self._factor * pulled + self._shift * U

@@ -28,7 +28,7 @@ NODES = (4, 6, 8, 12, 16, 24)
 """Numbers of nodes at which a rule is asked whether it is good enough."""
 _ACCURATE = 2e-3
 """Error of the product's distribution function that the nodes of all blocks may leave together."""
-_ENTRIES = 12_000
+PROBE_ENTRIES = 12_000
 """Entries of all probes of a block: one standard error of that function is then 0.004."""
 _DENSE = 256
 """Up to this many singular values a block is written out."""
@@ -182,7 +182,7 @@ def _start(
     if holed:
         side, seen = shorter_side(A, generator)
     size = int(seen.sum())
-    count = num_probes or math.ceil(_ENTRIES / max(size, 1))
+    count = num_probes or math.ceil(PROBE_ENTRIES / max(size, 1))
     return side, lanczos.random_probes(side, count, seen, generator), size
 
 

@@ -33,14 +33,23 @@ from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis import findings, verdicts
 from isometry.nn.diagnosis.audit import audit_model, outermost
+from isometry.nn.diagnosis.product import (
+    ProductPrediction,
+    WhatIf,
+    predict_product,
+    what_if_smaller,
+)
 from isometry.nn.diagnosis.result import Diagnosis, outliers
 from isometry.nn.diagnosis.trunk import WatchedOperator, common_part, same_products
+from isometry.nn.diagnosis.twin import twin_of
 from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.lanczos import Progress
-from isometry.nn.spectrum.spectrum import Measurement, measure
+from isometry.nn.spectrum.spectrum import Measurement, measure, singular_spectrum
 from isometry.theory.comparison import Comparison, compare
+from isometry.theory.spectra_comparison import SpectraComparison, compare_spectra
+from isometry.theory.spectrum import Spectrum
 
 
 @dataclass(frozen=True)
@@ -68,10 +77,11 @@ def diagnose(
     method: SpectrumMethod = None,
     num_probes: Integer | None = None,
     num_matvecs: Integer | None = None,
+    twin: bool = False,
     generator: Generator = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Measure a model's Jacobian spectrum at ``x`` and compare it with its blocks' law.
+    """Measure a model's Jacobian spectrum at ``x`` and compare it with its blocks' laws.
 
     Args:
         model: Module or function.
@@ -89,6 +99,8 @@ def diagnose(
             least 3 for those; ``None`` lets both follow the size.
         num_matvecs: Products each way per probe (Lanczos); ``None`` goes on until the spectrum
             is resolved, within limits.
+        twin: Measure the model's twin with rotated channels as well (:func:`~isometry.nn.twin`),
+            which tells why a law fails and predicts outliers; as much work again as the spectrum.
         generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
         progress: Called as ``progress(done, total)`` during the Lanczos products.
 
@@ -104,8 +116,9 @@ def diagnose(
 
     Notes:
         What is measured is the trunk wherever there is one: embedding and head act on the
-        Jacobian, not on the blocks' law. Cost: the spectrum, and two backward passes per probe
-        for all blocks together. The model comes out bitwise as it went in.
+        Jacobian, not on the blocks' law. Cost: the spectrum, two backward passes per probe for
+        all blocks together, and the blocks' own spectra (:func:`~isometry.nn.block_spectra`). The
+        model comes out bitwise as it went in.
     """
     probes = (
         _TRACE_PROBES if num_probes is None else check_integer("num_probes", num_probes, minimum=1)
@@ -125,6 +138,11 @@ def diagnose(
             generator=generator,
             progress=progress,
         )
+        product = predict_product(stream, measurement.spectrum, method, generator)
+        other, unclear = _twin(stream if twin else None, measurement.spectrum, method, generator)
+        smaller = _what_if(stream, product, measurement.spectrum, method, generator)
+    notes += unclear
+    others = findings.Others(product, other, smaller)
     if measured == "trunk" and _is_zero(J, generator):
         notes.append(_ZERO)
     roots = outermost(J._sandbox.names)
@@ -135,7 +153,7 @@ def diagnose(
         measured=measured,
         **_numbers(prediction.one),
         reason=prediction.reason,
-        **_conclusions(measurement, stream, prediction),
+        **_conclusions(measurement, stream, prediction, others),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
         parameters=tuple(audit_model(specimen, specimen.point, J._sandbox, roots)),
@@ -221,16 +239,49 @@ def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
     return {name: None if law is None else getattr(law, name) for name in names}
 
 
+def _twin(
+    stream: Stream | None,
+    spectrum: Spectrum,
+    method: SpectrumMethod,
+    generator: torch.Generator,
+) -> tuple[tuple[Spectrum, SpectraComparison] | None, list[str]]:
+    """Return the spectrum of the twin and how far it is, or why it is not measured."""
+    if stream is None or not spectrum.values[-1] > 0:
+        return None, []
+    try:
+        other = twin_of(stream, "channels", generator)
+    except ValueError as error:
+        return None, [f"The twin was not measured: {error}"]
+    found = singular_spectrum(other, method, generator=generator)
+    return (found, compare_spectra(spectrum, found)), []
+
+
+def _what_if(
+    stream: Stream | None,
+    product: ProductPrediction,
+    spectrum: Spectrum,
+    method: SpectrumMethod,
+    generator: torch.Generator,
+) -> WhatIf | None:
+    """Return what the heaviest block does, where the law that says so describes the model."""
+    if stream is None or verdicts.product_holds(product, spectrum) is not True:
+        return None
+    return what_if_smaller(stream, product, method, generator)
+
+
 def _conclusions(
-    measurement: Measurement, stream: Stream | None, prediction: _Prediction
+    measurement: Measurement,
+    stream: Stream | None,
+    prediction: _Prediction,
+    others: findings.Others,
 ) -> dict[str, Any]:
     """Return the fields that say what the measured numbers mean."""
     law = prediction.one.law if prediction.one else None
-    spectrum = measurement.spectrum
+    spectrum, product = measurement.spectrum, others.product
     comparison = compare(spectrum, law) if law and spectrum.values[-1] > 0 else None
     span = verdicts.span(spectrum, comparison)
     isometric = verdicts.isometric(span, law)
-    said = _sentences(measurement, stream, prediction, comparison, isometric, span)
+    said = _sentences(measurement, stream, prediction, comparison, isometric, span, others)
     return {
         "spectrum": spectrum,
         "comparison": comparison,
@@ -239,6 +290,13 @@ def _conclusions(
         "outliers": outliers(comparison),
         "spans": stream.spans if stream else (),
         "findings": tuple(said),
+        "product_law": product.law,
+        "product_reason": product.reason,
+        "product_comparison": product.comparison,
+        "product_law_holds": verdicts.product_holds(product, spectrum),
+        "contributions": product.contributions,
+        "twin": None if others.twin is None else others.twin[0],
+        "twin_comparison": None if others.twin is None else others.twin[1],
     }
 
 
@@ -249,6 +307,7 @@ def _sentences(
     comparison: Comparison | None,
     isometric: Verdict,
     span: verdicts.Span,
+    others: findings.Others,
 ) -> list[str]:
     """Return what the numbers mean, the most important first."""
     spectrum = measurement.spectrum
@@ -258,7 +317,8 @@ def _sentences(
     hidden = findings.vanishing(spectrum, spectrum.provenance.split(", ")[1])
     hidden += findings.spanning(stream.spans if stream else ())
     if comparison is None or prediction.one is None or stream is None:
-        return [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares), *hidden]
+        first = [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares)]
+        return [*first, *findings.product_alone(others, spectrum), *hidden]
     direction = ""
     top = comparison.outlier_lam
     if len(top) and top[-1] > comparison.edges[1]:
@@ -267,8 +327,9 @@ def _sentences(
         findings.level(isometric, span, prediction.one.law),
         *findings.unresolved(spectrum),
         *findings.heavy_blocks(shares),
+        *findings.smaller(others.smaller),
         *findings.outliers(comparison, direction),
-        findings.agreement(comparison, spectrum),
+        findings.agreement(comparison, spectrum, others),
         *hidden,
     ]
 

@@ -1,14 +1,24 @@
-"""What the numbers of a diagnosis mean, in sentences. No torch and no measurement here."""
+"""What the numbers of a diagnosis mean, in sentences. No measurement here."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from isometry._typing import Float
-from isometry.nn.diagnosis.verdicts import FAR, Span, Verdict, allowed_distance
+from isometry.nn.diagnosis.product import ProductPrediction, WhatIf
+from isometry.nn.diagnosis.verdicts import (
+    FAR,
+    Span,
+    Verdict,
+    allowed_distance,
+    product_holds,
+    twin_holds,
+)
 from isometry.theory.comparison import Comparison
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectra_comparison import SpectraComparison
 from isometry.theory.spectrum import Spectrum
 
 _IDENTITY = 1.2
@@ -86,8 +96,26 @@ def spanning(spans: Sequence[object]) -> list[str]:
     return [f"{text[:1].upper()}{text[1:]}." for text in map(str, spans)]
 
 
-def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
-    """Say whether the bulk follows the law, given what chance and the method allow."""
+@dataclass(frozen=True)
+class Others:
+    """What else predicts the spectrum beside the two-parameter law.
+
+    Attributes:
+        product: The product law, or why there is none.
+        twin: The spectrum of the twin and how far it is, where it was measured.
+        smaller: What the heaviest block does to the range.
+    """
+
+    product: ProductPrediction = field(default_factory=ProductPrediction)
+    twin: tuple[Spectrum, SpectraComparison] | None = None
+    smaller: WhatIf | None = None
+
+
+_ALONE = Others()
+
+
+def agreement(comparison: Comparison, spectrum: Spectrum, others: Others = _ALONE) -> str:
+    """Say which prediction the bulk follows, given what chance and the method allow."""
     allowed = allowed_distance(comparison, spectrum)
     ks = comparison.ks
     what = "what is resolved of the bulk" if comparison.unresolved else "the bulk"
@@ -95,11 +123,76 @@ def agreement(comparison: Comparison, spectrum: Spectrum) -> str:
     if ks <= allowed:
         return f"The law describes {what}: {distance}."
     words = "roughly describes" if ks <= min(0.1, 3 * allowed) else "does not describe"
+    return f"The law {words} {what}: {distance}. {_why(others, spectrum)}"
+
+
+def _why(others: Others, spectrum: Spectrum) -> str:
+    """Say what the product law and the twin tell of a law that does not hold."""
+    product = others.product
+    if product.comparison is None:
+        return (
+            "The blocks are not small and free of each other: few positions, averaging over "
+            "them, shared or trained weights, or a few large blocks do that."
+        )
+    distance = f"distance {product.comparison.ks:.3f}"
+    holds = product_holds(product, spectrum)
+    if holds is True:
+        return (
+            f"The product law of the blocks' own spectra describes it, {distance}: the blocks are "
+            "free of each other, but not small."
+        )
+    if holds == "unresolved":
+        return f"The product law of the blocks' own spectra has a {distance} where it is resolved."
     return (
-        f"The law {words} {what}: {distance}. The blocks are not small and free of each other: "
-        "few positions, averaging over them, shared or trained weights, or a few large blocks "
-        "do that."
+        f"Nor does the product law of the blocks' own spectra, {distance}: the blocks are not "
+        f"free of each other.{_by_twin(others.twin, spectrum)}"
     )
+
+
+def _by_twin(twin: tuple[Spectrum, SpectraComparison] | None, spectrum: Spectrum) -> str:
+    if twin is None:
+        return " Whether channels or places do that, `twin=True` tells."
+    measured, comparison = twin
+    if twin_holds(comparison.ks, spectrum, measured):
+        return (
+            f" With channels rotated between the blocks the spectrum is the same, distance "
+            f"{comparison.ks:.3f}: they share what they do to tokens or pixels, not their channels."
+        )
+    return (
+        f" With channels rotated between the blocks it is another one, distance "
+        f"{comparison.ks:.3f}: the blocks know each other's channels, as copied, shared and "
+        "trained weights do, and normalisations between them."
+    )
+
+
+def product_alone(others: Others, spectrum: Spectrum) -> list[str]:
+    """Say how the product law does where there is no law of the blocks' c."""
+    product = others.product
+    if product.comparison is None:
+        return []
+    ks, holds = product.comparison.ks, product_holds(product, spectrum)
+    if holds is False:
+        return [
+            "The product law of the stream's pieces does not describe the spectrum: "
+            f"Kolmogorov-Smirnov distance {ks:.3f}. The pieces are not free of each "
+            f"other.{_by_twin(others.twin, spectrum)}"
+        ]
+    verb = "describes" if holds is True else "is not told from"
+    return [
+        f"The product law of the stream's pieces {verb} the spectrum: Kolmogorov-Smirnov "
+        f"distance {ks:.3f}."
+    ]
+
+
+def smaller(found: WhatIf | None) -> list[str]:
+    """Say what the heaviest block does to the range of the singular values."""
+    if found is None:
+        return []
+    return [
+        f"With the branch of block `{found.block}` multiplied by {found.factor:.2g}, 2 to 98 % of "
+        f"the singular values would span a factor {found.after:.3g} in place of "
+        f"{found.before:.3g}, by the product law."
+    ]
 
 
 def left_bulk(comparison: Comparison) -> Float[np.ndarray, "k"]:

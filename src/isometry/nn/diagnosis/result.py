@@ -12,7 +12,9 @@ from isometry.nn.diagnosis.findings import left_bulk
 from isometry.nn.diagnosis.text import text
 from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.theory.comparison import Comparison
+from isometry.theory.laws.product import ProductLaw
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.spectra_comparison import SpectraComparison
 from isometry.theory.spectrum import Spectrum
 
 
@@ -61,6 +63,16 @@ class Diagnosis(Result):
         warnings: What makes the numbers doubtful, with the remedy.
         conditions: How batch normalisation was treated, and how products were computed.
         spans: Blocks that contain residual additions of their own.
+        product_law: The law of the product of the blocks' own spectra, small or not; None with
+            fewer than two blocks or 24 singular values, or where it was not computed: see
+            ``product_reason``.
+        product_reason: Why there is no product law; empty where there is one.
+        product_comparison: How far the measured spectrum is from it.
+        product_law_holds: Whether it describes the bulk, as ``law_holds``.
+        contributions: Each block's part of log(s at 98 % / s at 2 %) in the product law: about
+            what that loses without the block.
+        twin: The lam of the twin with rotated channels, where it was asked for.
+        twin_comparison: How far the twin's spectrum is from the model's.
     """
 
     model: str
@@ -85,14 +97,25 @@ class Diagnosis(Result):
     warnings: tuple[str, ...]
     conditions: str
     spans: tuple[SpanningBlock, ...] = ()
+    product_law: ProductLaw | None = None
+    product_reason: str = ""
+    product_comparison: Comparison | None = None
+    product_law_holds: Verdict = "unresolved"
+    contributions: tuple[float, ...] = ()
+    twin: Spectrum | None = None
+    twin_comparison: SpectraComparison | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per block: name, size, traces with standard errors, share of c."""
+        """Return one row per block: name, size, traces with errors, share of c, contribution."""
         total = sum(block.c for block in self.blocks)
-        return [
+        rows = [
             {**block.rows()[0], "share of c": block.c / total if total > 0 else 0.0}
             for block in self.blocks
         ]
+        if len(self.contributions) == len(rows):
+            for row, part in zip(rows, self.contributions, strict=True):
+                row["log range"] = part
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types, the blocks as the rows of the table."""

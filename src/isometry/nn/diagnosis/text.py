@@ -36,31 +36,54 @@ def _law_lines(d: Any) -> str:
 
 
 def _comparison_rows(d: Any) -> list[dict[str, Any]]:
-    """Return the table of singular values, measured and predicted."""
+    """Return the table of singular values: predicted, of the twin, measured."""
     head = f"s of the {d.measured}"
     values = d.spectrum.values[d.spectrum.values > 0]
     if not len(values):
         return [{head: "", "measured": 0.0}]
-    resolved = d.spectrum.unresolved[0] == d.spectrum.unresolved[1]
-    c = d.comparison
-    if c is None:
-        lowest = float(values[0]) if resolved else None
-        edges = [("s smallest above 0", lowest), ("s largest", float(values[-1]))]
-        return [{head: name, "measured": _s(lam)} for name, lam in edges]
-    median = float(d.spectrum.icdf(0.5)) if d.spectrum.resolves(0.5) else None
-    rows = [
-        ("lower edge of the bulk", c.edges[0], c.measured_edges[0]),
-        ("median", d.law.icdf(0.5), median),
-        ("upper edge of the bulk", c.edges[1], c.measured_edges[1]),
+    columns: dict[str, list[Any]] = {head: [*_LINES]}
+    if d.comparison is not None:
+        columns["predicted"] = [*_predicted(d.law, d.comparison), None, d.comparison.ks]
+    if d.product_comparison is not None:
+        product = _predicted(d.product_law, d.product_comparison)
+        columns["product law"] = [*product, None, d.product_comparison.ks]
+    if d.twin is not None:
+        columns["twin"] = [*_measured(d.twin, None), None, d.twin_comparison.ks]
+    columns["measured"] = [
+        *_measured(d.spectrum, d.comparison or d.product_comparison),
+        _outliers(d.outliers),
+        None,
     ]
-    table = [
-        {head: name, "predicted": math.sqrt(float(predicted)), "measured": _s(measured)}
-        for name, predicted, measured in rows
-    ]
-    names = list(table[0])
-    table.append(dict(zip(names, ("outliers", None, _outliers(d.outliers)), strict=True)))
-    table.append(dict(zip(names, ("Kolmogorov-Smirnov distance", None, c.ks), strict=True)))
-    return table
+    names = list(columns)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if d.comparison is None:
+        rows[0][head], rows[2][head] = "s smallest above 0", "s largest"
+        del rows[3]
+    if len(names) == 2:
+        rows = rows[:1] + rows[2:3]
+    return rows
+
+
+_LINES = (
+    "lower edge of the bulk", "median", "upper edge of the bulk", "outliers",
+    "Kolmogorov-Smirnov distance",
+)  # fmt: skip
+
+
+def _predicted(law: Any, comparison: Any) -> list[float]:
+    low, high = comparison.edges
+    return [math.sqrt(float(lam)) for lam in (low, law.icdf(0.5), high)]
+
+
+def _measured(spectrum: Any, comparison: Any) -> list[float | str]:
+    """Return the ends and the median of a measured spectrum, of its bulk where that is known."""
+    values = spectrum.values[spectrum.values > 0]
+    resolved = spectrum.unresolved[0] == spectrum.unresolved[1]
+    low, high = (float(values[0]) if resolved else None), float(values[-1])
+    if comparison is not None:
+        low, high = comparison.measured_edges
+    median = float(spectrum.icdf(0.5)) if spectrum.resolves(0.5) else None
+    return [_s(lam) for lam in (low, median, high)]
 
 
 def _s(lam: float | None) -> float | str:
@@ -87,7 +110,8 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
         short["skip"] = row["skip"]
     for key in ("t", "v", "k", "c"):
         short[key] = f"{format_cell(row[key])} ± {row[key + ' s.e.']:.1g}"
-    return short | {"share of c": f"{row['share of c']:.1%}"}
+    short |= {"share of c": f"{row['share of c']:.1%}"}
+    return short | ({"log range": row["log range"]} if "log range" in row else {})
 
 
 def _section(title: str, sentences: Any) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from isometry.nn.diagnosis.product import ProductPrediction
 from isometry.theory.comparison import Comparison, ks_tolerance
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
@@ -96,3 +97,22 @@ def law_holds(comparison: Comparison | None, spectrum: Spectrum) -> Verdict:
     if comparison.ks > allowed:
         return False
     return True if comparison.unresolved <= allowed else "unresolved"
+
+
+def product_holds(product: ProductPrediction, spectrum: Spectrum) -> Verdict:
+    """Return whether the product law describes the bulk; "unresolved" also where there is none."""
+    if product.comparison is None:
+        return "unresolved"
+    allowed = allowed_distance(product.comparison, spectrum) + 3 * product.standard_error
+    if product.comparison.ks > allowed:
+        return False
+    return True if product.comparison.unresolved <= allowed else "unresolved"
+
+
+def twin_holds(ks: float, spectrum: Spectrum, twin: Spectrum) -> bool:
+    """Return whether a model's spectrum is that of its twin, given that both scatter."""
+    allowed = max(0.02, ks_tolerance(spectrum.dimension)) + ks_tolerance(spectrum.dimension)
+    for measured in (spectrum, twin):
+        if measured.standard_error is not None:
+            allowed += 3 * float(measured.standard_error.max())
+    return ks <= allowed

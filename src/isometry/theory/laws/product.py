@@ -1,8 +1,8 @@
 """The product law: a chain of blocks of any size, from the spectra of the blocks alone.
 
 If the blocks of ``J = A_L ... A_1`` are free of each other, the squared singular values of J follow
-the free multiplicative convolution of theirs (derived here, theory.md section 9). The universal law
-is its limit for many small steps from the identity; transformers' blocks are not small.
+the free multiplicative convolution of theirs (derived here, theory.md section 11). The universal
+law is its limit for many small steps from the identity; transformers' blocks are not small.
 """
 
 import dataclasses
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from isometry._checks import check_array, check_integer
-from isometry._typing import Checked, FloatArray, Reals
+from isometry._checks import check_array, check_integer, check_real
+from isometry._typing import Checked, FloatArray, Real, Reals
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.factors import Factors
-from isometry.theory.laws.free_product import resolvent
+from isometry.theory.laws.free_product import continued, resolvent
 from isometry.theory.laws.intervals import held
 from isometry.theory.laws.mixture import Mixture
 from isometry.theory.laws.piecewise import Vector
@@ -122,6 +122,50 @@ class ProductLaw(TabulatedLaw):
             return f"ProductLaw(factors={given}, shapes={self.shapes})"
         depth = sum(count for _, count in self.factors)
         return f"<ProductLaw: {depth} factors, {len(self.factors)} given>"
+
+    def contributions(self, low: Real = 0.02, high: Real = 0.98) -> FloatArray:
+        """Return how much of the range between two quantiles, in log lam, is each factor's.
+
+        With S the S-transforms, ``log lam = log((1 + w) / w) - sum_l log S_l(w)``, and the factor's
+        part is the difference of the real part of ``log S_l`` at the two quantiles; for small
+        factors, its share of c. At an edge it is by how much log lam falls where the factor's
+        ``log S_l`` is left out, to first order.
+
+        Args:
+            low: Level of the lower quantile, above 0.
+            high: Level of the upper quantile, below 1.
+
+        Returns:
+            One number per factor, in the order of ``factors``; equal ones of a count together.
+
+        Raises:
+            TypeError: If a level is not a number.
+            ValueError: If a level is out of range or its quantile 0.
+            ConvergenceError: If the density is not computed accurately enough.
+
+        Examples:
+            >>> small, large = ([0.9, 1.1], [0.5, 0.5]), ([0.6, 1.6], [0.5, 0.5])
+            >>> ProductLaw([(small, 6), large]).contributions().round(2)
+            array([0.37, 0.77])
+        """
+        levels = [check_real("low", low, above=0.0), check_real("high", high, above=0.0)]
+        if not levels[0] < levels[1] < 1:
+            raise ValueError(f"`low`, `high` are {levels}; expected 0 < low < high < 1.")
+        group = _group(self)
+        t = np.asarray(self.log_icdf(np.array(levels)))
+        if not np.isfinite(t).all():
+            raise ValueError(f"`low` is {levels[0]:g}, where lam is 0; expected more than that.")
+        u, E = continued(group, group.floor, t, np.zeros(2))
+        parts: list[float] = []
+        for index, ((values, weights), count) in enumerate(self.factors):
+            w = (u - 1) * (
+                1.0 if self.shapes is None else self.shapes[0][1] / self.shapes[index][1]
+            )
+            psi = (weights * values / (E[..., None] - values)).sum(axis=-1)
+            own = E[np.arange(2), np.abs(psi - w[:, None]).argmin(axis=1)]
+            log_s = np.log(np.abs((1 + w) / (w * own)))
+            parts.append(count * float(log_s[0] - log_s[1]))
+        return np.array(parts)
 
     def _held(self) -> Tables | Mixture:
         return _held(self)
