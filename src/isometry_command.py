@@ -24,6 +24,7 @@ COMMANDS = {
     "reproduce": "Re-measure the paper's claims: run what is missing, then write the page.",
     "results": "What finished runs found.",
     "sigma-w": "Print the sigma_w that gives a chosen c (1 unless said) or condition number.",
+    "web": "Explore c, the law and a measured spectrum on a page in the browser.",
 }
 
 

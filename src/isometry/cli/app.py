@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from isometry.cli import init, models, reproduce, studies, theory
+from isometry.cli import init, models, reproduce, studies, theory, web
 from isometry.cli.usage import exact
 from isometry_command import STATUS, SUMMARY, __version__
 
@@ -24,6 +24,7 @@ app.command(models.diagnose)
 app.command(init.init)
 app.command(studies.demo)
 app.command(reproduce.reproduce)
+app.command(web.web)
 results = App(name="results", help="What finished runs found.")
 results.command(reproduce.export)
 app.command(results)
