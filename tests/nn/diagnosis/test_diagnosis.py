@@ -104,6 +104,14 @@ def test_a_model_with_head_or_embedding_is_measured_on_its_trunk(name, measured)
     assert d.measured == measured
 
 
+def test_a_model_with_batch_norm_is_called_by_its_own_name():
+    case = MODELS["preactivation"]
+    model, x = make(case.build, case.shape)
+    d = diagnose(model, x, batch_norm="eval", num_probes=1, num_matvecs=5, generator=seeded())
+    assert d.model == "Sequential"
+    assert all(name in dict(model.named_parameters()) for name in (p.name for p in d.parameters))
+
+
 def test_a_post_norm_stream_is_measured_and_its_law_refused_with_the_reason():
     case = MODELS["bert"]
     d = diagnose(*make(case.build, case.shape), generator=seeded())

@@ -133,6 +133,7 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
     """
     roots = _roots(f.model, sandbox.names)
     together = _Together(f, roots)
+    sandbox.wrappers.add(together)
     _refuse_offloaded(together)
     bare = len(roots) == 1 or roots[:1] == [f.model]
     names: dict[nn.Module, str] = {}

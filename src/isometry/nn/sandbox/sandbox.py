@@ -75,6 +75,8 @@ class Sandbox(Reversible[None]):
         self.policy = BatchNormPolicy(batch_norm)
         self.ranks = Ranks()
         self.names: dict[nn.Module, str] = {}
+        self.wrappers: set[nn.Module] = set()
+        """Modules of ours around ``f``: none of the user's, whatever calls them."""
         self.variation = 0
         """Which random numbers the model sees: the user's, or others, as in `Source.vary`."""
         self.draws = False
@@ -165,7 +167,7 @@ class Sandbox(Reversible[None]):
 
     def _meet(self, module: nn.Module, _: Any) -> None:
         """Adopt a module the first time ``f`` calls it, before its forward runs."""
-        if threading.get_ident() != self._thread:
+        if threading.get_ident() != self._thread or module in self.wrappers:
             return
         if module not in self.names:
             # f may call it inside vmap or grad, or under a mode that follows its functions
