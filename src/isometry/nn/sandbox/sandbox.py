@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -87,7 +88,7 @@ class Sandbox(Reversible[None]):
         """Whether a batch normalisation that the policy cannot follow used the batch."""
         self._known = tuple(modules)
         self._device = x.device
-        self._undo = Undo()
+        self._opened = weakref.ref(Undo())  # weak: a circle would outlive an interrupt
         self._owned: dict[int, torch.UntypedStorage] = {}
         self._written: set[int] = set()
         """Memory of the model that ``f`` writes to itself, each time it is called."""
@@ -101,7 +102,7 @@ class Sandbox(Reversible[None]):
         if not _LOCK._is_owned():
             undo.before(_release)
             _LOCK.acquire()
-        self._undo, self._thread = undo, threading.get_ident()
+        self._opened, self._thread = weakref.ref(undo), threading.get_ident()
         undo.before(shard_again, self.names)
         allow_gradients(undo)
         recurrent = any(isinstance(module, nn.RNNBase) for module in self.names)
@@ -177,6 +178,7 @@ class Sandbox(Reversible[None]):
         refuse_dropout(self.names[module], module)
 
     def _adopt(self, module: nn.Module) -> None:
+        undo = self._opened() or Undo()
         for name, child in plain_modules(module):
             if child not in self.names:
                 refuse_flat_shards(child)
@@ -185,9 +187,9 @@ class Sandbox(Reversible[None]):
                 for source in own_generators(child):
                     self._own_sources.append(source)
                     self._drawn_from.append((source, source.state()))
-                    self._keep_random(source, self._undo)
-                    self._undo.before(self._note_draws)
-                self._lend(child, self._undo, met=True)
+                    self._keep_random(source, undo)
+                    undo.before(self._note_draws)
+                self._lend(child, undo, met=True)
 
     def _lend(self, module: nn.Module, undo: Undo, *, met: bool = False) -> None:
         isolate(module, undo, met=met)

@@ -39,7 +39,11 @@ class Undo:
             raise failure
 
     def __del__(self) -> None:
-        if getattr(self, "_steps", None):  # else an interrupt came before it was made
+        if not getattr(self, "_steps", None):  # an interrupt came before it was made
+            return
+        try:
+            self.run()
+        finally:  # an interrupt in here is only reported, so what it stopped is run again
             self.run()
 
 
