@@ -9,7 +9,6 @@ from isometry.nn.activation import Activation
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
-from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.monitor import JacobianMonitor
@@ -21,6 +20,8 @@ from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.linting.finding import Finding, LintReport
+from isometry.nn.linting.lint import lint
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.nn.spectrum.dense import matrix_spectrum
 from isometry.nn.spectrum.extremes import (
@@ -37,13 +38,14 @@ __all__ = [
     "ConvResNet",
     "Diagnosis",
     "ExtremeSingularValues",
+    "Finding",
     "HyperResNet",
     "InitPlan",
     "JacobianMonitor",
     "JacobianOperator",
+    "LintReport",
     "MeasuredCumulant",
     "Outlier",
-    "ParameterFinding",
     "PlannedBlock",
     "ResNet",
     "Stage",
@@ -58,6 +60,7 @@ __all__ = [
     "gain",
     "largest_singular_values",
     "learning_rates",
+    "lint",
     "matrix_spectrum",
     "measured_law",
     "outliers_from_forward",

@@ -73,8 +73,8 @@ def test_a_heavy_block_is_named():
         next(model.layers[7].parameters()).mul_(5.0)
     d = diagnose(model, point(1, 80), generator=seeded())
     assert re.search(r"Block `layers.7` alone carries \d\d% of c", d.findings[1])
-    assert d.parameters[0].name.startswith("layers.7")
-    assert "is off scale" in d.parameters[0].finding
+    assert d.parameters[0].parameter.startswith("layers.7")
+    assert d.parameters[0].rule == "role-scale"
 
 
 def test_a_network_far_from_isometry_is_told_what_to_do():
@@ -139,7 +139,7 @@ def test_a_zero_initialised_head_is_said_and_the_trunk_measured():
     assert d.measured == "trunk"
     assert d.c is not None
     assert "own Jacobian is 0" in d.warnings[0]
-    assert [f.name for f in d.parameters if f.finding == "is all zero"] == ["1.weight"]
+    assert [f.parameter for f in d.parameters if f.rule == "zero"] == ["1.weight"]
 
 
 def test_a_chain_with_a_zero_layer_says_that_its_jacobian_is_zero():

@@ -221,7 +221,7 @@ def linear_maps(
 
     def note(call: MapCall) -> Tensor:
         if parameters[call.name].ndim > 1 and call.name not in found:
-            found[call.name] = _described(parameters[call.name].detach(), call)
+            found[call.name] = described_by(parameters[call.name].detach(), call)
         return call.run(call.weight)
 
     point = x.detach().clone()
@@ -229,10 +229,20 @@ def linear_maps(
     # modules say is then all that is known.
     with contextlib.suppress(Exception), Watch(parameters, point, note):
         run(point)
+    return completed(found, parameters, modules)
+
+
+def completed(
+    found: Mapping[str, WeightMap],
+    parameters: Mapping[str, Tensor],
+    modules: Mapping[str, nn.Module],
+) -> dict[str, WeightMap]:
+    """Return the maps that a pass has shown with those that only torch's modules tell of."""
+    result = dict(found)
     for name, described in standard_maps(parameters, modules).items():
-        seen = found.setdefault(name, described)
-        found[name] = replace(seen, bias=seen.bias or described.bias)
-    return found
+        seen = result.setdefault(name, described)
+        result[name] = replace(seen, bias=seen.bias or described.bias)
+    return result
 
 
 def standard_maps(
@@ -265,7 +275,7 @@ def _by_shape(shape: tuple[int, ...], swapped: bool, groups: int = 1) -> WeightM
     return WeightMap(shape[1] * kernel, shape[0] * kernel, axes, kernel=conv)
 
 
-def _described(parameter: Tensor, call: MapCall) -> WeightMap:
+def described_by(parameter: Tensor, call: MapCall) -> WeightMap:
     """Return what map a parameter is, from the axis of it that an operation sums over."""
     if call.contracted is None:
         described = _by_shape(tuple(parameter.shape), call.transposed, call.groups)

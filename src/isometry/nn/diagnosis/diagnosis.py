@@ -7,13 +7,12 @@ measured without a prediction. Nothing in the model changes.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from isometry._checks import check_integer
 from isometry._typing import Integer
@@ -32,7 +31,6 @@ from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
 from isometry.nn.diagnosis import findings, verdicts
-from isometry.nn.diagnosis.audit import audit_model, outermost
 from isometry.nn.diagnosis.product import (
     ProductPrediction,
     WhatIf,
@@ -43,6 +41,8 @@ from isometry.nn.diagnosis.result import Diagnosis, outliers
 from isometry.nn.diagnosis.trunk import WatchedOperator, common_part, same_products
 from isometry.nn.diagnosis.twin import twin_of
 from isometry.nn.diagnosis.verdicts import Verdict
+from isometry.nn.linting.follow import outermost
+from isometry.nn.linting.lint import audit, model_name
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.lanczos import Progress
@@ -145,9 +145,9 @@ def diagnose(
     others = findings.Others(product, other, smaller)
     if measured == "trunk" and _is_zero(J, generator):
         notes.append(_ZERO)
-    roots = outermost(J._sandbox.names)
+    roots = outermost(list(J._sandbox.names))
     return Diagnosis(
-        model=_name(specimen.model, roots),
+        model=model_name(specimen.model, roots),
         input_shape=tuple(specimen.point.shape),
         dtype=str(J.dtype).removeprefix("torch."),
         measured=measured,
@@ -156,7 +156,7 @@ def diagnose(
         **_conclusions(measurement, stream, prediction, others),
         blocks=prediction.traces,
         stage_c=tuple(law.c for law in prediction.laws),
-        parameters=tuple(audit_model(specimen, specimen.point, J._sandbox, roots)),
+        parameters=audit(specimen, roots),
         warnings=tuple(dict.fromkeys(notes)),
         conditions=f"batch norm: {J.batch_norm}; products: {operator.route}{specimen.aside}",
     )
@@ -224,14 +224,6 @@ def _operator(
 def _is_zero(J: Operator, generator: torch.Generator) -> bool:
     u = torch.randn(J.shape[0], generator=generator, dtype=J.dtype).to(J.device)
     return not bool((J.T @ u).any())
-
-
-def _name(model: object, roots: Sequence[nn.Module]) -> str:
-    """Return the class of the model, or those of the modules that a function calls."""
-    classes = list(dict.fromkeys(type(root).__name__ for root in roots))
-    if not classes:
-        return getattr(model, "__name__", type(model).__name__)
-    return " + ".join(classes[:3]) + (" + ..." if len(classes) > 3 else "")
 
 
 def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 from isometry._result import Result
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
-from isometry.nn.diagnosis.audit import ParameterFinding
 from isometry.nn.diagnosis.findings import left_bulk
 from isometry.nn.diagnosis.text import text
 from isometry.nn.diagnosis.verdicts import Verdict
+from isometry.nn.linting.finding import Finding
 from isometry.theory.comparison import Comparison
 from isometry.theory.laws.product import ProductLaw
 from isometry.theory.laws.universal import UniversalLaw
@@ -92,7 +92,7 @@ class Diagnosis(Result):
     outliers: tuple[Outlier, ...]
     blocks: tuple[BlockTraces, ...] = field(repr=False)
     stage_c: tuple[float, ...]
-    parameters: tuple[ParameterFinding, ...]
+    parameters: tuple[Finding, ...]
     findings: tuple[str, ...]
     warnings: tuple[str, ...]
     conditions: str

@@ -1,0 +1,90 @@
+"""Rules about buffers: what `to_empty` or a cast left in them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from isometry.nn.linting.evidence import Evidence, has_values
+from isometry.nn.linting.finding import Finding, Severity
+from isometry.nn.linting.parts import Part
+
+_HUGE = 1e30
+_MULTIPLIES = {"mul", "mul_", "bmm", "mm", "matmul", "mv", "dot", "addmm", "baddbmm"}
+_REMEDY = (
+    "`to_empty` leaves what was in memory, and initialisers of parameters pass buffers by: fill "
+    "the buffer again."
+)
+
+
+def buffers(evidence: Evidence) -> Iterator[Finding]:
+    """Find buffers with values that nobody computed."""
+    found: set[str] = set()
+    held = [p for p in evidence.parts if p.role == "buffer" and has_values(evidence.tensor(p))]
+    for part in held:
+        said = _alone(evidence, part)
+        if said is not None:
+            message, number, severity = said
+            found.add(part.parameter)
+            yield Finding(part.name, "buffer", severity, message, _REMEDY, number)
+    yield from _unlike(evidence, [part for part in held if part.parameter not in found])
+
+
+def _alone(evidence: Evidence, part: Part) -> tuple[str, float, Severity] | None:
+    b = (
+        evidence.tensor(part).float()
+        if evidence.tensor(part).element_size() < 4
+        else evidence.tensor(part)
+    )
+    if bool(torch.isnan(b).any()):
+        return "It holds NaN.", math.nan, "error"
+    low, high = (float(v) for v in torch.aminmax(b))
+    if high > _HUGE:
+        return f"It holds values up to {high:.3g}.", high, "error"
+    if low < -_HUGE and not _is_mask(b):
+        return f"It holds values down to {low:.3g}.", low, "error"
+    largest = max(abs(low), abs(high))
+    if 0 < largest < float(torch.finfo(torch.float32).tiny):
+        return f"All its values are denormal, {largest:.3g} at most.", largest, "error"
+    if largest == 0 and _multiplies(evidence, part):
+        return "It is all zero, and the model multiplies by it.", 0.0, "warning"
+    return None
+
+
+def _is_mask(b: Tensor) -> bool:
+    """Return whether the very low entries are what masks put there: minus infinity or the least."""
+    low = b[b < -_HUGE]
+    least = [float(torch.finfo(t).min) for t in (torch.float32, torch.bfloat16, torch.float64)]
+    return all(float(v) == -math.inf or float(v) in least for v in torch.unique(low)[:8])
+
+
+def _multiplies(evidence: Evidence, part: Part) -> bool:
+    flow = evidence.followed.flow
+    if flow is None or part.parameter in flow.written:
+        return False
+    return bool(flow.constants.get(part.parameter, set()) & _MULTIPLIES)
+
+
+def _unlike(evidence: Evidence, parts: list[Part]) -> Iterator[Finding]:
+    """Find a buffer that differs from the same one in the other layers, which are all equal."""
+    groups: dict[tuple, list[Part]] = defaultdict(list)
+    for part in parts:
+        groups[part.kind, part.shape].append(part)
+    for same in (group for group in groups.values() if len(group) >= 3):
+        values = [evidence.tensor(part) for part in same]
+        usual = next(
+            (v for v in values if 2 * sum(torch.equal(v, w) for w in values) > len(values)), None
+        )
+        if usual is None:
+            continue
+        for part, value in zip(same, values, strict=True):
+            if not torch.equal(value, usual):
+                gap = float((value - usual).abs().max())
+                yield Finding(
+                    part.name, "buffer", "warning",
+                    f"It differs by up to {gap:.3g} from the same buffer of the other layers, most "
+                    "of which are equal.",
+                    _REMEDY, gap,
+                )  # fmt: skip

@@ -1,0 +1,74 @@
+"""What the rules look at: the parts of a model, their numbers, and what repeats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from isometry.nn.linting.fits import Fit, best_fit
+from isometry.nn.linting.follow import Followed
+from isometry.nn.linting.kinds import Kind, kinds_of
+from isometry.nn.linting.parts import MAPS, Part
+from isometry.nn.linting.roles import parts_of
+from isometry.nn.linting.statistics import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A model as the rules see it; the numbers are taken once, when a rule asks for them."""
+
+    followed: Followed
+    trained: bool = False
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """All parameters and buffers."""
+        f = self.followed
+        return parts_of(f.parameters, f.buffers, f.modules, f.graph, f.maps)
+
+    @cached_property
+    def maps(self) -> list[Part]:
+        """The linear maps, fused ones in parts."""
+        return [part for part in self.parts if part.role in MAPS and part.map is not None]
+
+    def tensor(self, part: Part) -> Tensor:
+        """Return the whole tensor that a part is in."""
+        held = self.followed.buffers if part.role == "buffer" else self.followed.parameters
+        whole: Any = held[part.parameter].detach()
+        return whole.full_tensor() if hasattr(whole, "full_tensor") else whole  # of all ranks
+
+    def entries(self, part: Part) -> Tensor:
+        """Return a part's own entries."""
+        return part.entries(self.tensor(part))
+
+    @cached_property
+    def summaries(self) -> Mapping[str, Summary]:
+        """{name: numbers} of every part that has values."""
+        return {
+            part.name: summarise(self.entries(part))
+            for part in self.parts
+            if has_values(self.tensor(part))
+        }
+
+    @cached_property
+    def kinds(self) -> list[Kind]:
+        """The maps that repeat from layer to layer."""
+        return kinds_of(self.maps, self.summaries)
+
+    @cached_property
+    def fit(self) -> Fit | None:
+        """The law that most maps follow; None where none does."""
+        return best_fit(self.kinds)
+
+    @cached_property
+    def whole(self) -> list[Part]:
+        """Every parameter once, without buffers."""
+        first = {part.parameter: part for part in reversed(self.parts) if part.role != "buffer"}
+        return list(reversed(first.values()))
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Return whether a tensor has floating-point entries in memory."""
+    return tensor.is_floating_point() and not tensor.is_meta and tensor.numel() > 0

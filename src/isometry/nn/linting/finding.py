@@ -1,0 +1,150 @@
+"""What lint found: findings with their numbers, of which ``print`` makes a report."""
+
+import re
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from isometry._result import Result
+from isometry.nn.linting.parts import Part
+
+Severity = Literal["error", "warning", "note"]
+"""An error is wrong for any model, a warning contradicts the model itself, a note is a choice."""
+
+Rule = Literal[
+    "value", "role-scale", "fan", "depth", "duplicate-rows", "duplicate-columns", "copies",
+    "symmetry", "zero", "norm-gain", "bias-size", "buffer", "dtype", "distribution", "experts",
+    "fresh", "growth", "recipe", "golden",
+]  # fmt: skip
+"""What a finding is about."""
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+SCHEMA = 1
+_WIDTH = 96
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Finding(Result):
+    """One thing that stands out, with the number that says so and what to do.
+
+    Attributes:
+        parameter: Name of the parameter or buffer, with its rows where a part of it is meant;
+            None where it is about the model.
+        rule: Which rule found it.
+        severity: ``"error"``, ``"warning"`` or ``"note"``.
+        message: What was measured, and why it is suspicious, a sentence.
+        remedy: What to do, a sentence.
+        number: The number that triggered it; None where it is not a matter of size.
+    """
+
+    parameter: str | None
+    rule: Rule
+    severity: Severity
+    message: str
+    remedy: str = ""
+    number: float | None = None
+
+    def __str__(self) -> str:
+        name = f"`{self.parameter}`: " if self.parameter else ""
+        return f"{name}{self.message} {self.remedy}".rstrip()
+
+
+@dataclass(frozen=True)
+class LintReport(Result):
+    """What :func:`isometry.nn.lint` found; ``print`` it.
+
+    Attributes:
+        model: Name of the model's class, or of those that a function calls.
+        findings: The errors first, then warnings, then notes.
+        parts: Every parameter and buffer, fused ones in their parts, with its role.
+        law: What the standard deviations of most maps follow, in words; empty where nothing.
+        recipe: The recipe that was asked for, or the one that fits best; empty where none does.
+        remark: What could not be looked at, and why; empty where all was.
+    """
+
+    model: str
+    findings: tuple[Finding, ...]
+    parts: tuple[Part, ...] = field(repr=False)
+    law: str = ""
+    recipe: str = ""
+    remark: str = ""
+
+    def of(self, severity: Severity) -> tuple[Finding, ...]:
+        """Return the findings of one severity."""
+        return tuple(f for f in self.findings if f.severity == severity)
+
+    def worst(self, severity: Severity = "warning") -> tuple[Finding, ...]:
+        """Return the findings of a severity or above it."""
+        allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        return tuple(f for f in self.findings if f.severity in allowed)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per finding."""
+        return [finding.to_dict() for finding in self.findings]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types, with the version of their schema."""
+        parts = [
+            {"name": p.name, "role": p.role, "shape": list(p.shape), "kind": p.kind}
+            for p in self.parts
+        ]
+        return {"schema": SCHEMA} | super().to_dict() | {"findings": self.rows(), "parts": parts}
+
+    def __str__(self) -> str:
+        return _text(self)
+
+    def __repr__(self) -> str:
+        counted = ", ".join(f"{len(self.of(s))} {s}s" for s in SEVERITIES)
+        return f"LintReport({self.model}: {counted})"
+
+
+def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return findings with the worst first, otherwise as they come."""
+    return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
+
+
+def grouped(findings: Sequence[Finding]) -> list[tuple[Finding, int, str]]:
+    """Return (the first of them, how many, their names) of what one rule says in the same words."""
+    groups: dict[tuple, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        said = re.sub(r"[-\d.e+]*\d", "*", finding.message)
+        groups[finding.severity, finding.rule, said].append(finding)
+    result = []
+    for same in groups.values():
+        names = [f.parameter or "" for f in same]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        result.append((same[0], len(same), ", ".join(names[:_SHOWN]) + more))
+    return result
+
+
+def _text(report: LintReport) -> str:
+    counted = ", ".join(
+        f"{n} {word}{'s' if n != 1 else ''}" for word in SEVERITIES if (n := len(report.of(word)))
+    )
+    parts = [f"{report.model}: {counted or 'nothing stands out'}"]
+    roles: dict[str, int] = defaultdict(int)
+    for part in report.parts:
+        roles[part.role] += 1
+    said = ", ".join(f"{count} {role}" for role, count in roles.items())
+    about = [f"Roles: {said}."] + [f"{text}" for text in (report.law, report.recipe) if text]
+    about += [f"Not looked at: {report.remark}."] if report.remark else []
+    parts.append("\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in about))
+    for severity in SEVERITIES:
+        rows = [
+            {
+                "rule": f.rule,
+                "finding": (f"`{names}`: " if names else "") + f"{f.message} {f.remedy}",
+            }
+            for f, _, names in grouped(report.of(severity))
+        ]
+        if rows:
+            parts.append(f"{severity}s\n" + "\n".join(_entry(row) for row in rows))
+    return "\n\n".join(parts)
+
+
+def _entry(row: dict[str, str]) -> str:
+    text = f"{row['rule']}: {row['finding']}".rstrip()
+    return textwrap.fill(text, _WIDTH, initial_indent="- ", subsequent_indent="  ")

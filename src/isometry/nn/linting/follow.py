@@ -1,0 +1,200 @@
+"""One pass of a foreign model, followed for lint and left as it was."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from isometry.nn.blocks.uses import WeightMap, completed
+from isometry.nn.linting.flow import Flow
+from isometry.nn.linting.graph import Graph
+from isometry.nn.sandbox.inputs import Arguments, arguments_of
+from isometry.nn.sandbox.sandbox import Sandbox
+from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.sandbox.swap import swapped
+from isometry.nn.sandbox.undo import Undo, reversible
+from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters, unwrapped
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A model's tensors by name, and the graph of one pass where there was an input."""
+
+    roots: tuple[nn.Module, ...]
+    modules: Mapping[str, nn.Module]
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    maps: Mapping[str, WeightMap]
+    graph: Graph | None = None
+    flow: Flow | None = None
+    remark: str = ""
+    """Why the pass was not followed to its end."""
+    again: Callable[[], Any] | None = field(default=None, repr=False)
+    """Run the model once more at the same input."""
+
+    def without_gradient(self, names: Sequence[str]) -> set[str]:
+        """Return which parameters no gradient of a random sum of the outputs reaches.
+
+        One more forward pass and one backward pass; nothing is said where there was no input, or
+        the model cannot be differentiated.
+        """
+        if self.again is None:
+            return set()
+        leaves = {n: self.parameters[n].detach().clone().requires_grad_() for n in names}
+        new = {self.parameters[n]: leaf for n, leaf in leaves.items()}
+        with evaluating(self.roots), ExitStack() as stack:
+            stack.enter_context(Sandbox(next(iter(leaves.values())), "eval", self.roots))
+            for root in self.roots:
+                stack.enter_context(swapped(root, new))
+            try:
+                gradients = _gradients(self.again(), list(leaves.values()))
+            except RuntimeError:
+                return set()
+        pairs = zip(leaves, gradients, strict=True)
+        return {n for n, g in pairs if g is None or not bool(g.any())}
+
+
+def _gradients(output: Any, leaves: list[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradients of a sum of all outputs with weights that are not alike."""
+    outputs = [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.requires_grad]
+    if not outputs:
+        return [None] * len(leaves)
+    ramps = [torch.linspace(-1, 1, t.numel(), dtype=t.dtype, device=t.device) for t in outputs]
+    sums = [(t.reshape(-1) * ramp.cos()).sum() for t, ramp in zip(outputs, ramps, strict=True)]
+    return torch.autograd.grad(sums, leaves, allow_unused=True)
+
+
+def followed(model: Any, x: Any) -> Followed:
+    """Follow a model at an input; without one, name its tensors.
+
+    Raises:
+        TypeError: If the model is not callable, or is a function and there is no input.
+        Exception: What the model itself raises at the input.
+    """
+    if not callable(model):
+        raise TypeError(f"`model` is a {type(model).__name__}; expected a module or a function.")
+    model = unwrapped(model)
+    if x is None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"`model` is a {type(model).__name__} and `x` is None; expected a torch.nn.Module, "
+                "or an input to see which modules a function calls. Pass `x`."
+            )
+        return _named([model], None, "no input was given")
+    arguments = arguments_of(model, x, None)
+    return _passed(model, arguments)
+
+
+def specimen_followed(specimen: Specimen, roots: Sequence[nn.Module]) -> Followed:
+    """Follow a model that was measured already, so that its outermost modules are known."""
+    return _passed(specimen.model, specimen.arguments, list(roots))
+
+
+def _passed(
+    model: Callable[..., Any], arguments: Arguments, roots: list[nn.Module] | None = None
+) -> Followed:
+    point = _placed(arguments.point, model)
+    if roots is None:
+        roots = [model] if isinstance(model, nn.Module) else _called(model, arguments, point)
+    if any(hasattr(p, "placements") for root in roots for p in root.parameters()):
+        return _named(roots, None, "no pass is followed through the collectives of sharded weights")
+    sandbox = Sandbox(point, "eval", roots)
+    with evaluating(roots), sandbox, torch.no_grad():
+        named = _tensors(roots)
+        args, kwargs = _copied(arguments, meta=point.is_meta)
+        own = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        flow = Flow(named.parameters, named.buffers, own)
+        remark = ""
+        try:
+            with flow, _device_of(point):
+                model(*args, **kwargs)
+        except NotImplementedError as error:  # a scripted model, or one on two devices
+            remark = str(error)
+    maps = completed(flow.maps, named.parameters, named.modules)
+    whole = _tensors(roots)  # the buffers themselves, not the clones that the pass had
+    return Followed(
+        tuple(roots), whole.modules, whole.parameters, whole.buffers, maps, Graph(flow.nodes), flow,
+        remark, lambda: arguments.call(model, point.clone()),
+    )  # fmt: skip
+
+
+def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> list[nn.Module]:
+    """Return the outermost modules that a function calls."""
+    sandbox = Sandbox(point, "eval")
+    with sandbox, torch.no_grad():
+        arguments.call(model, point.clone())
+    return outermost(list(sandbox.names))
+
+
+def _copied(arguments: Arguments, *, meta: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the model's inputs, the tensors among them copied to where its weights are."""
+
+    def copied(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.detach().to("meta") if meta else leaf.detach().clone()
+
+    return tree_map(copied, (arguments.positional, dict(arguments.named)))
+
+
+def _device_of(point: Tensor) -> AbstractContextManager[Any]:
+    """Let the model make its constants where its weights are: without values, if they have none."""
+    return torch.device("meta") if point.is_meta else nullcontext()
+
+
+def _placed(point: Tensor, model: object) -> Tensor:
+    """Return the input where the model is: on the meta device it has a shape only."""
+    first = next(iter(model.parameters()), None) if isinstance(model, nn.Module) else None
+    meta = first is not None and first.is_meta
+    return point.detach().to("meta") if meta else point.detach()
+
+
+def _named(roots: Sequence[nn.Module], graph: Graph | None, remark: str) -> Followed:
+    named = _tensors(roots)
+    maps = completed({}, named.parameters, named.modules)
+    return Followed(
+        tuple(roots), named.modules, named.parameters, named.buffers, maps, graph, None, remark
+    )
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    modules: dict[str, nn.Module]
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+
+def _tensors(roots: Sequence[nn.Module]) -> _Tensors:
+    """Return the modules, parameters and buffers by name, with a number in front of several."""
+    result = _Tensors({}, {}, {})
+    for place, root in enumerate(roots):
+        prefix = f"{place}." if len(roots) > 1 else ""
+        result.parameters.update({prefix + k: p for k, p in plain_parameters(root).items()})
+        seen: set[int] = set()
+        for name, module in plain_modules(root):
+            result.modules[(prefix + name).rstrip(".")] = module
+            for key, buffer in module.named_buffers(recurse=False):
+                if id(buffer) not in seen:
+                    seen.add(id(buffer))
+                    result.buffers[f"{prefix}{name}.{key}".lstrip(".")] = buffer
+    return result
+
+
+def outermost(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """Return the modules that are in none of the others."""
+    inner = {child for module in modules for child in module.modules() if child is not module}
+    return [module for module in modules if module not in inner]
+
+
+@reversible
+def evaluating(undo: Undo, roots: Sequence[nn.Module]) -> None:
+    """Put modules into eval mode for a while: a pass that is to show roles needs no dropout."""
+    for root in roots:
+        for module in root.modules():
+            if module.training:
+                undo.before(setattr, module, "training", True)
+                module.training = False

@@ -1,0 +1,131 @@
+"""Rules about vectors: gains of normalisations and biases."""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+
+from isometry.nn.linting.evidence import Evidence
+from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.graph import SUMS, op
+from isometry.nn.linting.parts import Part
+from isometry.nn.linting.statistics import Summary
+
+_SPREAD = 1e-4
+"""Relative spread of a gain's entries from which they are not one number."""
+
+
+def norm_gains(evidence: Evidence) -> Iterator[Finding]:
+    """Find gains of normalisations whose entries differ before any training."""
+    if evidence.trained:
+        return
+    for part in evidence.parts:
+        summary = evidence.summaries.get(part.name)
+        if part.role != "norm gain" or summary is None or not summary.finite or summary.size < 2:
+            continue
+        if summary.constant or summary.std <= _SPREAD * max(summary.rms, 1e-3):
+            continue
+        around = "0" if abs(summary.mean) < summary.std else f"{summary.mean:.3g}"
+        yield Finding(
+            part.name, "norm-gain", "error" if around == "0" else "warning",
+            f"The gain of a normalisation is drawn at random: its entries have a standard "
+            f"deviation of {summary.std:.3g} around {around}.",
+            "Set it to 1 (0 where the module adds 1); trained weights are linted with "
+            "`trained=True`.", summary.std,
+        )  # fmt: skip
+    yield from _unequal(evidence)
+    yield from _silent(evidence)
+
+
+def _silent(evidence: Evidence) -> Iterator[Finding]:
+    """Find gains of 0 that are multiplied by as they are, and not at the end of a branch."""
+    graph = evidence.followed.graph
+    if graph is None:
+        return
+    ends = _added(evidence)
+    direct = {u.names[0] for node in graph.nodes for u in node.uses if u.direct}
+    for part in evidence.parts:
+        summary = evidence.summaries.get(part.name)
+        zero = summary is not None and summary.constant and summary.mean == 0
+        if part.role == "norm gain" and zero and part.parameter in direct - ends:
+            yield Finding(
+                part.name, "norm-gain", "warning",
+                "The gain of a normalisation is 0 and not at the end of a branch: what comes "
+                "behind it sees nothing.",
+                "Set it to 1.", 0.0,
+            )  # fmt: skip
+
+
+def _unequal(evidence: Evidence) -> Iterator[Finding]:
+    """Find constant gains that are not what the same gain is in the other layers."""
+    groups: dict[tuple, list[tuple[Part, Summary]]] = defaultdict(list)
+    ends = _ends_of_branches(evidence)
+    for part in evidence.parts:
+        summary = evidence.summaries.get(part.name)
+        if part.role == "norm gain" and summary is not None and summary.constant:
+            groups[part.kind, part.parameter in ends].append((part, summary))
+    for same in groups.values():
+        values = [summary.mean for _, summary in same]
+        usual = statistics.mode(values)
+        odd = [(part, s.mean) for part, s in same if s.mean != usual]
+        odd = [(part, value) for part, value in odd if value != 0 or part.parameter in ends]
+        if len(same) >= 3 and 0 < len(odd) <= (len(same) - 1) // 2:
+            for part, value in odd:
+                yield Finding(
+                    part.name, "norm-gain", "warning",
+                    f"It is {value:.4g}, while {len(same) - len(odd)} of its siblings are "
+                    f"{usual:.4g}.",
+                    "Set it as they are set.", value,
+                )  # fmt: skip
+
+
+def _ends_of_branches(evidence: Evidence) -> set[str]:
+    """Return the gains whose result is added to the stream: a block may start at 0 by them."""
+    graph = evidence.followed.graph
+    if graph is None:
+        return set()
+    ending = set().union(*(graph.linear_part(b) for _, b in graph.additions.values()), set())
+    return {use.names[0] for index in ending for use in graph.nodes[index].uses}
+
+
+def _added(evidence: Evidence) -> set[str]:
+    """Return the gains whose result is added to anything: what is added to still goes on."""
+    graph = evidence.followed.graph
+    assert graph is not None
+    sums = [node for node in graph.nodes if op(node) in SUMS and len(node.inputs) == 2]
+    ending = {i for node in sums for _, side in node.inputs for i in graph.linear_part(side)}
+    return {use.names[0] for index in ending for use in graph.nodes[index].uses}
+
+
+def biases(evidence: Evidence) -> Iterator[Finding]:
+    """Find random biases that are larger than what the weights make of the input."""
+    graph = evidence.followed.graph
+    if graph is None or evidence.trained:
+        return
+    outputs = _outputs(evidence)
+    for part in evidence.parts:
+        summary = evidence.summaries.get(part.name)
+        size = outputs.get(part.parameter)
+        if part.role != "bias" or summary is None or size is None or not summary.finite:
+            continue
+        if summary.constant or abs(summary.mean) > summary.std or summary.std < 0.5:
+            continue
+        rest = math.sqrt(max(size**2 - summary.rms**2, 0.0))
+        if summary.rms > rest:
+            yield Finding(
+                part.name, "bias-size", "warning",
+                f"Its entries are random with a root mean square of {summary.rms:.3g}, more than "
+                f"the {rest:.3g} that the weights make of the input.",
+                "Set it to 0, or draw it within 1 / sqrt(fan_in).", summary.rms / max(rest, 1e-30),
+            )  # fmt: skip
+
+
+def _outputs(evidence: Evidence) -> dict[str, float]:
+    """Return {bias: root mean square of the output that it is added to}."""
+    graph = evidence.followed.graph
+    assert graph is not None
+    found: dict[str, float] = {}
+    for node in graph.nodes:
+        if node.applied is not None and node.applied.bias is not None:
+            found.setdefault(node.applied.bias, node.rms)
+    return found

@@ -1,0 +1,97 @@
+r"""Did the initialisation of a model land? Roles from one pass, and rules over the weights.
+
+Nothing is compared with a name or a checkpoint: a map is held to the maps that do the same in the
+same model, and to a recipe if one is given.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from isometry.nn._typing import Model, ModelInput
+from isometry.nn.linting.adherence import adherence, against_recipe, nearest
+from isometry.nn.linting.buffers import buffers
+from isometry.nn.linting.entries import precision, symmetry, values, zeros
+from isometry.nn.linting.evidence import Evidence
+from isometry.nn.linting.finding import Finding, LintReport, ordered
+from isometry.nn.linting.follow import followed, specimen_followed
+from isometry.nn.linting.fresh import fresh
+from isometry.nn.linting.gains import biases, norm_gains
+from isometry.nn.linting.growth import growth
+from isometry.nn.linting.laws import laws
+from isometry.nn.linting.recipes import Recipe, recipe_of
+from isometry.nn.linting.repeats import copies, experts, repeats
+from isometry.nn.linting.scales import layers
+from isometry.nn.linting.shapes import distributions
+from isometry.nn.sandbox.specimen import Specimen
+
+RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
+    values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, precision,
+    layers, laws, distributions, growth, fresh,
+)  # fmt: skip
+_AUDIT = (values, zeros, symmetry, layers)
+
+
+def lint(
+    model: Model, x: ModelInput = None, recipe: Any = None, trained: bool = False
+) -> LintReport:
+    """Look at how a model is initialised, and say what contradicts itself.
+
+    Args:
+        model: A module, or a function that calls one; train mode, dropout and hooks do not matter.
+        x: An input, as the model takes it, a tensor or a tuple or dictionary of inputs; token ids
+            as they are. Without one no role is known that only a pass shows.
+        recipe: What the weights are to follow: "gpt2", "bert", "llama", "llama-depth", "vit", "t5",
+            "mup-like", "completep-like", "torch default", "he", "xavier", a dictionary
+            ``{"roles": {"reader": {"std": 0.02}, "writer": {"std": 0.02, "depth": "1/sqrt(2L)"}}}``
+            or a TOML file of that form. What departs from it is an error.
+        trained: Whether the weights are meant to be trained ones: rules of initialisation are off,
+            and weights that are still a fresh draw are errors.
+
+    Returns:
+        The report; ``print`` it.
+
+    Raises:
+        TypeError: If the model is not callable, or is a function and no input is given, or the
+            recipe is of another type.
+        ValueError: If the recipe is not known, or has a word that is not.
+
+    Notes:
+        Cost: one forward pass (two for a function), one more and a backward pass where a map is
+        all zero, and one pass over the weights.
+    """
+    chosen = None if recipe is None else recipe_of(recipe)
+    evidence = Evidence(followed(model, x), trained)
+    return report_of(model_name(model, evidence.followed.roots), evidence, chosen)
+
+
+def audit(specimen: Specimen, roots: Sequence[nn.Module]) -> tuple[Finding, ...]:
+    """Return what looks wrong with single parameters of a model whose modules are known."""
+    evidence = Evidence(specimen_followed(specimen, roots))
+    return ordered([finding for rule in _AUDIT for finding in rule(evidence)])
+
+
+def report_of(name: str, evidence: Evidence, recipe: Recipe | None) -> LintReport:
+    """Return the report on a model that was followed."""
+    findings = [finding for rule in RULES for finding in rule(evidence)]
+    if recipe is not None:
+        findings += against_recipe(evidence, recipe)
+    fit = None if evidence.trained else evidence.fit
+    best = nearest(evidence.kinds) if recipe is None else adherence(recipe, evidence.kinds)
+    return LintReport(
+        model=name,
+        findings=ordered(findings),
+        parts=tuple(evidence.parts),
+        law="" if fit is None else fit.words,
+        recipe="" if best is None or evidence.trained else best.words,
+        remark=evidence.followed.remark,
+    )
+
+
+def model_name(model: object, roots: Sequence[nn.Module]) -> str:
+    """Return the class of the model, or those of the modules that a function calls."""
+    classes = list(dict.fromkeys(type(root).__name__ for root in roots))
+    if not classes:
+        return getattr(model, "__name__", type(model).__name__)
+    return " + ".join(classes[:3]) + (" + ..." if len(classes) > 3 else "")

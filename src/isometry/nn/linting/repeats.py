@@ -1,0 +1,98 @@
+"""Rules about what is equal that should have been drawn apart: rows, columns, experts, layers."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+
+from isometry.nn.linting.entries import is_drawn
+from isometry.nn.linting.evidence import Evidence, has_values
+from isometry.nn.linting.finding import Finding, Rule
+from isometry.nn.linting.parts import Part, layer_of
+from isometry.nn.linting.statistics import repeated_rows
+
+_REDRAW = "Give every shard, expert and layer a seed of its own, and draw it again."
+
+
+def repeats(evidence: Evidence) -> Iterator[Finding]:
+    """Find equal rows and equal columns of what should be random."""
+    for part in evidence.whole:
+        tensor = evidence.tensor(part)
+        if not has_values(tensor) or not is_drawn(part) or tensor.ndim < 2:
+            continue
+        matrix = (
+            part.map.rows(tensor) if part.map is not None else tensor.reshape(-1, tensor.shape[-1])
+        )
+        yield from _repeats(part, matrix, "duplicate-rows", "rows")
+        if part.role != "depthwise" and part.map is not None and not part.bank:
+            yield from _repeats(part, matrix.T, "duplicate-columns", "columns")
+
+
+def _repeats(part: Part, matrix: torch.Tensor, rule: Rule, word: str) -> Iterator[Finding]:
+    found = repeated_rows(matrix)
+    if found is not None:
+        first, second = found.pair
+        yield Finding(
+            part.parameter, rule, "error",
+            f"Only {found.distinct} of its {found.rows} {word} are distinct ({word[:-1]} {first} "
+            f"equals {word[:-1]} {second}): shards or copies drawn from one seed.",
+            _REDRAW, float(found.distinct),
+        )  # fmt: skip
+
+
+def copies(evidence: Evidence) -> Iterator[Finding]:
+    """Find maps that are entry by entry equal to another."""
+    groups: dict[tuple, list[Part]] = defaultdict(list)
+    for part in evidence.maps:
+        summary = evidence.summaries.get(part.name)
+        if summary is not None and summary.finite and summary.std > 0 and summary.size >= 16:
+            groups[part.shape, summary.mean, summary.std, summary.largest].append(part)
+    for same in (group for group in groups.values() if len(group) > 1):
+        first = evidence.entries(same[0])
+        equal = [same[0]]
+        equal += [p for p in same[1:] if torch.equal(first, evidence.entries(p))]
+        if len(equal) > 1:
+            yield _copied(equal)
+
+
+def _copied(equal: list[Part]) -> Finding:
+    names = ", ".join(f"`{p.name}`" for p in equal[1:3])
+    others = f"{names} and {len(equal) - 3} more" if len(equal) > 3 else names
+    layers = {layer_of(p.parameter) for p in equal}
+    if len({p.kind for p in equal}) == 1 and len(layers) == len(equal):
+        return Finding(
+            equal[0].name, "copies", "note", f"It is equal to {others}: the layers are copies.",
+            "torch.nn.TransformerEncoder copies its layer; draw each again if that is not meant.",
+            float(len(equal)),
+        )  # fmt: skip
+    rule: Rule = "experts" if "expert" in equal[0].kind else "copies"
+    return Finding(
+        equal[0].name, rule, "error",
+        f"It is equal to {others}, entry by entry, within one layer or across unlike maps.",
+        _REDRAW, float(len(equal)),
+    )  # fmt: skip
+
+
+def experts(evidence: Evidence) -> Iterator[Finding]:
+    """Find an expert of a bank that is not as large as the others."""
+    for part in (p for p in evidence.whole if p.bank):
+        tensor = evidence.tensor(part)
+        assert part.map is not None
+        if not has_values(tensor):
+            continue
+        stacked = part.map.rows(tensor).reshape(-1, part.map.fan_out * part.map.fan_in).float()
+        if len(stacked) < 3 or not bool(torch.isfinite(stacked).all()):
+            continue
+        sizes = stacked.std(dim=1)
+        middle = sizes.median()
+        allowed = max(0.1, 6 / (2 * stacked.shape[1]) ** 0.5)
+        if float(middle) == 0:
+            continue
+        for expert in ((sizes / middle - 1).abs() > allowed).nonzero().flatten().tolist():
+            ratio = float(sizes[expert] / middle)
+            yield Finding(
+                f"{part.parameter}[{expert}]", "experts", "warning",
+                f"Expert {expert} has {ratio:.3g} times the standard deviation of the others "
+                f"({float(middle):.3g}).",
+                "Draw all experts of a bank by one rule.", ratio,
+            )  # fmt: skip

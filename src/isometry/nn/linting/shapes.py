@@ -1,0 +1,71 @@
+"""Rules about the distribution that entries were drawn from."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from isometry.nn.linting.evidence import Evidence
+from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.kinds import Kind
+
+_IN_BLOCKS = ("reader", "gate", "inner", "writer")
+_ENOUGH = 1000
+"""Entries from which a distribution is called by its name."""
+
+
+def distributions(evidence: Evidence) -> Iterator[Finding]:
+    """Find maps that were left at torch's default, and truncations that only some have."""
+    if evidence.trained:
+        return
+    kinds = [k for k in evidence.kinds if k.part.role in _IN_BLOCKS]
+    shapes = {kind.name: _shape(evidence, kind) for kind in kinds}
+    known = [kind for kind in kinds if shapes[kind.name] in ("normal", "truncated", "uniform")]
+    drawn = [kind for kind in known if shapes[kind.name] != "uniform"]
+    left = [kind for kind in known if shapes[kind.name] == "uniform" and _is_default(kind)]
+    if left and len(drawn) >= 3 and len(left) <= len(drawn) / 3:
+        for kind in left:
+            yield from _left(kind, len(drawn))
+    yield from _truncated(known, shapes)
+
+
+def _left(kind: Kind, others: int) -> Iterator[Finding]:
+    fan_in = kind.part.fans[0]
+    for part, std in zip(kind.parts, kind.stds, strict=True):
+        yield Finding(
+            part.name, "distribution", "warning",
+            f"It is uniform with a standard deviation of {std:.3g}, torch's default "
+            f"1/sqrt(3 fan_in) = {(3 * fan_in) ** -0.5:.3g}, while {others} other kinds of maps in "
+            "the blocks are normal: the model's own initialisation has not reached it.",
+            "Check what the initialisation matches on: a name, a class, a wrapper.", std,
+        )  # fmt: skip
+
+
+def _truncated(kinds: list[Kind], shapes: dict[str, str]) -> Iterator[Finding]:
+    """Note a role of which some maps are cut off at a few standard deviations and others not."""
+    roles: dict[str, list[Kind]] = defaultdict(list)
+    for kind in kinds:
+        roles[kind.part.role].append(kind)
+    for same in roles.values():
+        counted = Counter(shapes[kind.name] for kind in same)
+        if counted["truncated"] > counted["normal"] > 0:
+            for kind in (kind for kind in same if shapes[kind.name] == "normal"):
+                yield Finding(
+                    kind.part.name, "distribution", "note",
+                    "Its entries are not cut off, while others of its role are.",
+                    "`trunc_normal_` cuts at absolute bounds, -2 and 2 by default: at a small std "
+                    "that is no cut. Pass a = -2 std, b = 2 std.", None,
+                )  # fmt: skip
+
+
+def _shape(evidence: Evidence, kind: Kind) -> str:
+    shapes = Counter(
+        summary.shape_of_entries
+        for part in kind.parts
+        if (summary := evidence.summaries[part.name]).size >= _ENOUGH
+    )
+    return shapes.most_common(1)[0][0] if shapes else "small"
+
+
+def _is_default(kind: Kind) -> bool:
+    expected = (3 * kind.part.fans[0]) ** -0.5
+    return abs(math.log(kind.std / expected)) < max(0.04, 6 * kind.standard_error)

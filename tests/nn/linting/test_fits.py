@@ -1,0 +1,45 @@
+import pytest
+
+from cases_lint import STD, decoder, edited, redraw_all, tokens
+from isometry.nn.linting.evidence import Evidence
+from isometry.nn.linting.fits import LAWS, best_fit, close, counted
+from isometry.nn.linting.follow import followed
+
+
+def kinds(model):
+    return Evidence(followed(model, tokens())).kinds
+
+
+def test_the_laws_are_laws_of_the_fans():
+    assert [round(law(4, 12), 3) for law in LAWS.values()] == [1.0, 0.5, 0.25, 0.289, 0.289]
+
+
+@pytest.mark.parametrize("law", ["k / sqrt(fan_in)", "k / sqrt(fan_in + fan_out)"])
+def test_the_law_that_a_model_was_drawn_by_is_found(law):
+    def draw(i, layer):
+        redraw_all(layer, lambda m, _: LAWS[law](m.in_features, m.out_features), i)
+
+    fit = best_fit(kinds(edited(draw)))
+    assert fit.law == law
+    assert fit.k == pytest.approx(1, rel=0.03)
+    assert fit.misfits == ()
+
+
+def test_one_constant_and_a_factor_for_depth_are_found():
+    fit = best_fit(kinds(decoder()))
+    assert (fit.law, fit.depth["layers."][0]) == ("k", "1/sqrt(2L)")
+    assert fit.k == pytest.approx(STD, rel=0.03)
+
+
+def test_without_a_majority_there_is_no_law():
+    def draw(i, layer):
+        redraw_all(layer, lambda _, place: 0.02 * 2**place, i)
+
+    assert best_fit(kinds(edited(draw))) is None
+
+
+def test_layers_and_branches_are_counted():
+    writers = [kind for kind in kinds(decoder()) if kind.part.role == "writer"]
+    assert counted(writers) == (6, 12)
+    assert close(1.0, 1.03)
+    assert not close(1.0, 1.1)

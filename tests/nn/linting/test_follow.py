@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import nn
+
+from cases_lint import decoder, tokens
+from isometry.nn.linting.follow import evaluating, followed, outermost
+
+
+def test_nothing_of_the_model_or_the_process_changes():
+    model = nn.Sequential(decoder(), nn.Dropout(0.5), nn.BatchNorm1d(12))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    followed(model, tokens())
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_a_function_is_followed_into_the_modules_it_calls():
+    model = decoder()
+    found = followed(lambda x: model(x).sum(), tokens())
+    assert found.roots == (model,)
+    assert "layers.0.up.weight" in found.parameters
+
+
+def test_several_inputs_and_a_dictionary_are_passed_on():
+    model = nn.Bilinear(4, 4, 3)
+    pair = torch.ones(2, 4), torch.ones(2, 4)
+    for x in (pair, {"input1": pair[0], "input2": pair[1]}):
+        nodes = followed(model, x).graph.nodes
+        assert [node.op for node in nodes[:2]] == ["input", "input"]
+        assert {source for node in nodes for _, source in node.inputs} >= {0, 1}
+
+
+def test_a_model_on_the_meta_device_shows_its_roles():
+    with torch.device("meta"):
+        model = decoder.__globals__["Decoder"]()
+    found = followed(model, tokens())
+    assert len(found.graph.additions) == 12
+
+
+def test_without_an_input_there_are_names_only():
+    found = followed(decoder(), None)
+    assert found.graph is None
+    assert found.remark == "no input was given"
+    with pytest.raises(TypeError, match="or an input to see which modules a function calls"):
+        followed(lambda x: x, None)
+    with pytest.raises(TypeError, match="expected a module or a function"):
+        followed(3, tokens())
+
+
+def test_gradients_that_do_not_arrive_are_told():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    nn.init.zeros_(model[1].weight)
+    found = followed(model, torch.ones(1, 4))
+    assert found.without_gradient(["0.weight"]) == {"0.weight"}
+    assert found.without_gradient(["1.weight"]) == set()
+
+
+def test_modes_are_put_back_and_inner_modules_left_out():
+    model = nn.Sequential(nn.Dropout())
+    with evaluating([model]):
+        assert not model[0].training
+    assert model[0].training
+    assert outermost([model[0], model]) == [model]

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from cases_lint import decoder, linted, tokens
+from isometry import nn as inn
+from isometry.nn.linting.lint import RULES, model_name
+
+
+def test_the_right_decoder_is_clean_whatever_the_seed():
+    for seed in range(5):
+        assert linted(decoder(seed)).worst() == ()
+
+
+def test_a_wrapped_model_has_the_same_names_and_findings():
+    model = decoder()
+    model.layers[1].up.weight.data.mul_(3)
+    found = linted(model).findings
+    assert linted(nn.DataParallel(model)).findings == found
+    assert inn.lint(lambda x: model(x), tokens()).findings == found
+
+
+def test_without_an_input_what_needs_no_role_is_still_found():
+    model = decoder()
+    model.layers[1].up.weight.data.mul_(3)
+    report = inn.lint(model)
+    assert [f.parameter for f in report.worst()] == ["layers.1.up.weight"]
+    assert "no input was given" in str(report)
+
+
+def test_structure_is_shown_on_the_meta_device():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    report = inn.lint(model, torch.ones(1, 4))
+    assert report.findings == ()
+    assert [part.role for part in report.parts if part.role != "bias"] == ["inner", "inner"]
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ValueError, match="Did you mean 'gpt2'"):
+        linted(decoder(), recipe="gpt")
+
+
+def test_a_name_is_the_class_or_the_classes():
+    assert model_name(None, [nn.Linear(1, 1)]) == "Linear"
+    assert (
+        model_name(None, [nn.ReLU(), nn.Tanh(), nn.GELU(), nn.SiLU()]) == "ReLU + Tanh + GELU + ..."
+    )
+    assert model_name(torch.sin, []) == "sin"
+
+
+def test_every_rule_is_called_once():
+    assert len(set(RULES)) == len(RULES) == 15

@@ -1,0 +1,50 @@
+import re
+
+import pytest
+
+from isometry.nn.linting.recipes import RECIPES, Recipe, RoleLaw, recipe_of
+
+
+def test_every_recipe_has_a_source_and_a_law_for_what_reads_and_writes():
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+        assert len(recipe.source) > 10
+        assert recipe.law("gate") is recipe.law("reader") is not None
+        assert recipe.law("writer") is not None
+
+
+def test_a_law_gives_a_standard_deviation_by_fans_and_depth():
+    assert RECIPES["gpt2"].law("writer").value((768, 768), 12, 3) == pytest.approx(0.02 / 24**0.5)
+    by_number = RECIPES["llama-depth"].law("writer").value((64, 64), 12, 3)
+    assert by_number == pytest.approx(0.02 / 8**0.5)
+    assert RECIPES["he"].law("inner").value((50, 9), 1, 0) == pytest.approx(0.2)
+    assert RECIPES["torch default"].law("reader").value((3, 9), 1, 0) == pytest.approx(1 / 3)
+    assert RECIPES["completep-like"].law("writer").value((4, 4), 8, 0) == pytest.approx(1 / 16)
+
+
+def test_recipes_come_by_name_from_a_dictionary_or_a_file(tmp_path):
+    table = {"roles": {"reader": {"std": 0.02}, "writer": {"std": 0.02, "depth": "1/L"}}}
+    path = tmp_path / "mine.toml"
+    path.write_text('[roles.reader]\nstd = 0.02\n[roles.writer]\nstd = 0.02\ndepth = "1/L"\n')
+    assert recipe_of("GPT2") is RECIPES["gpt2"]
+    assert recipe_of(table).roles == recipe_of(path).roles == recipe_of(str(path)).roles
+    assert recipe_of(path).name == "mine"
+    own = Recipe("own", "me", {"reader": RoleLaw(0.1)})
+    assert recipe_of(own) is own
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("gtp2", "Did you mean 'gpt2'?"),
+        ({"roles": {"reader": {"stdd": 1}}}, "expected std, fan_in"),
+        ({"roles": {"reader": {"depth": "L"}}}, "expected one of '1', '1/sqrt(2L)'"),
+        ({"roles": {"reader": {"std": "a"}}}, "expected a finite number"),
+        ({"roles": 3}, "laws by role"),
+        (3, "expected a name, a dictionary or a .toml file"),
+        ("absent.toml", "which cannot be read"),
+    ],
+)
+def test_what_is_no_recipe_is_refused_in_a_sentence(recipe, said):
+    with pytest.raises((ValueError, TypeError), match=re.escape(said)):
+        recipe_of(recipe)

@@ -1,0 +1,67 @@
+import torch
+from torch import nn
+
+from cases_lint import Bank, decoder, edited, linted, named
+from isometry import nn as inn
+
+
+def test_equal_shards_are_an_error_with_the_number_of_distinct_rows():
+    report = linted(edited(lambda i, la: la.up.weight[88:].copy_(la.up.weight[:88])))
+    assert named(report, "duplicate-rows", "error") == [f"layers.{i}.up.weight" for i in range(6)]
+    assert report.findings[0].number == 88
+    assert "Only 88 of its 176 rows are distinct" in report.findings[0].message
+
+
+def test_equal_columns_are_an_error():
+    report = linted(edited(lambda i, la: la.down.weight[:, 88:].copy_(la.down.weight[:, :88])))
+    assert len(named(report, "duplicate-columns", "error")) == 6
+    assert named(report, "duplicate-rows") == []
+
+
+def test_rows_that_differ_in_one_entry_are_distinct():
+    def almost(i, layer):
+        layer.up.weight[88:].copy_(layer.up.weight[:88])
+        layer.up.weight[88:, 5] += 1e-4
+
+    assert named(linted(edited(almost)), "duplicate-rows") == []
+
+
+def test_two_maps_that_are_equal_within_a_layer_are_an_error():
+    report = linted(edited(lambda i, la: la.gate.weight.copy_(la.up.weight)))
+    assert len(named(report, "copies", "error")) == 6
+
+
+def test_copied_layers_are_a_note():
+    layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True)
+    report = inn.lint(
+        nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), torch.ones(1, 4, 32)
+    )
+    assert report.worst() == ()
+    assert named(report, "copies", "note")
+
+
+def banks(edit=None):
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(*[Bank(generator) for _ in range(3)])
+    if edit is not None:
+        with torch.no_grad():
+            edit(model)
+    return inn.lint(model, torch.randn(8, 16, generator=generator))
+
+
+def test_one_expert_unlike_the_others_is_named_and_a_fair_bank_is_not():
+    assert banks().worst() == ()
+    report = banks(lambda model: model[1].up[2].mul_(3))
+    assert named(report, "experts") == ["1.up[2]"]
+    assert 2.5 < next(f.number for f in report.findings if f.rule == "experts") < 3.5
+
+
+def test_equal_experts_are_repeated_rows():
+    report = banks(lambda model: model[0].up[1].copy_(model[0].up[0]))
+    assert named(report, "duplicate-rows", "error") == ["0.up"]
+
+
+def test_the_right_decoder_repeats_nothing():
+    rules = ("duplicate-rows", "duplicate-columns", "copies", "experts")
+    report = linted(decoder())
+    assert not any(named(report, rule, "error", "warning", "note") for rule in rules)

@@ -1,0 +1,34 @@
+import torch
+
+from cases_lint import STD, decoder, edited, linted, named
+
+
+def test_a_map_left_at_torchs_default_is_named():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        report = linted(edited(lambda i, layer: layer.up.reset_parameters()))
+    assert named(report, "distribution") == [f"layers.{i}.up.weight" for i in range(6)]
+
+
+def test_a_model_that_is_uniform_throughout_is_left_alone():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+
+        def draw(i, layer):
+            for m in (layer.attention.qkv, layer.attention.o, layer.gate, layer.up, layer.down):
+                m.reset_parameters()
+
+        report = linted(edited(draw))
+    assert named(report, "distribution") == []
+
+
+def test_a_truncation_that_only_some_have_is_a_note():
+    def draw(i, layer):
+        torch.nn.init.trunc_normal_(layer.attention.qkv.weight, std=STD, a=-2 * STD, b=2 * STD)
+        torch.nn.init.trunc_normal_(layer.up.weight, std=STD)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        report = linted(edited(draw))
+    assert named(report, "distribution", "note") == ["layers.0.up.weight"]
+    assert named(linted(decoder()), "distribution", "note") == []
