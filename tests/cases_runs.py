@@ -95,10 +95,11 @@ def finished(root, plan, task):
     return [find_run(root, config) for config in plan]
 
 
-def training_run(folder, scheme, phi, value, seed, speed, steps=100):
+def training_run(folder, scheme, phi, value, seed, speed, steps=100, **further):
     settings = {
         "images": "digits", "limit": 9, "activation": phi, "scheme": scheme, "value": value,
         "width": 5, "side": 0, "depth": 2, "batch": 1, "learning_rate": 0.1, "steps": steps,
+        **further,
     }  # fmt: skip
     config = RunConfig("training", seed, settings)
     place = folder / config.id

@@ -20,7 +20,7 @@ def test_it_has_no_mean_at_unit_input_and_an_exchanged_point_has():
     act = Activation(point)
     # five standard errors of 200,000 samples
     assert abs(float(act(u).mean())) < 5 * point.energy**0.5 / 200_000**0.5
-    act.scale, act.shift = act.shift, act.scale
+    act.scale, act.shift = -act.shift, -act.scale
     assert abs(float(act(u).mean())) > 0.05
 
 

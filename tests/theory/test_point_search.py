@@ -35,11 +35,12 @@ def test_the_ranges_of_what_is_never_near_are_returned():
     assert found.ranges[0][1] == pytest.approx(2 / np.pi, abs=1e-3)
 
 
-def test_what_is_reached_nearly_says_by_how_much_and_has_a_positive_shift():
+def test_what_is_reached_nearly_says_by_how_much_and_has_the_targets_sign():
     found = search(activation("softsign"), RELU, 0.02).point
     assert found is not None
     assert 0.01 < found.miss < 0.02
-    assert found.shift > 0
+    assert found.shift < 0
+    assert not found.mirrored
 
 
 def test_a_tolerance_is_kept():

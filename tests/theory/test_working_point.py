@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from isometry.theory.dual import dual_activation
-from isometry.theory.working_point import ORDERS, working_point
+from isometry.theory.working_point import ORDERS, WorkingPoint, working_point
 
 RELU = dual_activation("relu").shares(ORDERS)
 
@@ -24,13 +24,19 @@ def test_the_points_with_the_shares_of_relu(name, scale, shift):
     point = like_relu(name)
     assert (point.linear, point.quadratic) == pytest.approx(RELU[:2], abs=1e-9)
     assert point.scale == pytest.approx(scale, rel=0.02)
-    assert point.shift == pytest.approx(shift, abs=0.01)
+    assert abs(point.shift) == pytest.approx(shift, abs=0.01)
     assert point.miss < 1e-9
+
+
+def test_of_mirror_images_the_one_with_the_models_sign_is_taken():
+    for name in ("tanh", "sigmoid", "hardtanh"):
+        assert like_relu(name).dual().expansion.coefficients[1] > 0  # ReLU's is 1 / sqrt(4 pi)
+    assert like_relu("tanh").shift < 0
 
 
 def test_an_exchanged_scale_and_shift_has_other_shares():
     point = like_relu("tanh")
-    exchanged = dual_activation("tanh", point.shift**2, point.scale)
+    exchanged = dual_activation("tanh", point.shift**2, -point.scale)
     assert abs(exchanged.shares(1)[0] - point.linear) > 0.03
 
 
@@ -116,3 +122,11 @@ def test_a_point_is_a_result():
     point = working_point("relu")
     assert point.to_dict()["linear"] == pytest.approx(0.7334711, abs=1e-6)
     assert "WorkingPoint" in repr(point)
+
+
+def test_a_point_by_hand_is_what_it_says():
+    point, dual = WorkingPoint.at("tanh", 0.9, 1.3), dual_activation("tanh", 0.81, 1.3)
+    assert (point.scale, point.shift, point.miss) == (0.9, 1.3, 0.0)
+    assert (point.mean, point.energy) == pytest.approx((dual.mean, dual.energy), rel=1e-12)
+    with pytest.raises(ValueError, match="`scale` is 0"):
+        WorkingPoint.at("tanh", 0.0)

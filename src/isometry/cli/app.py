@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from isometry.cli import init, models, reproduce, studies, theory, web
+from isometry.cli import compare, init, models, reproduce, studies, theory, web
 from isometry.cli.usage import exact
 from isometry_command import STATUS, SUMMARY, __version__
 
@@ -25,6 +25,7 @@ app.command(init.init)
 app.command(studies.demo)
 app.command(reproduce.reproduce)
 app.command(web.web)
+app.command(compare.compare_activations)
 results = App(name="results", help="What finished runs found.")
 results.command(reproduce.export)
 app.command(results)

@@ -53,9 +53,9 @@ def reproduce(
     images = _images(data, profile)
     plan = planned(profile, images, only=studies)
     opened = partial(open_executor, executor, workers, address=scheduler)
-    with _bar(sum(len(study.configs) for study in plan)) as progress:
+    with bar(sum(len(study.configs) for study in plan)) as progress:
         report = run_studies(
-            plan, out, open_executor=opened, window=_window(executor, workers), progress=progress
+            plan, out, open_executor=opened, window=window_of(executor, workers), progress=progress
         )
     for place, reason in report.damaged.items():
         complain("set aside", f"{place} {reason}; it was made again.")
@@ -130,13 +130,13 @@ def _images(data: str | None, profile: str) -> list[str]:
     return list(dict.fromkeys([first, *others]))
 
 
-def _window(executor: str, workers: int) -> int:
+def window_of(executor: str, workers: int) -> int:
     """Return how many runs to have submitted: two a worker, many where workers are not counted."""
     return {"serial": 1, "process": 2 * workers}.get(executor, max(64, 2 * workers))
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Callable[[Any], None]]:
+def bar(total: int) -> Iterator[Callable[[Any], None]]:
     """Show the finished runs and the time left on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

@@ -35,6 +35,8 @@ class Target:
     """The wanted shares: of two orders, or of all that decide."""
 
     shares: Float[np.ndarray, "n"]
+    sign: float = 1.0
+    """Of the quadratic coefficient: it decides between points that are mirror images."""
 
     @property
     def complete(self) -> bool:
@@ -43,12 +45,16 @@ class Target:
 
 
 class Candidate(NamedTuple):
-    """A point, how far it is from the two shares, and how far from all (or its fourth moment)."""
+    """A point, how far it is from the two shares, and how far from all (or its fourth moment).
+
+    ``mirrored`` says whether its quadratic coefficient has the other sign than the target's.
+    """
 
     scale: float
     shift: float
     miss: float
     distance: float
+    mirrored: bool = False
 
 
 class Found(NamedTuple):
@@ -104,7 +110,9 @@ class _Search:
         gaps = np.abs(found.shares[: wanted.size] - wanted)
         last = float(np.linalg.norm(gaps)) if self.target.complete else found.fourth_moment
         scale = math.exp(at[0])
-        return Candidate(scale, float(at[1]) * math.hypot(1.0, scale), float(gaps[:2].max()), last)
+        mirrored = bool(found.coefficients[1] * self.target.sign < 0)
+        shift = float(at[1]) * math.hypot(1.0, scale)
+        return Candidate(scale, shift, float(gaps[:2].max()), last, mirrored)
 
     def best(self, tolerance: float) -> Found:
         """Return the point by the rule of :func:`isometry.working_point`."""
@@ -125,8 +133,13 @@ class _Search:
     def _near(self, orders: int, tolerance: float) -> list[Candidate]:
         """Return points that nearly have the shares: the smallest scale that is near enough."""
         branch = self._smallest_scale() if orders > 2 else None
-        found = [branch] if branch else self._minima(orders)
+        found = self._minima(orders) if branch is None else [branch, self._mirror(branch)]
         return [c for c in found if c.miss <= tolerance]
+
+    def _mirror(self, point: Candidate) -> Candidate:
+        """Return the candidate of the opposite shift: an odd phi's mirror image."""
+        place = -point.shift / math.hypot(1.0, point.scale)
+        return self.candidate(np.array([math.log(point.scale), place]))
 
     def _minima(self, orders: int) -> list[Candidate]:
         wanted = self.target.shares[:orders]
@@ -187,12 +200,12 @@ class _Search:
 
 
 def _first(candidates: list[Candidate]) -> Candidate | None:
-    """Return the nearest, then that of smallest scale; of two signs of the shift the positive."""
+    """Return the nearest; of such with the target's sign; then that of the smallest scale."""
     if not candidates:
         return None
     nearest = min(c.distance for c in candidates)
     alike = [c for c in candidates if c.distance <= nearest + _NEAR]
-    return min(alike, key=lambda c: (round(math.log(c.scale), 5), round(abs(c.shift), 5), -c.shift))
+    return min(alike, key=lambda c: (c.mirrored, round(math.log(c.scale), 5), abs(c.shift)))
 
 
 def _descend(gaps: Callable[[Array], Array], start: Array) -> Array:

@@ -174,3 +174,15 @@ def test_a_checkpoint_without_room_is_the_sentence_about_the_folder(tmp_path, mo
     with pytest.raises(OSError, match=r"`out` is .*No space left on device.*make room"):
         run(Training(5, checkpoint_every=2), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rates_are_factors_by_the_beginning_of_a_name():
+    model, x, y = problem()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def measure(step):
+        return 1.0
+
+    train(model, x, y, Training(3, batch=16), measure=measure, rates={"weight": 0.0})
+    assert torch.equal(model.weight, before["weight"])
+    assert not torch.equal(model.bias, before["bias"])

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from cases_runs import training_run, training_runs
-from isometry.experiments.parts.classifiers import SCHEMES
+from isometry.experiments.parts.rungs import SCHEMES
 from isometry.experiments.studies.confounder_report import summarise
 
 

@@ -50,6 +50,7 @@ def line_figure(
     caption: str,
     *,
     scales: tuple[str, str] = ("log", "log"),
+    ticks: Sequence[str] = (),
 ) -> Figure:
     """Draw curves of points.
 
@@ -59,6 +60,7 @@ def line_figure(
         ordinate: Name of the vertical axis.
         caption: What is seen.
         scales: Of the two axes, "log" or "linear".
+        ticks: What stands at 0, 1, 2, ... of the horizontal axis, in place of numbers.
     """
 
     def draw(figure: Any) -> None:
@@ -70,6 +72,8 @@ def line_figure(
             marker = "o" if len(points) < 16 else ""
             ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=3.5, label=name)
         ax.set(xlabel=abscissa, ylabel=ordinate, xscale=scales[0], yscale=scales[1])
+        if ticks:
+            ax.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right", fontsize="small")
         ax.legend(fontsize="small", ncols=1 + len(curves) // 7)
 
     return Figure(figure_svg(draw, (7.0, 3.8)), caption)

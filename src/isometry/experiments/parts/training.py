@@ -10,7 +10,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def train(
     measure: Callable[[int], float],
     observe: Callable[[int], None] | None = None,
     folder: Path | None = None,
+    rates: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``model`` in place with cross entropy.
 
@@ -82,6 +83,7 @@ def train(
         observe: Called before every step with its number, and after the last; not called again
             for steps made before a checkpoint.
         folder: Where the checkpoint is written and looked for.
+        rates: Factors of the learning rate by the beginnings of parameters' names; 1 elsewhere.
 
     Returns:
         The history, a record ``{"step", "loss"}`` per evaluation; the last one has ``loss`` None if
@@ -91,7 +93,11 @@ def train(
         OSError: If the checkpoint cannot be written.
     """
     step, history = _resume(model, folder)
-    parameters = list(model.parameters())
+    parameters, steps = [], []
+    for name, parameter in model.named_parameters():
+        factors = [factor for start, factor in (rates or {}).items() if name.startswith(start)]
+        parameters.append(parameter)
+        steps.append(training.learning_rate * math.prod(factors))
     while True:
         due = step % training.evaluate_every == 0 or step == training.steps
         if due and not (history and history[-1]["step"] == step):
@@ -107,8 +113,8 @@ def train(
         loss = nn.functional.cross_entropy(model(x[index]), y[index])
         gradients = torch.autograd.grad(loss, parameters)
         with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.sub_(gradient, alpha=training.learning_rate)
+            for parameter, gradient, rate in zip(parameters, gradients, steps, strict=True):
+                parameter.sub_(gradient, alpha=rate)
         step += 1
 
 

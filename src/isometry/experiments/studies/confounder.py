@@ -14,14 +14,8 @@ import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings
-from isometry.experiments.parts.classifiers import (
-    ACTIVATIONS,
-    SCHEMES,
-    Classifier,
-    draw_trunk,
-    inputs,
-    scheme_sigma_w,
-)
+from isometry.experiments.parts.classifiers import ACTIVATIONS, Classifier, draw_trunk, inputs
+from isometry.experiments.parts.rungs import SCHEMES, scheme_sigma_w
 from isometry.experiments.parts.study import Size, Study, register
 from isometry.experiments.parts.training import (
     loss_meter,
@@ -101,9 +95,15 @@ def fit(config: RunConfig, folder: Path) -> Outcome:
     settings = config.settings
     x, y = inputs(settings, dtype=torch.float32)
     trunk = draw_trunk(settings, seed=config.seed, dtype=torch.float32)
-    model = Classifier(trunk, x[0].numel())
+    model = Classifier(trunk, x[0].numel(), raw=settings.get("readout") == "raw")
     history = train(
-        model, x, y, training_of(config), measure=loss_meter(model, x, y), folder=folder
+        model,
+        x,
+        y,
+        training_of(config),
+        measure=loss_meter(model, x, y),
+        folder=folder,
+        rates={"trunk.": settings.get("rate", 1.0)},
     )
     spec: ResNetSpec = trunk.spec
     results = {

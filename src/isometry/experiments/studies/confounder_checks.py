@@ -7,7 +7,7 @@ import numpy as np
 
 from isometry._typing import Real
 from isometry.experiments.engine.runs import Run
-from isometry.experiments.parts.classifiers import SCHEMES
+from isometry.experiments.parts.rungs import SCHEMES
 from isometry.experiments.studies.confounder_times import log_spread, mean_log_times, times
 
 ENOUGH = 0.75

@@ -8,7 +8,7 @@ import numpy as np
 
 from isometry.experiments.engine.runs import Run
 from isometry.experiments.parts.claims import Findings, Hypothesis
-from isometry.experiments.parts.classifiers import SCHEMES
+from isometry.experiments.parts.rungs import SCHEMES
 from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_checks import (

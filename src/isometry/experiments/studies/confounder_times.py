@@ -9,17 +9,20 @@ from isometry.experiments.engine.runs import Run
 from isometry.experiments.parts.training import steps_to
 
 
-def times(runs: Sequence[Run], scheme: str, level: float) -> dict[str, dict[int, float | None]]:
+def times(
+    runs: Sequence[Run], scheme: str, level: float, *, key: str = "scheme"
+) -> dict[str, dict[int, float | None]]:
     """Return the steps to a loss, per activation and seed; ``None`` where it is not reached.
 
     Args:
         runs: Training runs.
         scheme: Which of them.
         level: The training loss.
+        key: The setting that names the scheme: "scheme", or "rung" of the ladder.
     """
     found: dict[str, dict[int, float | None]] = {}
     for run in runs:
-        if run.config.settings["scheme"] == scheme:
+        if run.config.settings[key] == scheme:
             reached = steps_to(run.history(), level)
             found.setdefault(run.config.settings["activation"], {})[run.config.seed] = reached
     return found

@@ -20,7 +20,8 @@ from torch import Tensor
 from isometry._typing import FloatArray
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
-from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs, scheme_sigma_w
+from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs
+from isometry.experiments.parts.rungs import scheme_sigma_w
 from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped, line_figure
 from isometry.experiments.parts.training import (

@@ -14,12 +14,8 @@ import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
-from isometry.experiments.parts.classifiers import (
-    ACTIVATIONS,
-    draw_trunk,
-    inputs,
-    scheme_sigma_w,
-)
+from isometry.experiments.parts.classifiers import ACTIVATIONS, draw_trunk, inputs
+from isometry.experiments.parts.rungs import scheme_sigma_w
 from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped
 from isometry.nn.jacobian.jacobian import JacobianOperator

@@ -1,0 +1,301 @@
+"""What the runs of the ladder say: the spread at every rung, and the curve over c at its top."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from isometry.experiments.engine.runs import Run
+from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.rungs import RUNGS, TOP
+from isometry.experiments.parts.tables import line_figure
+from isometry.experiments.parts.training import steps_to
+from isometry.experiments.studies.confounder_checks import ENOUGH, Times
+from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
+from isometry.report import Figure, Paragraph, Table
+
+_HABIT, _STEPS, _LINEAR = RUNGS[0], RUNGS[4], RUNGS[5]
+
+
+def summarise(runs: Sequence[Run], *, levels: Sequence[float], name: str) -> Findings:
+    """Turn runs into hypotheses, tables and figures.
+
+    Args:
+        runs: Finished runs of one architecture.
+        levels: Training losses, the highest first.
+        name: Of the study.
+    """
+    settings = runs[0].config.settings
+    steps, readout = settings["steps"], settings["readout"]
+    mine = [run for run in runs if run.config.settings["readout"] == readout]
+    at_one = [run for run in mine if run.config.settings["value"] == 1.0]
+    by_level = [_spreads(at_one, level, steps) for level in levels]
+    level = _level(at_one, levels)
+    rungs = ladder_times(at_one, level)
+    table = [row | {"rung": rung} for rung, row in _rows(rungs, steps).items()]
+    swept = sweep_rows([r for r in mine if r.config.settings["rung"] == TOP], level)
+    hypotheses = [
+        _top_hypothesis(rungs, steps, level, name),
+        *_rung_hypotheses(rungs, steps, level, name),
+        _parity_hypothesis(rungs, steps, level, name),
+    ]
+    blocks: list[Any] = [
+        Paragraph(_conditions(settings, level)),
+        _ladder_figure(rungs, level),
+        Table([_first("rung", row) for row in table], f"Steps to a loss of {level:g}; the spread is"
+              " the standard deviation over activations of the log time (not reached: the last)."),
+        Table(by_level, "The spread at every rung, from early to late losses."),
+    ]  # fmt: skip
+    numbers = {"times": table, "levels": by_level, "sweep": swept}
+    if len({row["c"] for row in swept}) > 1:
+        hypotheses += curve_hypotheses(swept, steps, level, name)
+        blocks += [
+            sweep_figure(swept, level),
+            Table(swept, "Learning speed against c, at the top."),
+        ]
+    for other in sorted({r.config.settings["readout"] for r in runs} - {readout}):
+        theirs = [r for r in runs if r.config.settings["readout"] == other]
+        rows = [_spreads(theirs, level, steps) for level in levels]
+        numbers[f"levels, {other} readout"] = rows
+        blocks.append(Table(rows, f"The same with the {other} readout."))
+    title = f"The {name}: what must be equal before activations learn alike"
+    return Findings(title, hypotheses, numbers, blocks)
+
+
+def ladder_times(
+    runs: Sequence[Run], level: float
+) -> dict[str, dict[str, dict[int, float | None]]]:
+    """Return the steps to a loss by rung, activation and seed, from the lowest rung on.
+
+    Args:
+        runs: Runs at c = 1.
+        level: The training loss.
+    """
+    known = [rung for rung in RUNGS if any(r.config.settings["rung"] == rung for r in runs)]
+    return {rung: times(runs, rung, level, key="rung") for rung in known}
+
+
+def sweep_rows(runs: Sequence[Run], level: float) -> list[dict[str, Any]]:
+    """Return the mean steps to a loss by activation and c.
+
+    Args:
+        runs: Runs of the top.
+        level: The training loss.
+    """
+    groups: dict[tuple[str, float], list[Run]] = {}
+    for run in runs:
+        key = (run.config.settings["activation"], run.config.settings["value"])
+        groups.setdefault(key, []).append(run)
+    rows = []
+    for (phi, c), members in sorted(groups.items()):
+        reached = [steps_to(run.history(), level) for run in members]
+        known = [t for t in reached if t is not None]
+        rows.append({
+            "activation": phi, "c": c,
+            "steps": float(np.mean(known)) if len(known) == len(reached) else None,
+            "diverged": sum(run.results["diverged_at"] is not None for run in members),
+            "runs": len(members),
+        })  # fmt: skip
+    return rows
+
+
+def curve_hypotheses(
+    swept: Sequence[Mapping[str, Any]], steps: int, level: float, name: str
+) -> list[Hypothesis]:
+    """Return the claims that c alone sets the speed.
+
+    Args:
+        swept: What :func:`sweep_rows` returned.
+        steps: Of a run.
+        level: The training loss.
+        name: Of the study.
+    """
+    cs = sorted({row["c"] for row in swept})
+    at = {c: [row for row in swept if row["c"] == c] for c in cs}
+    known = {
+        c: [row["steps"] for row in rows]
+        for c, rows in at.items()
+        if len(rows) > 1 and all(row["steps"] is not None for row in rows)
+    }
+    spreads = {c: float(np.std(np.log(np.maximum(t, 1.0)), ddof=1)) for c, t in known.items()}
+    mixed = [c for c, rows in at.items() if len({r["steps"] is None for r in rows}) > 1]
+    best = {}
+    for row in swept:
+        if row["steps"] is not None:
+            known_best = best.get(row["activation"])
+            if known_best is None or row["steps"] < known_best[0]:
+                best[row["activation"]] = (row["steps"], row["c"])
+    places = {phi: c for phi, (_, c) in best.items()}
+    shown = ", ".join(f"{phi} {c:g}" for phi, c in places.items())
+    tested = f"{len(at[cs[0]])} activations, c from {cs[0]:g} to {cs[-1]:g}, loss {level:g}"
+    return [
+        Hypothesis(
+            name, "At the top of the ladder all activations lie on one curve of c (largest "
+            "standard deviation of the log time at any c)", tested,
+            max(spreads.values(), default=None), high=0.1,
+            remark="; ".join(f"c = {c:g}: {s:.3g}" for c, s in spreads.items()) + ".",
+        ),
+        Hypothesis(
+            name, "There they reach a loss or do not reach it together (number of c at which some "
+            "do and some do not)", tested, float(len(mixed)), high=1.0,
+            remark=f"Not reached by all or by none at c in {mixed}; at most {steps} steps.",
+        ),
+        Hypothesis(
+            name, "There the best c is the same for all (largest over smallest, within one step of "
+            "the sweep)", tested, max(places.values()) / min(places.values()) if places else None,
+            high=max(b / a for a, b in pairwise(cs)) * (1 + 1e-9), remark=f"Best c: {shown}.",
+        ),
+    ]  # fmt: skip
+
+
+def sweep_figure(swept: Sequence[Mapping[str, Any]], level: float) -> Figure:
+    """Draw the steps to a loss against c, a curve per activation.
+
+    Args:
+        swept: What :func:`sweep_rows` returned.
+        level: The training loss.
+    """
+    curves = {
+        phi: [(r["c"], r["steps"]) for r in swept if r["activation"] == phi and r["steps"]]
+        for phi in sorted({row["activation"] for row in swept})
+    }
+    caption = "Learning speed against c at the top of the ladder (missing: not reached)."
+    return line_figure(curves, "c", f"steps to loss {level:g}", caption)
+
+
+def _ladder_figure(rungs: Mapping[str, Times], level: float) -> Figure:
+    every = sorted({phi for table in rungs.values() for phi in table})
+    curves = {
+        phi: [
+            (place, float(np.mean([t for t in table[phi].values() if t is not None])))
+            for place, table in enumerate(rungs.values())
+            if phi in table and any(t is not None for t in table[phi].values())
+        ]
+        for phi in every
+    }
+    caption = "The ladder: steps to the loss per activation and rung (missing: not reached)."
+    return line_figure(
+        curves, "", f"steps to loss {level:g}", caption, scales=("linear", "log"), ticks=list(rungs)
+    )
+
+
+def _level(runs: Sequence[Run], levels: Sequence[float]) -> float:
+    """Return the lowest loss that enough runs of the top and of the habit reach, or the highest."""
+
+    def enough(rung: str, level: float) -> bool:
+        found = [t for row in times(runs, rung, level, key="rung").values() for t in row.values()]
+        return not found or float(np.mean([t is not None for t in found])) >= ENOUGH
+
+    good = [level for level in levels if enough(_HABIT, level) and enough(TOP, level)]
+    return min(good, default=max(levels))
+
+
+def _common(tables: Collection[Times]) -> list[str]:
+    return sorted(set.intersection(*(set(table) for table in tables)))
+
+
+def _part(table: Times, names: Collection[str]) -> Times:
+    return {phi: row for phi, row in table.items() if phi in names}
+
+
+def _spread(table: Times, steps: int) -> float | None:
+    return log_spread(table, censored=steps) if len(table) > 1 else None
+
+
+def _spreads(runs: Sequence[Run], level: float, steps: int) -> dict[str, Any]:
+    tables = ladder_times(runs, level)
+    every = [t for table in tables.values() for row in table.values() for t in row.values()]
+    return (
+        {"training loss": level}
+        | {rung: _spread(table, steps) for rung, table in tables.items()}
+        | {"not reached": sum(t is None for t in every)}
+    )
+
+
+def _rows(rungs: Mapping[str, Times], steps: int) -> dict[str, dict[str, Any]]:
+    every = sorted({phi for table in rungs.values() for phi in table})
+    rows: dict[str, dict[str, Any]] = {}
+    for rung, table in rungs.items():
+        rows[rung] = {"spread": _spread(table, steps)}
+        for phi in every:
+            reached = [t for t in table.get(phi, {}).values() if t is not None]
+            rows[rung][phi] = float(np.mean(reached)) if reached else None
+    return rows
+
+
+def _first(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key]} | {name: value for name, value in row.items() if name != key}
+
+
+def _top_hypothesis(rungs: Mapping[str, Times], steps: int, level: float, name: str) -> Hypothesis:
+    claim = (
+        "At the top of the ladder the time to a training loss varies over activations a tenth as "
+        "much as at equal sigma_w (ratio of the standard deviations of its logarithm)"
+    )
+    tables = [rungs[rung] for rung in (TOP, _HABIT) if rung in rungs]
+    names = _common(tables)
+    tested = f"{len(names)} activations, loss {level:g}, at most {steps} steps"
+    if len(tables) < 2 or len(names) < 2:
+        return Hypothesis(name, claim, tested, None, high=0.1)
+    ours, theirs = (_part(table, names) for table in tables)
+    low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
+    missed = [sum(t is None for r in x.values() for t in r.values()) for x in (ours, theirs)]
+    spreads = [log_spread(table, censored=steps) for table in (ours, theirs)]
+    remark = (
+        f"{spreads[0]:.3g} over {spreads[1]:.3g}; 95 % interval over seeds {low:.3g} .. "
+        f"{high:.3g}; not reached: {missed[0]} runs at the top, {missed[1]} at equal sigma_w."
+    )
+    number = spreads[0] / spreads[1] if spreads[1] else None
+    return Hypothesis(name, claim, tested, number, high=0.1, remark=remark)
+
+
+def _rung_hypotheses(
+    rungs: Mapping[str, Times], steps: int, level: float, name: str
+) -> list[Hypothesis]:
+    """Return the claims that every rung from the common c on takes its part of the spread."""
+    found = []
+    for lower, upper in pairwise([rung for rung in RUNGS[2:] if rung in rungs]):
+        names = _common([rungs[lower], rungs[upper]])
+        claim = f"The rung '{upper}' narrows the spread (ratio to '{lower}')"
+        tested = f"{len(names)} activations, loss {level:g}, at most {steps} steps"
+        number = None
+        if len(names) > 1:
+            above, below = (_spread(_part(rungs[r], names), steps) for r in (upper, lower))
+            number = (above or 0.0) / below if below else None
+        found.append(Hypothesis(name, claim, tested, number, high=1.0))
+    return found
+
+
+def _parity_hypothesis(
+    rungs: Mapping[str, Times], steps: int, level: float, name: str
+) -> Hypothesis:
+    """Return the claim that odd activations without a shift are a group of their own."""
+    claim = (
+        "With the linear share alone odd activations are slower than the others (difference of the "
+        "mean log times)"
+    )
+    table = rungs.get(_LINEAR, {})
+    odd = [phi for phi in table if phi in ("tanh", "hardtanh", "sigmoid", "erf", "softsign")]
+    logs = {
+        phi: float(np.mean([np.log(steps if t is None else max(t, 1.0)) for t in row.values()]))
+        for phi, row in table.items()
+    }
+    rest = [phi for phi in table if phi not in odd]
+    number = None
+    if odd and rest:
+        number = float(np.mean([logs[p] for p in odd]) - np.mean([logs[p] for p in rest]))
+    tested = f"{', '.join(odd)} against {', '.join(rest)}, loss {level:g}"
+    return Hypothesis(name, claim, tested, number, low=0.1)
+
+
+def _conditions(settings: Mapping[str, Any], level: float) -> str:
+    kind = f"{settings['side']} x {settings['side']} pixels" if settings["side"] else "all entries"
+    return (
+        f"Our own settings: {settings['images']}, {settings['limit']} training images; width "
+        f"{settings['width']} ({kind}), depth {settings['depth']}; plain SGD, batch "
+        f"{settings['batch']}, {settings['steps']} steps; time to a training loss of {level:g} on "
+        f"512 fixed images, the lowest one that {ENOUGH:.0%} of the runs at equal sigma_w and at "
+        f"the top reach. The learning rate, {settings['learning_rate']:g}, is that of the earlier "
+        f"study; from '{_STEPS}' on the trunk learns at it times Var W over ReLU's at c = 1."
+    )

@@ -1,0 +1,84 @@
+import pytest
+
+from cases_runs import training_run
+from isometry.experiments.parts.rungs import RUNGS, TOP
+from isometry.experiments.studies.ladder_report import (
+    curve_hypotheses,
+    ladder_times,
+    summarise,
+    sweep_figure,
+    sweep_rows,
+)
+
+ACTS = ("relu", "tanh", "gelu")
+
+
+def ladder(folder, top, habit=(20.0, 80.0, 30.0), sweep=(), seeds=(0, 1)):
+    """Return runs whose time to loss 1 is the speed, at every rung and over c at the top."""
+    folder.mkdir()
+    cells = [(r, p, 1.0, s) for r in RUNGS[:-1] for p, s in zip(ACTS, habit, strict=True)]
+    cells += [(TOP, p, 1.0, s) for p, s in zip(ACTS, top, strict=True)]
+    cells += [(TOP, p, c, s) for c, speeds in sweep for p, s in zip(ACTS, speeds, strict=True)]
+    return [
+        training_run(folder, rung, phi, c, seed, speed, rung=rung, readout="standardised")
+        for rung, phi, c, speed in cells
+        for seed in seeds
+    ]
+
+
+def test_the_first_claim_passes_and_fails_where_it_must(tmp_path):
+    equal = summarise(ladder(tmp_path / "a", (40.0, 41.0, 40.0)), levels=[1.5, 1.0], name="ladder")
+    wide = summarise(ladder(tmp_path / "b", (40.0, 60.0, 40.0)), levels=[1.5, 1.0], name="ladder")
+    assert equal.hypotheses[0].holds
+    assert wide.hypotheses[0].holds is False
+    assert "95 % interval" in equal.hypotheses[0].remark
+    assert [row["rung"] for row in equal.numbers["times"]] == list(RUNGS)
+    assert equal.numbers["times"][-1]["tanh"] == pytest.approx(41.0, abs=0.1)
+
+
+def test_a_rung_that_widens_the_spread_fails_its_claim(tmp_path):
+    found = summarise(ladder(tmp_path / "a", (20.0, 99.0, 20.0)), levels=[1.0], name="ladder")
+    last = next(item for item in found.hypotheses if TOP in item.statement)
+    assert last.number > 1
+    assert last.holds is False
+
+
+def test_odd_activations_are_a_group_or_not(tmp_path):
+    found = summarise(ladder(tmp_path / "a", (40.0,) * 3), levels=[1.0], name="ladder")
+    parity = next(item for item in found.hypotheses if "odd activations" in item.statement)
+    assert parity.holds
+    same = ladder(tmp_path / "b", (40.0,) * 3, habit=(40.0,) * 3)
+    parity = summarise(same, levels=[1.0], name="ladder").hypotheses[-1]
+    assert parity.holds is False
+
+
+SWEEP = [(0.1, (90.0, 91.0, 90.0)), (2.0, (30.0, 31.0, 30.0)), (8.0, (500.0, 500.0, 500.0))]
+
+
+def curve(tmp_path, sweep):
+    runs = ladder(tmp_path / "runs", (40.0, 41.0, 40.0), sweep=sweep, seeds=(0,))
+    swept = sweep_rows([r for r in runs if r.config.settings["rung"] == TOP], 1.0)
+    return swept, curve_hypotheses(swept, 100, 1.0, "ladder")
+
+
+def test_one_curve_passes_and_another_best_c_fails(tmp_path):
+    swept, claims = curve(tmp_path, SWEEP)
+    assert [item.holds for item in claims] == [True, True, True]
+    assert "<svg" in sweep_figure(swept, 1.0).svg
+
+
+def test_an_activation_off_the_curve_fails(tmp_path):
+    _, claims = curve(tmp_path, [(0.1, (90.0, 20.0, 90.0)), (2.0, (30.0, 80.0, 30.0))])
+    assert claims[0].holds is False
+    assert claims[2].number == pytest.approx(20.0)
+
+
+def test_what_is_not_reached_by_some_counts_as_apart(tmp_path):
+    _, claims = curve(tmp_path, [(0.1, (90.0, 900.0, 90.0)), (2.0, (30.0, 900.0, 30.0))])
+    assert claims[1].number == 2.0
+    assert claims[1].holds is False
+
+
+def test_times_are_kept_by_rung(tmp_path):
+    runs = ladder(tmp_path / "runs", (40.0, 1000.0, 40.0))
+    assert ladder_times(runs, 1.0)[TOP]["tanh"] == {0: None, 1: None}
