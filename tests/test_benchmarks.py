@@ -144,6 +144,7 @@ SMOKE = {
     "bench_spectrum": ["--quick"],
     "bench_executors": ["--quick"],
     "bench_outliers": ["--quick"],
+    "bench_routes": ["--only", "the paper's network, tanh", "Gemma"],
     "table_models": ["--only", "its convolutional sibling, tanh"],
 }
 

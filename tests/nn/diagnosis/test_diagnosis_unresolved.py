@@ -136,3 +136,25 @@ def test_the_split_of_outliers_is_the_same_under_other_probes():
         high = d.comparison.measured_edges[1]
         split.add((len(d.outliers), round(math.log(high), 1)))
     assert len(split) == 1
+
+
+@pytest.mark.slow
+def test_a_stream_of_1_2_million_entries_is_diagnosed_with_the_defaults():
+    class Block(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            first, last = (torch.nn.Conv2d(3, 3, 3, padding=1, bias=False) for _ in range(2))
+            self.body = torch.nn.Sequential(first, torch.nn.GELU(), last)
+
+        def forward(self, x):
+            return x + 0.3 * self.body(x)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, x = torch.nn.Sequential(Block(), Block(), Block()), torch.randn(1, 3, 640, 640)
+    found = diagnose(model, x, generator=torch.Generator().manual_seed(0))
+    assert found.spectrum.dimension == 1_228_800
+    assert "lanczos" in found.spectrum.provenance
+    # E lam = scale, and the traces find the scale by themselves: v and t over the blocks
+    mean = float(found.spectrum.values @ found.spectrum.weights)
+    assert mean == pytest.approx(float(found.law.mean()), rel=0.02)
