@@ -9,6 +9,7 @@ from torch import nn
 from cases_models import MODELS, NOT_RESIDUAL, Residual, make, mlp, stack
 from isometry.cli.load import load_input, load_model
 from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.resnet import ResNet
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
@@ -296,3 +297,15 @@ def test_a_diagnosis_says_why_there_is_no_product_law():
     d = diagnose(stack(lambda: Residual(mlp(8, 16)), 1), point(1, 8), generator=seeded())
     assert d.product_law is None
     assert "no two residual blocks" in d.product_reason
+
+
+def test_matrix_skips_have_no_c_and_are_compared_with_the_twin():
+    net = HyperResNet(ResNetSpec("tanh", depth=4), 12, generator=seeded(), dtype=torch.float64)
+    x = torch.randn(1, 12, generator=seeded(1), dtype=torch.float64)
+    alone = diagnose(net, x, generator=seeded(2))
+    assert (alone.c, alone.measured, alone.spectrum.dimension) == (None, "model", 12)
+    assert "The skip of 4 of 4 blocks (first `layers.0`) is a matrix" in alone.reason
+    beside = diagnose(net, x, twin=True, generator=seeded(2))
+    assert (beside.c, beside.measured, beside.spectrum.dimension) == (None, "trunk", 48)
+    assert beside.reason == alone.reason
+    assert beside.twin_comparison.ks < 12 / 48  # each within 6/N of what both tend to

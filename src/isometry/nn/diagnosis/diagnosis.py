@@ -127,7 +127,7 @@ def diagnose(
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     with _collected() as notes:
         J = WatchedOperator(specimen, specimen.point, batch_norm, named=blocks is not None)
-        stream, reason = _stream(J.recording, blocks)
+        stream, reason = _stream(J.recording, blocks, twin=twin)
         prediction = _predict(stream, reason, max(probes, 3), generator)
         operator, measured = _operator(J, stream, generator)
         measurement = measure(
@@ -181,18 +181,21 @@ def _collected() -> Iterator[list[str]]:
     notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
 
 
-def _stream(recording: Recording, blocks: Blocks) -> tuple[Stream | None, str]:
-    """Return the residual stream, or why there is none.
+def _stream(recording: Recording, blocks: Blocks, *, twin: bool) -> tuple[Stream | None, str]:
+    """Return the residual stream, or why there is none that something is predicted of.
+
+    Where no skip is a number there is no c, and the trunk is measured beside its twin alone.
 
     Raises:
         ValueError: If blocks that are named cannot be used.
     """
     try:
-        return stream_of(recording, blocks), ""
+        stream = stream_of(recording, blocks)
     except ValueError as error:
         if blocks is not None:
             raise
         return None, str(error)
+    return (stream, "") if stream.stages or twin else (None, stream.remark)
 
 
 def _predict(
