@@ -218,7 +218,8 @@ class Flow(Watch):
         wanted = node.applied is not None or func.overloadpacket in (aten.add, aten.add_)
         if wanted and results and results[0].is_floating_point() and not results[0].is_meta:
             value = results[0].detach()
-            size = torch.linalg.vector_norm(value, dtype=torch.float32)
+            wide = torch.promote_types(value.dtype, torch.float32)
+            size = torch.linalg.vector_norm(value, dtype=wide)
             node.rms = float(size) / math.sqrt(max(value.numel(), 1))
 
 
