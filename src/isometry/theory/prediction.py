@@ -157,7 +157,7 @@ def predict_outliers(
 
     Examples:
         >>> predict_outliers(ResNetSpec("relu", depth=50)).round(1)
-        array([13.1])
+        array([13.2])
         >>> predict_outliers(ResNetSpec("tanh", depth=50))
         array([], dtype=float64)
     """
