@@ -239,12 +239,15 @@ def _top_hypothesis(rungs: Mapping[str, Times], steps: int, level: float, name: 
     if len(tables) < 2 or len(names) < 2:
         return Hypothesis(name, claim, tested, None, high=0.1)
     ours, theirs = (_part(table, names) for table in tables)
-    low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
     missed = [sum(t is None for r in x.values() for t in r.values()) for x in (ours, theirs)]
     spreads = [log_spread(table, censored=steps) for table in (ours, theirs)]
+    interval = "one seed, hence no interval"
+    if max(map(len, ours.values())) > 1:
+        low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
+        interval = f"95 % interval over seeds {low:.3g} .. {high:.3g}"
     remark = (
-        f"{spreads[0]:.3g} over {spreads[1]:.3g}; 95 % interval over seeds {low:.3g} .. "
-        f"{high:.3g}; not reached: {missed[0]} runs at the top, {missed[1]} at equal sigma_w."
+        f"{spreads[0]:.3g} over {spreads[1]:.3g}; {interval}; not reached, hence counted as the "
+        f"last step: {missed[0]} runs at the top, {missed[1]} at equal sigma_w."
     )
     number = spreads[0] / spreads[1] if spreads[1] else None
     return Hypothesis(name, claim, tested, number, high=0.1, remark=remark)
