@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -66,3 +67,10 @@ def test_tables_are_looked_up_by_ids_of_the_input():
     flow = watched(table, table.weight, x=torch.tensor([[1, 2]]))
     assert flow.nodes[-1].op == "embedding"
     assert flow.nodes[-1].inputs == ((1, 0),)
+
+
+def test_sizes_are_measured_in_double_precision_too():
+    linear = nn.Linear(8, 8, bias=False).double()
+    x = torch.ones(4, 8, dtype=torch.float64)
+    (node,) = (n for n in watched(linear, linear.weight, x=x).nodes if n.applied is not None)
+    assert node.rms == pytest.approx(float(linear(x).detach().square().mean()) ** 0.5)
