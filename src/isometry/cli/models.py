@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isometry._words import BatchNorm, SpectrumMethod
-from isometry.cli.output import check_place, complain, json_text
+from isometry.cli.output import PICTURES, check_place, complain, json_text, write_plot
 
 if TYPE_CHECKING:
     from isometry.nn.diagnosis.result import Diagnosis
@@ -28,6 +28,7 @@ def diagnose(
     num_matvecs: int | None = None,
     seed: int = 0,
     html: Path | None = None,
+    plot: Path | None = None,
     json: bool = False,
 ) -> None:
     """Measure a model's Jacobian spectrum and compare it with what its blocks predict.
@@ -47,6 +48,7 @@ def diagnose(
         num_matvecs: Products each way per probe (lanczos); until resolved without.
         seed: Seed of the probes.
         html: Also write a self-contained page with the figure.
+        plot: Also write the figure alone: .svg, .png or .pdf.
         json: Print JSON.
     """
     import torch
@@ -55,6 +57,7 @@ def diagnose(
     from isometry.nn.diagnosis.diagnosis import diagnose as measure
 
     check_place("--html", html)
+    check_place("--plot", plot, *PICTURES)
     x, net = load.load_inputs(input), load.load_model(model)
     load.load_checkpoint(net, checkpoint)
     with _progress("spectrum") as show:
@@ -72,6 +75,7 @@ def diagnose(
             progress=show,
         )
     print(json_text(found) if json else found)  # noqa: T201
+    write_plot(plot, found.plot)
     if html is not None:
         diagnosis_page(found).write_html(html)
         complain("written", html)
@@ -79,20 +83,27 @@ def diagnose(
 
 def diagnosis_page(found: "Diagnosis") -> "Report":
     """Return a diagnosis as a page: what it means, the figure, the blocks, the audit."""
-    from isometry.plotting import figure_svg, plot_spectrum
+    from isometry.plotting import figure_svg
     from isometry.report import Code, Figure, Paragraph, Report, Section, Table
 
-    sentences = [Paragraph(text) for text in (*found.findings, *found.warnings)]
-    sections = [Section("What it means", [*sentences, Code(str(found))])]
+    sections: list[Section] = []
     if found.spectrum.values[-1] > 0:
-        svg = figure_svg(lambda f: plot_spectrum(f.add_subplot(), found.spectrum, found.law))
-        caption = "Measured singular values and, as a curve, the law that the blocks predict."
-        sections.append(Section("Spectrum", [Figure(svg, caption)]))
+        svg = figure_svg(lambda f: found.plot(f.add_subplot()), figsize=(6.4, 3.0))
+        caption = "Measured singular values and, as lines, what the blocks predict."
+        first = Paragraph(found.findings[0] if found.findings else found.reason)
+        sections.append(Section("At a glance", [first, Figure(svg, caption)]))
+    said = [Paragraph(text) for text in found.findings]
+    sections.append(Section("What it means", said or [Paragraph("Nothing stands out.")]))
+    if found.warnings:
+        doubts = [Paragraph(text) for text in found.warnings]
+        sections.append(Section("What makes the numbers doubtful", doubts))
     if found.blocks:
         sections.append(Section("Blocks", [Table(found.rows())]))
     if found.parameters:
         audit = [row for finding in found.parameters for row in finding.rows()]
         sections.append(Section("Parameters to look at", [Table(audit)]))
+    again = "print(inn.diagnose(model, x))  # in Python; as text:"
+    sections.append(Section("As a terminal shows it", [Code(f"{again}\n\n{found}")]))
     return Report(f"The Jacobian of {found.model}", sections)
 
 

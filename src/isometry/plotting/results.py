@@ -10,7 +10,10 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from isometry.plotting.figures import PALETTE, name_axes
+from isometry.plotting.spectra import bins, histogram, plot_law, plot_spectrum
 from isometry.theory.comparison import Comparison
+from isometry.theory.laws.base import SpectralLaw
+from isometry.theory.spectrum import Spectrum
 
 
 def plot_spans(ax: Axes, comparison: Comparison) -> None:
@@ -41,6 +44,38 @@ def plot_spans(ax: Axes, comparison: Comparison) -> None:
     ax.margins(x=0.05)
     ax.set_yticks([])
     ax.set_title(f"Kolmogorov-Smirnov distance {comparison.ks:.3g}", fontsize="medium")
+    ax.legend()
+
+
+def plot_predictions(
+    ax: Axes,
+    spectrum: Spectrum,
+    law: SpectralLaw | None,
+    product_law: SpectralLaw | None = None,
+    twin: Spectrum | None = None,
+) -> None:
+    """Draw a measured spectrum under everything that predicts it.
+
+    Args:
+        ax: Axes to draw on.
+        spectrum: What was measured.
+        law: The law of the blocks' c, as a line.
+        product_law: The law of the blocks' own spectra, as a dashed line.
+        twin: What was measured with channels rotated between the blocks, as steps.
+
+    Raises:
+        ValueError: If every measured value is 0.
+    """
+    plot_spectrum(ax, spectrum, law)
+    if product_law is not None:
+        before = len(ax.lines)
+        plot_law(ax, product_law, label="product law")
+        for line in ax.lines[before:]:
+            line.set(color=PALETTE[1], linestyle="--")
+    if twin is not None and twin.values[-1] > 0:
+        edges = bins([twin], law)
+        density = histogram(twin, edges)
+        ax.stairs(density, np.exp(edges / 2), color=PALETTE[2], linewidth=1.4, label="twin")
     ax.legend()
 
 

@@ -61,8 +61,8 @@ def plot_spectrum(
     Raises:
         ValueError: If every value is 0.
     """
-    edges = _bins([spectrum], law)
-    density = _histogram(spectrum, edges)
+    edges = bins([spectrum], law)
+    density = histogram(spectrum, edges)
     ax.stairs(density, np.exp(edges / 2), fill=True, color=PALETTE[0], alpha=0.55, label=label)
     _mark_outside(ax, spectrum, edges, PALETTE[0])
     if law is not None:
@@ -127,7 +127,7 @@ def plot_collapse(
     """
     if not spectra:
         raise ValueError("`spectra` is empty; expected at least one named spectrum.")
-    edges = _bins(list(spectra.values()), law)
+    edges = bins(list(spectra.values()), law)
     if law is not None:
         plot_law(ax, law)
         for line in ax.lines:
@@ -136,7 +136,7 @@ def plot_collapse(
     colours = cycle(PALETTE)
     for number, (name, spectrum) in enumerate(spectra.items()):
         colour, dashes = next(colours), _DASHES[number // len(PALETTE) % len(_DASHES)]
-        density = _histogram(spectrum, edges)
+        density = histogram(spectrum, edges)
         ax.plot(middle, density, color=colour, linestyle=dashes, linewidth=1.3, label=name)
         _mark_outside(ax, spectrum, edges, colour)
     name_axes(ax, "density of log λ, λ = s²")
@@ -156,7 +156,7 @@ def _positive(spectrum: Spectrum) -> tuple[Float[np.ndarray, "n"], Float[np.ndar
     return np.log(spectrum.values[keep]), np.asarray(spectrum.weights)[keep]
 
 
-def _bins(spectra: Sequence[Spectrum], law: SpectralLaw | None) -> Float[np.ndarray, "edges"]:
+def bins(spectra: Sequence[Spectrum], law: SpectralLaw | None) -> Float[np.ndarray, "edges"]:
     """Return edges in log lam: about ten values a bin, since such values repel each other."""
     ends = [] if law is None else [np.log(place) for place in law.atoms()[0]]
     if law is not None:
@@ -174,7 +174,7 @@ def _bins(spectra: Sequence[Spectrum], law: SpectralLaw | None) -> Float[np.ndar
     return np.linspace(low, high, number + 1)
 
 
-def _histogram(
+def histogram(
     spectrum: Spectrum, edges: Float[np.ndarray, "edges"]
 ) -> Float[np.ndarray, "edges-1"]:
     """Return weight per unit of log lam; what lies outside the edges counts in no bin."""

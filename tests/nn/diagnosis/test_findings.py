@@ -51,6 +51,26 @@ def test_an_unresolved_part_is_named_and_nothing_is_said_of_it():
     assert "what is resolved of the bulk" in findings.agreement(found, spectrum)
 
 
+def test_of_a_point_the_distance_from_it_is_said_and_no_allowance():
+    said = {
+        off: findings.agreement(
+            compare(Spectrum(np.array([1 - off, 1.0]) ** 2), UniversalLaw(0.0)),
+            Spectrum(np.array([1 - off, 1.0]) ** 2),
+        )
+        for off in (1e-7, 0.01)
+    }
+    assert said[1e-7] == "The law, all of it at s = 1, describes the bulk, 1e-07 off at most."
+    assert (
+        said[0.01] == "The law, all of it at s = 1, does not describe the bulk, 0.01 off at most."
+    )
+
+
+def test_of_too_few_values_nothing_is_claimed():
+    few = Spectrum(UniversalLaw(1.0).icdf((np.arange(6) + 0.5) / 6))
+    said = findings.agreement(compare(few, UniversalLaw(1.0)), few)
+    assert said.startswith("Too few values to tell whether the law describes the bulk")
+
+
 def test_a_description_without_a_law_leaves_unresolved_levels_out():
     sentences = findings.unpredicted(exact(1.0, unresolved=(0.0, 0.6)), 0.0)
     assert sentences[0].startswith("Singular values: 1 % above")

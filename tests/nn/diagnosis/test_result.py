@@ -1,9 +1,12 @@
+import html
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import outliers
@@ -26,7 +29,35 @@ def test_a_diagnosis_becomes_json_a_frame_and_html(tanh):
     assert back["c"] == tanh.c
     assert len(back["blocks"]) == 20
     assert tanh.to_frame()["share of c"].sum() == pytest.approx(1.0)
-    assert tanh._repr_html_().count("<tr>") == 21
+    assert back["schema"] == "isometry/diagnosis/1"
+
+
+def test_a_notebook_shows_what_it_means_before_the_numbers(tanh):
+    page = tanh._repr_html_()
+    assert page.index(html.escape(tanh.findings[0])) < page.index("<svg") < page.index("<table>")
+    assert page.count("<details>") == 2
+    assert page.count("<tr>") == 21 + 2  # the blocks, and the scalars, each with its head
+    hostile = replace(tanh, model="<script>", warnings=("<b>",))._repr_html_()
+    assert "<script>" not in hostile
+    assert "&lt;b&gt;" in hostile
+
+
+def test_the_summary_is_scalars_alone(tanh):
+    summary = tanh.summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert all(isinstance(v, (str, int, float, bool, type(None))) for v in summary.values())
+    assert summary["singular_value_max"] == pytest.approx(math.sqrt(tanh.spectrum.values[-1]))
+    assert summary["ks"] == tanh.comparison.ks
+
+
+def test_the_picture_has_everything_that_predicts_the_spectrum(tanh):
+    ax = Figure().subplots()
+    assert replace(tanh, twin=tanh.spectrum).plot(ax) is ax
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "measured", "law", "product law", "twin",
+    ]  # fmt: skip
+    ax = replace(tanh, law=None, product_law=None).plot(Figure().subplots())
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["measured"]
 
 
 def test_the_verdicts_are_fields_and_in_the_dictionary(tanh):

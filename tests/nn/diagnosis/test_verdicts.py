@@ -28,6 +28,18 @@ def test_a_spectrum_of_the_law_is_judged_by_its_span():
     assert judged(exact(2.5), 2.5) == (False, True)
 
 
+@pytest.mark.parametrize(("off", "holds"), [(1e-7, True), (0.01, False)])
+def test_a_law_that_is_a_point_is_judged_by_the_distance_from_it(off, holds):
+    values = np.array([1 - off, 1.0, 1 + off]) ** 2  # rounding puts values on either side
+    assert judged(Spectrum(values), 0.0)[1] is holds
+
+
+def test_too_few_values_to_tell_are_not_judged():
+    few = Spectrum(UniversalLaw(1.0).icdf((np.arange(6) + 0.5) / 6))
+    assert verdicts.allowed_distance(compare(few, UniversalLaw(1.0)), few) > 0.5
+    assert judged(few, 1.0)[1] == "unresolved"
+
+
 def test_a_law_that_is_a_fifth_off_does_not_hold():
     assert judged(exact(1.0), 1.2) == (True, False)
 

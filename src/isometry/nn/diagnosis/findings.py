@@ -10,9 +10,11 @@ from isometry._typing import Float
 from isometry.nn.diagnosis.product import ProductPrediction, WhatIf
 from isometry.nn.diagnosis.verdicts import (
     FAR,
+    ROUNDING,
     Span,
     Verdict,
     allowed_distance,
+    from_point,
     product_holds,
     twin_holds,
 )
@@ -119,7 +121,14 @@ def agreement(comparison: Comparison, spectrum: Spectrum, others: Others = _ALON
     allowed = allowed_distance(comparison, spectrum)
     ks = comparison.ks
     what = "what is resolved of the bulk" if comparison.unresolved else "the bulk"
+    apart = from_point(comparison)
+    if apart is not None:
+        place = math.sqrt(comparison.edges[0])
+        verb = "describes" if apart < ROUNDING else "does not describe"
+        return f"The law, all of it at s = {place:.4g}, {verb} {what}, {apart:.1g} off at most."
     distance = f"Kolmogorov-Smirnov distance {ks:.3f}, allowed {allowed:.3f} at this size"
+    if ks <= allowed and allowed >= 0.5:
+        return f"Too few values to tell whether the law describes {what}: {distance}."
     if ks <= allowed:
         return f"The law describes {what}: {distance}."
     words = "roughly describes" if ks <= min(0.1, 3 * allowed) else "does not describe"

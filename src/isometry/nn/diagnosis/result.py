@@ -1,10 +1,12 @@
 """What a diagnosis holds: numbers, verdicts and sentences, of which ``print`` makes a report."""
 
+import contextlib
+import html
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from isometry._result import Result
+from isometry._result import Result, drawing, html_table
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.findings import left_bulk
@@ -119,7 +121,63 @@ class Diagnosis(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON's types, the blocks as the rows of the table."""
-        return super().to_dict() | {"blocks": self.rows()}
+        return {"schema": "isometry/diagnosis/1", **super().to_dict(), "blocks": self.rows()}
+
+    def summary(self) -> dict[str, Any]:
+        """Return the scalars that a logger or a table of many models takes; None if not measured.
+
+        Singular values are s; the condition number is that of the measured bulk.
+        """
+        known = self.comparison or self.product_comparison
+        median = self.spectrum.icdf(0.5) if self.spectrum.resolves(0.5) else None
+        return {
+            "model": self.model,
+            "measured": self.measured,
+            "dimension": self.spectrum.dimension,
+            "blocks": len(self.blocks),
+            "c": self.c,
+            "scale": self.scale,
+            "singular_value_median": None if median is None else math.sqrt(float(median)),
+            "singular_value_max": math.sqrt(float(self.spectrum.values[-1])),
+            "bulk_condition_number": None if known is None else known.bulk_condition_number,
+            "outliers": len(self.outliers),
+            "isometric": self.isometric,
+            "law_holds": self.law_holds,
+            "ks": None if self.comparison is None else self.comparison.ks,
+            "product_law_holds": self.product_law_holds,
+            "product_ks": None if self.product_comparison is None else self.product_comparison.ks,
+            "twin_ks": None if self.twin_comparison is None else self.twin_comparison.ks,
+        }
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the measured spectrum, the law, the product law and the twin.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            ValueError: If every singular value is 0.
+        """
+        room = drawing()
+        ax = room.axes_or_new(ax)
+        room.plot_predictions(ax, self.spectrum, self.law, self.product_law, self.twin)
+        return ax
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what it means first, the figure, the blocks folded."""
+        said = "".join(f"<li>{html.escape(text)}</li>" for text in self.findings)
+        doubts = "".join(f"<li>{html.escape(text)}</li>" for text in self.warnings)
+        parts = [f"<b>The Jacobian of {html.escape(self.model)}</b><ul>{said}</ul>"]
+        parts += [f"<b>Warnings</b><ul>{doubts}</ul>"] if doubts else []
+        with contextlib.suppress(ImportError, ValueError):  # no matplotlib, or nothing above 0
+            parts.append(drawing().figure_svg(lambda figure: self.plot(figure.add_subplot())))
+        parts.append(f"<details><summary>Numbers</summary>{html_table([self.summary()])}</details>")
+        parts.append(f"<details><summary>Blocks</summary>{html_table(self.rows())}</details>")
+        return "".join(parts)
 
     def __str__(self) -> str:
         return text(self)

@@ -21,6 +21,8 @@ NEAR, FAR = 1.5, 3.0
 """The c whose law's span is still called near isometry, and that from which it is called far."""
 BEYOND = 5.0
 """Times the law's condition number from which on the measured one is the finding."""
+ROUNDING = 1e-3
+"""Relative distance in s within which a value lies on a point: 16 bits leave as much."""
 RANK_LOST = 0.01
 """Weight of zeros from which on a map is not isometric; normalisation layers lose less."""
 
@@ -89,14 +91,33 @@ def allowed_distance(comparison: Comparison, spectrum: Spectrum) -> float:
     return max(0.02, allowed)
 
 
+def from_point(comparison: Comparison) -> float | None:
+    """Return the largest relative distance in s from a law that is one point; else None.
+
+    Rounding puts measured values on either side of the point, so that no distance of distribution
+    functions says anything there.
+    """
+    (low, high), (lowest, highest) = comparison.edges, comparison.measured_edges
+    if high > low * (1 + 1e-12) or not low > 0:
+        return None
+    ends = (highest if lowest is None else lowest, highest)
+    return max(abs(math.expm1(math.log(end / low) / 2)) for end in ends)
+
+
 def law_holds(comparison: Comparison | None, spectrum: Spectrum) -> Verdict:
-    """Return whether the law describes the bulk; "unresolved" also where there is no law."""
+    """Return whether the law describes the bulk; "unresolved" also where there is no law.
+
+    So it is where chance alone may give more than half of all distances: too few values to tell.
+    """
     if comparison is None:
         return "unresolved"
+    apart = from_point(comparison)
+    if apart is not None:
+        return apart < ROUNDING
     allowed = allowed_distance(comparison, spectrum)
     if comparison.ks > allowed:
         return False
-    return True if comparison.unresolved <= allowed else "unresolved"
+    return True if comparison.unresolved <= allowed < 0.5 else "unresolved"
 
 
 def product_holds(product: ProductPrediction, spectrum: Spectrum) -> Verdict:
