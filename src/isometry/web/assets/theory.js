@@ -5,6 +5,6 @@ export { expand } from "./theory/dual.js";
 export { FormulaError, parseFormula } from "./theory/formula.js";
 export { gaussianMoments } from "./theory/gaussian.js";
 export { cumulantFromConditionNumber, shortNumber, UniversalLaw } from "./theory/law.js";
-export { averagesOf, OverflowError, propagate, solveSigmaW } from "./theory/propagation.js";
+export { averagesOf, propagate, solveSigmaW } from "./theory/propagation.js";
 export { distanceToLaw, histogram, spectrumOf } from "./theory/spectrum.js";
 export { pythonFormula, typedActivation } from "./theory/typed.js";

@@ -97,9 +97,14 @@ function readArrays(name, bytes) {
     if (!(size > 1 && size <= bytes.byteLength - 8)) throw broken;
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 8, size)));
     const found = {};
-    for (const [key, { dtype, data_offsets: offsets }] of Object.entries(header)) {
+    delete header.__metadata__;
+    for (const [key, { dtype, shape, data_offsets: offsets }] of Object.entries(header)) {
       const Kind = { F64: Float64Array, F32: Float32Array }[dtype];
-      if (Kind) found[key] = Array.from(new Kind(bytes.slice(8 + size + offsets[0], 8 + size + offsets[1])));
+      const [from, to] = offsets.map((place) => 8 + size + place);
+      if (!(from >= 8 + size && from <= to && to <= bytes.byteLength)) throw broken; // cut off
+      if (!Kind) continue;
+      found[key] = Array.from(new Kind(bytes.slice(from, to)));
+      if (found[key].length !== shape.reduce((total, n) => total * n, 1)) throw broken;
     }
     return found;
   } catch {

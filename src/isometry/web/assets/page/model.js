@@ -84,7 +84,7 @@ function warningsOf(spec, signal, law, crossing) {
   }
   const reach = 6 * Math.sqrt(Math.max(...signal.q));
   if (activation.formula && activation.unresolved < reach) {
-    said.push(`The formula has features beyond |h| = ${shortNumber(activation.unresolved)} that the averages may not resolve; the signal reaches ${shortNumber(reach)}.`);
+    said.push(`The formula has features from |h| = ${shortNumber(activation.unresolved)} on that the averages do not resolve: these numbers are not accurate, or have no limit.`);
   }
   if (law.c > 0 && law.c ** 2 / spec.depth > 0.2) {
     said.push(`At depth ${spec.depth} the universal law is off by about c²/L = ${shortNumber(law.c ** 2 / spec.depth)} in log λ; isometry.finite_depth_law is exact.`);

@@ -3,7 +3,7 @@
 // Gauss-Legendre panels in z = h / sqrt(q), split at the kinks and graded from the feature scale of
 // the activation to the width of the Gaussian, as in Python's gaussian.py and moment_table.py.
 
-import { gaussLegendre } from "./special.js";
+import { gaussLegendre, OverflowError } from "./special.js";
 
 const { nodes: NODES, weights: WEIGHTS } = gaussLegendre(20);
 export const NEAR = Array.from({ length: 15 }, (_, k) => 2 * k - 14);
@@ -13,7 +13,8 @@ const TINY = 2.2e-308;
 // Nodes in z and Gaussian weights on the panels of a grid that is split at the points.
 export function panelRule(points, grid) {
   const last = grid[grid.length - 1];
-  const ends = [...grid, ...points.filter((x) => x > grid[0] && x < last)].sort((a, b) => a - b);
+  const all = [...grid, ...points.filter((x) => x > grid[0] && x < last)].sort((a, b) => a - b);
+  const ends = all.filter((x, i) => i === 0 || x > all[i - 1]);
   const size = NODES.length;
   const z = new Float64Array((ends.length - 1) * size);
   const weights = new Float64Array(z.length);
@@ -75,6 +76,7 @@ function atZero(act) {
 const WIDTH = Math.log(16); // of a panel in log q: (25) of docs/theory.md
 const ORDER = 20;
 const ANGLES = Array.from({ length: ORDER }, (_, k) => (Math.PI * (k + 0.5)) / ORDER);
+const LARGEST_Q = 1e60; // each factor of 16 is a panel to build: beyond, a page would stand still
 const CHECKS = [-0.97, -0.2, 0.65, 0.98];
 
 const TABLES = new WeakMap();
@@ -95,6 +97,11 @@ function newTable(act) {
   };
   return (q) => {
     if (q === 0) return gaussianMoments(act, q);
+    if (q > LARGEST_Q) {
+      throw new OverflowError(
+        `The signal of ${act.name} exceeds 1e60 here; expected less. Lower sigma_w, the skip or the depth, or ask Python.`,
+      );
+    }
     for (let halvings = 0; halvings < 3; halvings++) {
       const place = (Math.log(q) / WIDTH) * 2 ** halvings;
       const found = panel(halvings, Math.floor(place));

@@ -3,7 +3,7 @@
 
 import { gaussianMoments, momentTable } from "./gaussian.js";
 import { shortNumber } from "./law.js";
-import { bracketedRoot } from "./special.js";
+import { bracketedRoot, OverflowError } from "./special.js";
 
 const LARGEST_DEPTH = 20000;
 
@@ -61,8 +61,6 @@ export function solveSigmaW(spec, target) {
   const shift = 1 - Math.log(low);
   return Math.exp(bracketedRoot((t) => miss(t - shift), 1, Math.log(high) + shift, 1e-13) - shift);
 }
-
-export class OverflowError extends Error {}
 
 function bracket(cumulant, target, spec) {
   let low = below(target, spec);

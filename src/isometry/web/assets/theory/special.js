@@ -84,3 +84,6 @@ export function bracketedRoot(f, low, high, tolerance = 1e-15) {
   }
   return Math.abs(fa) < Math.abs(fb) ? a : b;
 }
+
+// What leaves the range of numbers that the page follows.
+export class OverflowError extends Error {}

@@ -6,7 +6,8 @@ import { evaluateTree, FormulaError, parseFormula, switches } from "./formula.js
 import { gaussLegendre } from "./special.js";
 
 const MOST_PANELS = 300;
-const HALVINGS = 14;
+const HALVINGS = 30;
+const ROUGH = 1e-8; // of a panel's part of an average, where halving has an end
 const SMOOTH = 1e-9; // last two Legendre coefficients over the largest: degree 19 follows phi
 const FARTHEST = 1024; // of h: beyond it panels are not refined
 const { nodes: NODES, weights: WEIGHTS } = gaussLegendre(20);
@@ -68,9 +69,10 @@ function refined(evaluate, points) {
   queue.sort((a, b) => distance(a) - distance(b)); // what counts most comes first
   for (let next = 0; next < queue.length; next++) {
     const [low, high, halvings] = queue[next];
-    if (distance(queue[next]) >= FARTHEST || isSmooth(evaluate, low, high)) continue;
+    const rough = distance(queue[next]) < FARTHEST ? roughness(evaluate, low, high) : 0;
+    if (rough === 0) continue;
     if (halvings === HALVINGS || done.length >= MOST_PANELS) {
-      if (halvings < HALVINGS || high - low > 0.01) unresolved = Math.min(unresolved, distance(queue[next]));
+      if (rough * (high - low) > ROUGH) unresolved = Math.min(unresolved, distance(queue[next]));
       continue;
     }
     const middle = (low + high) / 2;
@@ -84,14 +86,15 @@ function distance([low, high]) {
   return low * high <= 0 ? 0 : Math.min(Math.abs(low), Math.abs(high));
 }
 
-function isSmooth(evaluate, low, high) {
-  const h = NODES.map((x) => low + (high - low) * x);
-  const rows = evaluate(h);
-  return rows.every((values) => {
-    if (!values.every(Number.isFinite)) return true; // nothing to resolve; the averages say so
-    const size = values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-    return [17, 18, 19].every((order) => Math.abs(legendre(values, order)) <= SMOOTH * size + 1e-14);
-  });
+// What a polynomial of degree 19 misses of the values and the slopes on a panel; 0 where nothing.
+function roughness(evaluate, low, high) {
+  const rows = evaluate(NODES.map((x) => low + (high - low) * x));
+  return rows.reduce((most, values) => {
+    if (!values.every(Number.isFinite)) return most; // nothing to resolve; the averages say so
+    const size = values.reduce((top, x) => Math.max(top, Math.abs(x)), 0);
+    const tail = [17, 18, 19].reduce((top, order) => Math.max(top, Math.abs(legendre(values, order))), 0);
+    return tail <= SMOOTH * size + 1e-14 ? most : Math.max(most, tail);
+  }, 0);
 }
 
 function legendre(values, order) {
