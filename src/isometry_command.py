@@ -15,6 +15,7 @@ STATUS = (
     "`--debug` prints the traceback of an error."
 )
 COMMANDS = {
+    "lint": "Say whether a model's initialisation landed: what contradicts itself, and the remedy.",
     "activations": "List the named activations with their parameters and kinks.",
     "cumulant": "Print c of a residual network, from its activation and its initialisation.",
     "demo": "Measure real networks on a real image and show that one law fits every activation.",
@@ -32,8 +33,11 @@ def overview() -> str:
     """Return what ``isometry --help`` prints."""
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name.ljust(width)}{said}" for name, said in COMMANDS.items()]
+    first = "Begin with your own model: `isometry lint my_module:make_model --input x.pt`."
     ask = "Run `isometry COMMAND --help` for a command's options, `isometry --version` for mine."
-    return "\n".join(["Usage: isometry COMMAND", "", SUMMARY, "", *lines, "", ask, "", STATUS, ""])
+    return "\n".join(
+        ["Usage: isometry COMMAND", "", SUMMARY, "", *lines, "", first, ask, "", STATUS, ""]
+    )
 
 
 def main() -> None:

@@ -117,3 +117,13 @@ def test_results_print_and_become_dictionaries():
         assert repr(result)
         assert result.to_dict()
         assert result._repr_html_().startswith("<table>")
+
+
+def test_an_initialisation_is_linted_and_gated():
+    net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+    report = inn.lint(net, torch.ones(1, 4), recipe=None, trained=False)
+    assert isinstance(report, inn.LintReport)
+    assert {"parameter", "rule", "severity", "message", "remedy", "number"} <= set(
+        inn.Finding("a", "fan", "note", "It is.").to_dict()
+    )
+    assert inn.assert_initialised(net, torch.ones(1, 4), recipe="torch default").worst() == ()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from isometry.cli import compare, init, models, reproduce, studies, theory, web
+from isometry.cli import compare, init, lint, models, reproduce, studies, theory, web
 from isometry.cli.usage import exact
 from isometry_command import STATUS, SUMMARY, __version__
 
@@ -16,6 +16,7 @@ app = App(
     default_parameter=Parameter(converter=exact),
     help_epilogue=STATUS,
 )
+app.command(lint.lint)
 app.command(theory.law)
 app.command(theory.cumulant)
 app.command(theory.sigma_w)

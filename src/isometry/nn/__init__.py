@@ -21,6 +21,7 @@ from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.linting.finding import Finding, LintReport
+from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
 from isometry.nn.resnet import ConvResNet, ResNet
 from isometry.nn.spectrum.dense import matrix_spectrum
@@ -52,6 +53,7 @@ __all__ = [
     "Stream",
     "TwinOperator",
     "apply_",
+    "assert_initialised",
     "baselines",
     "block_spectra",
     "block_traces",

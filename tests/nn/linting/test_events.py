@@ -26,3 +26,14 @@ def test_a_choice_among_experts_is_seen():
 
     g = followed(model, torch.randn(3, 8)).graph
     assert events(g, g.consumers[g.maps[0]]) == {"choice"}
+
+
+def test_an_activation_that_multiplies_itself_is_no_gate():
+    inner, outer = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+    def model(x):
+        y = inner(x)
+        return outer(0.5 * y * (1 + torch.tanh(y + 0.04 * y**3))) + outer(y * torch.sigmoid(y))
+
+    g = followed(model, torch.randn(3, 8)).graph
+    assert "gate" not in events(g, g.consumers[g.maps[0]])

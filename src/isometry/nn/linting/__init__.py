@@ -1,6 +1,7 @@
-"""Did the initialisation land? Lint a model, compare two, check it over depth."""
+"""Did the initialisation land? Lint a model, and gate it."""
 
 from isometry.nn.linting.finding import Finding, LintReport
+from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
 
-__all__ = ["Finding", "LintReport", "lint"]
+__all__ = ["Finding", "LintReport", "assert_initialised", "lint"]

@@ -21,15 +21,29 @@ def events(graph: Graph, consumers: Iterable[tuple[int, int]]) -> frozenset[str]
     found: set[str] = set()
     seen: set[tuple[int, int, bool]] = set()
     todo = [(index, place, False) for index, place in consumers]
+    starts = {index for index, _, _ in todo}
     while todo and len(seen) < _LONGEST:
         index, place, bent = todo.pop(0)
         if (index, place, bent) in seen:
             continue
         seen.add((index, place, bent))
+        if _bends_itself(graph, index, place, starts):
+            bent = True
+            todo += [(after, at, bent) for after, at in graph.consumers[index]]
+            continue
         ended, bent = _met(graph, index, place, bent, found)
         if not ended:
             todo += [(after, at, bent) for after, at in graph.consumers[index]]
     return frozenset(found)
+
+
+def _bends_itself(graph: Graph, index: int, place: int, starts: set[int]) -> bool:
+    """Return whether a product is of two functions of one tensor, as x sigmoid(x)."""
+    node = graph.nodes[index]
+    if op(node) not in FACTORS or len(node.inputs) != 2 or graph.normalises(index):
+        return False
+    others = [source for at, source in node.inputs if at != place]
+    return index in starts or any(graph.is_above(s, o) for s in starts for o in others)
 
 
 def _met(graph: Graph, index: int, place: int, bent: bool, found: set[str]) -> tuple[bool, bool]:

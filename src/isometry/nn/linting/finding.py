@@ -3,12 +3,13 @@
 import re
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from isometry._result import Result
 from isometry.nn.linting.parts import Part
+from isometry.nn.linting.statistics import Summary
 
 Severity = Literal["error", "warning", "note"]
 """An error is wrong for any model, a warning contradicts the model itself, a note is a choice."""
@@ -63,6 +64,7 @@ class LintReport(Result):
         law: What the standard deviations of most maps follow, in words; empty where nothing.
         recipe: The recipe that was asked for, or the one that fits best; empty where none does.
         remark: What could not be looked at, and why; empty where all was.
+        summaries: The numbers of every part with values, by its name.
     """
 
     model: str
@@ -71,6 +73,7 @@ class LintReport(Result):
     law: str = ""
     recipe: str = ""
     remark: str = ""
+    summaries: Mapping[str, Summary] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
         """Return the findings of one severity."""

@@ -4,11 +4,13 @@ Nothing is compared with a name or a checkpoint: a map is held to the maps that 
 same model, and to a recipe if one is given.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from torch import nn
 
+from isometry._typing import Checked
 from isometry.nn._typing import Model, ModelInput
 from isometry.nn.linting.adherence import adherence, against_recipe, nearest
 from isometry.nn.linting.buffers import buffers
@@ -30,11 +32,14 @@ RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, precision,
     layers, laws, distributions, growth, fresh,
 )  # fmt: skip
+RecipeLike: TypeAlias = Checked[str | Path | Mapping[str, Any] | Recipe | None]
+"""A recipe's name, a table of laws by role, or a TOML file with one."""
+
 _AUDIT = (values, zeros, symmetry, layers)
 
 
 def lint(
-    model: Model, x: ModelInput = None, recipe: Any = None, trained: bool = False
+    model: Model, x: ModelInput = None, recipe: RecipeLike = None, trained: bool = False
 ) -> LintReport:
     """Look at how a model is initialised, and say what contradicts itself.
 
@@ -86,6 +91,7 @@ def report_of(name: str, evidence: Evidence, recipe: Recipe | None) -> LintRepor
         law="" if fit is None else fit.words,
         recipe="" if best is None or evidence.trained else best.words,
         remark=evidence.followed.remark,
+        summaries=evidence.summaries,
     )
 
 

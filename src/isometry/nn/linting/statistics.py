@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_SAMPLE = 2**15
+_SAMPLE = 2**14
 """Entries that the shape of a distribution and the number of levels are taken from."""
 _MANY = 4096
 """Rows that are compared one by one where their projections agree."""
@@ -64,7 +64,7 @@ def summarise(entries: Tensor) -> Summary:
     """Return the numbers of a tensor that is not empty."""
     flat = entries.detach()
     wide = flat.float() if flat.dtype != torch.float64 else flat
-    low, high = (float(v) for v in torch.aminmax(wide))
+    low, high = (float(v) for v in torch.aminmax(wide.reshape(-1)))
     largest = max(abs(low), abs(high))
     if not math.isfinite(largest):
         return Summary(

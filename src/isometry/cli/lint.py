@@ -1,0 +1,86 @@
+"""The command that says whether a model's initialisation landed, for people and for CI."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from isometry.cli.output import check_place, complain, json_text
+
+if TYPE_CHECKING:
+    from isometry.nn.linting.finding import LintReport
+    from isometry.report import Report
+
+
+def lint(
+    model: str,
+    /,
+    *,
+    input: Path | None = None,
+    checkpoint: Path | None = None,
+    recipe: str | None = None,
+    trained: bool = False,
+    fail_on: Literal["error", "warning", "note", "never"] = "error",
+    save: Path | None = None,
+    against: Path | None = None,
+    html: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Say whether a model's initialisation landed: what contradicts itself, and the remedy.
+
+    Args:
+        model: module:callable or file.py:callable; the callable takes no argument and returns the
+            model.
+        input: An input, as .pt, .npy or .safetensors; without it fewer roles are known.
+        checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
+        recipe: What the weights are to follow: gpt2, bert, llama, llama-depth, vit, t5, mup-like,
+            completep-like, "torch default", he, xavier, or a .toml file.
+        trained: The weights are meant to be trained: find those that are still a fresh draw.
+        fail_on: Least severity that makes the exit status 1.
+        save: Write a golden file (.json): roles, shapes and standard deviations.
+        against: Compare with a golden file; what differs by more than chance is an error.
+        html: Also write a self-contained page.
+        json: Print JSON.
+
+    Returns:
+        The exit status: 1 where something of that severity is found.
+    """
+    from isometry.cli import load
+    from isometry.nn.linting.gate import with_golden
+    from isometry.nn.linting.golden import save_golden
+    from isometry.nn.linting.lint import lint as look
+
+    check_place("--save", save, ".json")
+    check_place("--html", html)
+    x = None if input is None else load.load_input(input)
+    net = load.load_model(model)
+    load.load_checkpoint(net, checkpoint)
+    report = look(net, x, recipe=recipe, trained=trained)
+    if against is not None:
+        report = with_golden(report, against)
+    print(json_text(report) if json else report)  # noqa: T201
+    if save is not None:
+        save_golden(report, save)
+        complain("written", save)
+    if html is not None:
+        lint_page(report).write_html(html)
+        complain("written", html)
+    return 0 if fail_on == "never" or not report.worst(fail_on) else 1
+
+
+def lint_page(report: "LintReport") -> "Report":
+    """Return a report as a page: findings by severity, the law and the roles."""
+    from isometry.nn.linting.finding import SEVERITIES, grouped
+    from isometry.report import Paragraph, Report, Section, Table
+
+    said = [Paragraph(text) for text in (report.law, report.recipe, report.remark) if text]
+    sections = [Section("What it follows", said)] if said else []
+    for severity in SEVERITIES:
+        rows = [
+            {"parameters": names, "rule": f.rule, "finding": f.message, "remedy": f.remedy}
+            for f, _, names in grouped(report.of(severity))
+        ]
+        if rows:
+            sections.append(Section(f"{severity.capitalize()}s", [Table(rows)]))
+    roles = [{"name": p.name, "role": p.role, "shape": str(p.shape)} for p in report.parts]
+    return Report(
+        f"The initialisation of {report.model}", [*sections, Section("Roles", [Table(roles)])]
+    )

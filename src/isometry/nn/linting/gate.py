@@ -1,0 +1,62 @@
+"""A gate for tests and CI: what lint finds becomes a failure."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from isometry.nn._typing import Model, ModelInput
+from isometry.nn.linting.finding import LintReport, Severity, ordered
+from isometry.nn.linting.golden import against_golden, load_golden
+from isometry.nn.linting.lint import RecipeLike, lint
+
+
+def assert_initialised(
+    model: Model,
+    x: ModelInput = None,
+    *,
+    recipe: RecipeLike = None,
+    golden: str | Path | None = None,
+    trained: bool = False,
+    fail_on: Severity = "warning",
+) -> LintReport:
+    """Raise an AssertionError where a model's initialisation did not land.
+
+    Args:
+        model: As for :func:`isometry.nn.lint`.
+        x: As for :func:`isometry.nn.lint`.
+        recipe: As for :func:`isometry.nn.lint`.
+        golden: A golden file, as ``isometry lint --save`` writes it, that the model is held to.
+        trained: As for :func:`isometry.nn.lint`.
+        fail_on: The least severity that fails.
+
+    Returns:
+        The report, for what it notes.
+
+    Raises:
+        AssertionError: If something of that severity is found; the message is the report.
+        FileNotFoundError: If there is no golden file of that name.
+        TypeError: As :func:`isometry.nn.lint` does.
+        ValueError: If the recipe is not known, or the golden file is none.
+
+    Examples:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
+        >>> assert_initialised(net, torch.ones(1, 4))
+        LintReport(Sequential: 0 errors, 0 warnings, 0 notes)
+    """
+    report = lint(model, x, recipe=recipe, trained=trained)
+    if golden is not None:
+        report = with_golden(report, golden)
+    if report.worst(fail_on):
+        raise AssertionError(f"the initialisation did not land:\n{report}")
+    return report
+
+
+def with_golden(report: LintReport, path: str | Path) -> LintReport:
+    """Return a report with what differs from a golden file among its findings.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no golden file.
+    """
+    differing = against_golden(report, load_golden(path))
+    return replace(report, findings=ordered([*report.findings, *differing]))

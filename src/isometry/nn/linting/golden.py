@@ -1,0 +1,170 @@
+"""Golden files: what an initialisation was like, to hold another day's to it.
+
+A golden file has no weights, only names, roles, shapes and a few numbers. Another seed passes: two
+standard deviations of n entries are one where they differ by no more than chance allows.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from isometry.nn.linting.finding import SCHEMA, Finding, LintReport, ordered
+from isometry.nn.linting.parts import Part
+from isometry.nn.linting.statistics import Summary
+
+_SIGMAS = 6.0
+"""Standard errors within which two draws are of one rule."""
+_EXACT = 1e-5
+"""Relative difference allowed of what is not drawn: constants and buffers."""
+_FEW = 4
+"""Names of a difference in structure that are told."""
+
+
+def golden(report: LintReport) -> dict[str, Any]:
+    """Return what a golden file holds of a model that was linted, of JSON's types.
+
+    Raises:
+        ValueError: If the weights have no values to remember.
+    """
+    if not report.summaries:
+        raise ValueError(
+            "`report` has no numbers; expected a model with weights in memory. Materialise a meta "
+            "model first."
+        )
+    parts = {part.name: _entry(part, report.summaries.get(part.name)) for part in report.parts}
+    return {
+        "schema": SCHEMA,
+        "model": report.model,
+        "structure": _structure(parts),
+        "parts": parts,
+    }
+
+
+def save_golden(report: LintReport, path: str | Path) -> None:
+    """Write a golden file.
+
+    Raises:
+        OSError: If the file cannot be written.
+        ValueError: If the weights have no values to remember.
+    """
+    text = json.dumps(golden(report), indent=1, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def load_golden(path: str | Path) -> dict[str, Any]:
+    """Read a golden file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is no golden file, or one of another schema.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"`golden` is {path}; expected an existing file. Save one first.")
+    try:
+        table = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"`golden` is {path}, which is not JSON; expected a golden file."
+        ) from error
+    if not isinstance(table, dict) or table.get("schema") != SCHEMA or "parts" not in table:
+        raise ValueError(
+            f"`golden` is {path}; expected a golden file of schema {SCHEMA}. Save it anew."
+        )
+    return table
+
+
+def against_golden(report: LintReport, held: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """Return what differs from a golden file by more than chance, each an error."""
+    own = golden(report)
+    return ordered([*_missing(held["parts"], own["parts"]), *_changed(held["parts"], own["parts"])])
+
+
+def _entry(part: Part, summary: Summary | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"role": part.role, "shape": list(part.shape)}
+    if summary is None or not summary.finite:
+        return entry
+    numbers = {"std": summary.std, "mean": summary.mean, "size": summary.size}
+    return (
+        entry
+        | numbers
+        | {
+            "error": summary.standard_error if summary.std > 0 else 0.0,
+            "entries": "constant" if summary.constant else summary.shape_of_entries,
+        }
+    )
+
+
+def _structure(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a hash of names, roles and shapes."""
+    lines = [f"{name} {p['role']} {p['shape']}" for name, p in sorted(parts.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _missing(held: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Finding]:
+    for word, names in (("gone", held.keys() - own.keys()), ("new", own.keys() - held.keys())):
+        if names:
+            shown = ", ".join(f"`{name}`" for name in sorted(names)[:_FEW])
+            more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+            yield Finding(
+                None, "golden", "error",
+                f"{len(names)} parameters or buffers of the golden file are {word}: {shown}{more}."
+                if word == "gone" else
+                f"{len(names)} parameters or buffers are new: {shown}{more}.",
+                "Save a new golden file if that is meant.", float(len(names)),
+            )  # fmt: skip
+
+
+def _changed(held: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Finding]:
+    remedy = "Save a new golden file if that is meant."
+    for name in (name for name in own if name in held):
+        said = _difference(held[name], own[name])
+        if said is not None:
+            yield Finding(name, "golden", "error", said[0], remedy, said[1])
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    """Return what differs between two entries, and by what factor."""
+    for key in ("shape", "role"):
+        if old[key] != new[key]:
+            return f"Its {key} was {old[key]} and is {new[key]}.", None
+    if ("std" in old) != ("std" in new):
+        return f"It {'has no finite values any more' if 'std' in old else 'had no values'}.", None
+    if "std" not in old:
+        return None
+    if old["role"] == "buffer" or "constant" in (old["entries"], new["entries"]):
+        return _exact(old, new)
+    return _drawn(old, new)
+
+
+def _exact(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    size = max(abs(old["mean"]), old["std"], 1e-30)
+    gap = max(abs(old["mean"] - new["mean"]), abs(old["std"] - new["std"])) / size
+    if gap <= _EXACT:
+        return None
+    told = [f"{e['mean']:.4g} ± {e['std']:.3g}" for e in (old, new)]
+    return f"Its entries were {told[0]} and are {told[1]}.", gap
+
+
+def _drawn(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, float | None] | None:
+    error = math.hypot(old["error"], new["error"])
+    ratio = new["std"] / old["std"]
+    if abs(math.log(ratio)) > _SIGMAS * error:
+        return (
+            f"Its standard deviation was {old['std']:.4g} and is {new['std']:.4g}, {ratio:.3g} "
+            f"times; another seed moves it by {error:.2g} of its size.",
+            ratio,
+        )
+    chance = math.hypot(old["std"] / old["size"] ** 0.5, new["std"] / new["size"] ** 0.5)
+    if abs(new["mean"] - old["mean"]) > _SIGMAS * chance:
+        return f"Its mean was {old['mean']:.3g} and is {new['mean']:.3g}.", None
+    kinds = {old["entries"], new["entries"]}
+    if (
+        "uniform" in kinds
+        and kinds & {"normal", "truncated"}
+        and min(old["size"], new["size"]) > 999
+    ):
+        return f"Its entries were {old['entries']} and are {new['entries']}.", None
+    return None

@@ -1,0 +1,95 @@
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from cases_lint import decoder, linted
+from isometry import nn as inn
+from isometry.nn.linting.golden import against_golden, golden, load_golden, save_golden
+
+
+class Pair(nn.Module):
+    def __init__(self, seed, scale=1.0):
+        super().__init__()
+        self.read, self.write = nn.Linear(768, 768, bias=False), nn.Linear(768, 768, bias=False)
+        source = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.read.weight.copy_(0.02 * torch.randn(768, 768, generator=source))
+            self.write.weight.copy_(scale * 0.02 * torch.randn(768, 768, generator=source))
+
+    def forward(self, x):
+        return x + self.write(torch.relu(self.read(x)))
+
+
+def report(seed=0, scale=1.0):
+    return inn.lint(Pair(seed, scale), torch.ones(1, 768))
+
+
+def test_another_seed_passes_and_a_scale_5_percent_off_fails():
+    held = golden(report())
+    for seed in range(1, 6):
+        assert against_golden(report(seed), held) == ()
+    found = against_golden(report(1, 1.05), held)
+    assert [f.parameter for f in found] == ["write.weight"]
+    assert found[0].number == pytest.approx(1.05, rel=0.005)
+    assert "was 0.01999 and is 0.02099, 1.05 times" in found[0].message
+
+
+def test_a_deviation_of_1_percent_of_a_large_map_is_not_chance():
+    assert against_golden(report(1, 1.01), golden(report())) != ()
+    error = golden(report())["parts"]["write.weight"]["error"]
+    assert error == pytest.approx(1 / math.sqrt(2 * 768**2), rel=0.1)
+
+
+def test_what_is_not_drawn_is_compared_exactly():
+    held, changed = golden(linted(decoder())), decoder(1)
+    assert against_golden(linted(decoder(1)), held) == ()
+    with torch.no_grad():
+        changed.layers[2].norm1.weight.fill_(1.001)
+        changed.layers[4].attention.frequencies.mul_(1.01)
+    found = {f.parameter for f in against_golden(linted(changed), held)}
+    assert found == {"layers.2.norm1.weight", "layers.4.attention.frequencies"}
+
+
+def test_differences_of_structure_are_told_by_name():
+    held, model = golden(linted(decoder())), decoder()
+    model.head = nn.Linear(64, 11, bias=True)
+    model.extra = nn.Parameter(torch.ones(2))
+    said = " ".join(f.message for f in against_golden(linted(model), held))
+    assert "Its shape was [10, 64] and is [11, 64]" in said
+    assert "2 parameters or buffers are new: `extra`, `head.bias`" in said
+    own = golden(linted(model))
+    assert own["structure"] != held["structure"]
+    gone = against_golden(linted(decoder()), own)
+    assert "2 parameters or buffers of the golden file are gone" in gone[0].message
+
+
+def test_another_distribution_of_the_same_size_fails():
+    model = Pair(1)
+    with torch.no_grad():
+        model.read.weight.uniform_(-0.02 * 3**0.5, 0.02 * 3**0.5)
+    found = against_golden(inn.lint(model, torch.ones(1, 768)), golden(report()))
+    assert "were normal and are uniform" in found[0].message
+
+
+def test_a_file_is_read_back_and_what_is_none_is_refused(tmp_path):
+    path = tmp_path / "golden.json"
+    save_golden(linted(decoder()), path)
+    assert load_golden(path) == golden(linted(decoder()))
+    with pytest.raises(FileNotFoundError, match="expected an existing file"):
+        load_golden(tmp_path / "absent.json")
+    path.write_text("{")
+    with pytest.raises(ValueError, match="which is not JSON"):
+        load_golden(path)
+    path.write_text(json.dumps({"schema": 99, "parts": {}}))
+    with pytest.raises(ValueError, match="expected a golden file of schema 1"):
+        load_golden(path)
+
+
+def test_weights_without_values_cannot_be_remembered():
+    with torch.device("meta"):
+        model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="expected a model with weights in memory"):
+        golden(inn.lint(model))
