@@ -17,6 +17,9 @@ STATUS = (
 COMMANDS = {
     "lint": "Say whether a model's initialisation landed: what contradicts itself, and the remedy.",
     "activations": "List the named activations with their parameters and kinks.",
+    "compare-activations": (
+        "Train one network with every activation, at every rung of the ladder of initialisations."
+    ),
     "cumulant": "Print c of a residual network, from its activation and its initialisation.",
     "demo": "Measure real networks on a real image and show that one law fits every activation.",
     "diagnose": "Measure a model's Jacobian spectrum and compare it with what its blocks predict.",

@@ -127,3 +127,6 @@ def test_an_initialisation_is_linted_and_gated():
         inn.Finding("a", "fan", "note", "It is.").to_dict()
     )
     assert inn.assert_initialised(net, torch.ones(1, 4), recipe="torch default").worst() == ()
+    other = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+    assert isinstance(inn.compare_models(net, other, torch.ones(1, 4)), inn.ModelComparison)
+    assert callable(inn.depth_check)

@@ -20,6 +20,8 @@ from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.jacobian.jacobian import JacobianOperator
+from isometry.nn.linting.compare import ModelComparison, compare_models
+from isometry.nn.linting.depth import DepthCheck, depth_check
 from isometry.nn.linting.finding import Finding, LintReport
 from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
@@ -37,6 +39,7 @@ __all__ = [
     "Block",
     "BlockTraces",
     "ConvResNet",
+    "DepthCheck",
     "Diagnosis",
     "ExtremeSingularValues",
     "Finding",
@@ -46,6 +49,7 @@ __all__ = [
     "JacobianOperator",
     "LintReport",
     "MeasuredCumulant",
+    "ModelComparison",
     "Outlier",
     "PlannedBlock",
     "ResNet",
@@ -57,6 +61,8 @@ __all__ = [
     "baselines",
     "block_spectra",
     "block_traces",
+    "compare_models",
+    "depth_check",
     "diagnose",
     "estimate_seconds",
     "gain",

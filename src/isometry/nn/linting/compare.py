@@ -1,0 +1,178 @@
+"""Two initialisations side by side, matched by what parameters do and not by their names."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from isometry._result import Result, format_table
+from isometry.nn._typing import Generator, Model, ModelInput
+from isometry.nn.blocks.blocks import residual_blocks
+from isometry.nn.blocks.traces import block_traces
+from isometry.nn.linting.evidence import Evidence
+from isometry.nn.linting.factors import named_factor
+from isometry.nn.linting.follow import followed
+from isometry.nn.linting.parts import Part
+from isometry.nn.sandbox.random import generator_or_fresh, seed_from
+from isometry.nn.sandbox.specimen import Specimen
+
+_SIGMAS = 6.0
+"""Standard errors within which two standard deviations are one."""
+
+
+@dataclass(frozen=True)
+class RoleDifference(Result):
+    """Two maps with the same place in two models.
+
+    Attributes:
+        role: What both do; queries, keys and values by that name.
+        a: Name in the first model.
+        b: Name in the second model.
+        std_a: Standard deviation in the first.
+        std_b: Standard deviation in the second.
+        ratio: Second over first.
+        differs: Whether that is more than chance.
+    """
+
+    role: str
+    a: str
+    b: str
+    std_a: float
+    std_b: float
+    ratio: float
+    differs: bool
+
+
+@dataclass(frozen=True)
+class ModelComparison(Result):
+    """What :func:`compare_models` found; ``print`` it.
+
+    Attributes:
+        pairs: The maps that have a counterpart, in the order in which the first model runs them.
+        only_a: Maps of the first model without a counterpart.
+        only_b: Maps of the second model without a counterpart.
+        c_a: c of every block of the first model; empty where no blocks are found.
+        c_b: The same of the second.
+    """
+
+    pairs: tuple[RoleDifference, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+    c_a: tuple[float, ...]
+    c_b: tuple[float, ...]
+
+    @property
+    def differing(self) -> tuple[RoleDifference, ...]:
+        """The pairs that differ by more than chance."""
+        return tuple(pair for pair in self.pairs if pair.differs)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row per pair."""
+        return [pair.to_dict() for pair in self.pairs]
+
+    def __str__(self) -> str:
+        head = f"{len(self.differing)} of {len(self.pairs)} maps with the same place differ"
+        rows = [
+            {"role": p.role, "a": p.a, "b": p.b, "b / a": p.ratio, "": named_factor(p.ratio)[2:]}
+            for p in self.differing
+        ]
+        parts = [head + ".", *([format_table(rows)] if rows else [])]
+        for word, names in (("first", self.only_a), ("second", self.only_b)):
+            if names:
+                parts.append(f"Only in the {word}: {', '.join(names[:8])}.")
+        if self.c_a and len(self.c_a) == len(self.c_b):
+            pairs = list(zip(self.c_a, self.c_b, strict=True))
+            table = [{"block": i, "c of a": a, "c of b": b} for i, (a, b) in enumerate(pairs)]
+            parts.append(format_table(table))
+        return "\n\n".join(parts)
+
+
+def compare_models(
+    a: Model, b: Model, x: ModelInput, *, x_b: ModelInput = None, generator: Generator = None
+) -> ModelComparison:
+    """Compare the initialisations of two models, matched by role and order.
+
+    The i-th map of a role in one model belongs to the i-th of that role in the other, fused weights
+    part by part; names, classes and the layout of weights do not matter.
+
+    Args:
+        a: The first model, as for :func:`isometry.nn.lint`.
+        b: The second: another implementation, or the same with the weights of a checkpoint.
+        x: The input of both.
+        x_b: The input of the second, where it takes another one.
+        generator: Source of the probes for c; without one `torch.manual_seed` decides.
+
+    Returns:
+        The comparison; ``print`` it.
+
+    Raises:
+        TypeError: If a model is not callable, or an input does not fit.
+
+    Notes:
+        c of the blocks is from 8 probes, the same for both models; its standard error is that of
+        :func:`isometry.nn.block_traces`.
+    """
+    other = x if x_b is None else x_b
+    one, two = (Evidence(followed(m, z)) for m, z in ((a, x), (b, other)))
+    pairs, only_a, only_b = _matched(one, two)
+    seed = seed_from(generator_or_fresh(generator))
+    c_a, c_b = (_cumulants(m, z, seed) for m, z in ((a, x), (b, other)))
+    return ModelComparison(tuple(pairs), tuple(only_a), tuple(only_b), c_a, c_b)
+
+
+def _matched(one: Evidence, two: Evidence) -> tuple[list[RoleDifference], list[str], list[str]]:
+    first, second = _by_place(one), _by_place(two)
+    pairs = [
+        difference
+        for key in first
+        for p, q in zip(first[key], second.get(key, ()), strict=False)
+        if (difference := _difference(one, two, p, q)) is not None
+    ]
+    return pairs, _left(first, second), _left(second, first)
+
+
+def _left(one: Mapping[str, Sequence[Part]], two: Mapping[str, Sequence[Part]]) -> list[str]:
+    return [p.name for key, parts in one.items() for p in parts[len(two.get(key, ())) :]]
+
+
+def _by_place(evidence: Evidence) -> dict[str, list[Part]]:
+    """Return the maps by what they do, each list in the order in which the pass runs them."""
+    graph = evidence.followed.graph
+    order = {} if graph is None else {
+        node.applied.name: node.index for node in reversed(graph.nodes) if node.applied is not None
+    }  # fmt: skip
+    found: dict[str, list[Part]] = defaultdict(list)
+    for part in sorted(evidence.maps, key=lambda p: order.get(p.parameter, math.inf)):
+        found[part.attention or part.role].append(part)
+    return found
+
+
+def _difference(one: Evidence, two: Evidence, p: Part, q: Part) -> RoleDifference | None:
+    s, t = one.summaries.get(p.name), two.summaries.get(q.name)
+    if s is None or t is None or not (s.finite and t.finite):
+        return None
+    if s.std == 0 or t.std == 0:
+        ratio = 1.0 if s.std == t.std else (math.inf if s.std == 0 else 0.0)
+        return RoleDifference(_role(p), p.name, q.name, s.std, t.std, ratio, ratio != 1)
+    ratio = t.std / s.std
+    error = math.hypot(s.standard_error, t.standard_error)
+    differs = abs(math.log(ratio)) > _SIGMAS * error
+    return RoleDifference(_role(p), p.name, q.name, s.std, t.std, ratio, differs)
+
+
+def _role(part: Part) -> str:
+    return part.attention or part.role
+
+
+def _cumulants(model: Model, x: ModelInput, seed: int) -> tuple[float, ...]:
+    """Return c of every block; nothing where there are no blocks."""
+    try:
+        specimen = Specimen.of(model, x, batch_norm="eval")
+        blocks = residual_blocks(specimen, batch_norm="eval")
+    except (ValueError, NotImplementedError, TypeError):
+        return ()
+    source = torch.Generator().manual_seed(seed)
+    return tuple(trace.c for trace in block_traces(blocks, generator=source))
