@@ -17,6 +17,7 @@ const MOST_LOCKED = 6;
 let state = { ...DEFAULTS };
 let locked = []; // results
 let dropped = []; // files
+let clearing = 0; // the timer that takes a note away
 let result = null; // of the controls, the last that was right
 
 function setControls() {
@@ -118,8 +119,11 @@ function takeSettings(settings) {
   update();
 }
 
-function note(text) {
+// Say what was done; what went wrong stays until the next thing is done.
+function note(text, stays = false) {
   byId("note").textContent = text;
+  clearTimeout(clearing);
+  if (!stays) clearing = setTimeout(() => note("", true), 10_000);
 }
 
 async function copy(text, what) {
@@ -127,7 +131,7 @@ async function copy(text, what) {
     await navigator.clipboard.writeText(text);
     note(`Copied ${what}.`);
   } catch {
-    note(`The browser does not let this page copy; ${what}: select it and copy it yourself.`);
+    note(`The browser does not let this page copy; ${what}: select it and copy it yourself.`, true);
   }
 }
 
@@ -146,7 +150,7 @@ async function readFiles(files) {
       note(`Read ${file.name}: ${found.kind}.`);
       if (found.settings) takeSettings(found.settings);
     } catch (error) {
-      note(error.message);
+      note(error.message, true);
     }
   }
   update();
@@ -242,7 +246,7 @@ function restore() {
   }
   setControls();
   update();
-  note(found.complaints.join(" "));
+  note(found.complaints.join(" "), true);
 }
 
 byId("activation").append(...Object.keys(NAMED).map((name) => make("option", name, { value: name })), make("option", "a formula…", { value: FORMULA }));

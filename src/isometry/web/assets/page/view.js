@@ -53,7 +53,7 @@ export function showDensity(curves, view) {
   const onLog = view === "log";
   const at = onLog ? (x) => x / 2 : (x) => Math.exp(x / 2);
   const range = spanOf(marks, onLog);
-  const top = marks.flatMap((mark) => (mark.y ? mark.y : [])).reduce((most, y) => (Number.isFinite(y) ? Math.max(most, y) : most), 0);
+  const { top, cut } = heightOf(marks);
   marks.push(...(main.law.c > 0 ? [low, high].map((x) => ({ kind: "vertical", x: at(x), color: main.color, dash: "3 3", thin: true })) : []));
   drawFigure(byId("density"), {
     x: { label: onLog ? "singular value s, logarithmic" : "singular value s", range, exponential: onLog },
@@ -61,8 +61,19 @@ export function showDensity(curves, view) {
     marks,
     ...sizeOf("density", 0.46),
     description: `Density of the singular values: ${curves.map((curve) => curve.name).join("; ")}. Edges at ${shortNumber(Math.exp(low / 2))} and ${shortNumber(Math.exp(high / 2))}.`,
-    caption: `Dashed verticals: the edges s₋ = ${shortNumber(Math.exp(low / 2))} and s₊ = ${shortNumber(Math.exp(high / 2))}. Triangles: values beyond the picture or alone beyond an edge.`,
+    caption:
+      `Dashed verticals: the edges s₋ = ${shortNumber(Math.exp(low / 2))} and s₊ = ${shortNumber(Math.exp(high / 2))}. ` +
+      `Triangles: values that stand apart.${cut ? ` A peak is cut off at the top; it reaches ${shortNumber(cut)}.` : ""}`,
   });
+}
+
+// The height of the picture: a narrow peak, as the density in s has at small s, must not flatten the rest.
+function heightOf(marks) {
+  const heights = marks.flatMap((mark) => mark.y ?? []).filter((y) => Number.isFinite(y) && y > 0).sort((a, b) => a - b);
+  if (heights.length === 0) return { top: 0, cut: 0 };
+  const most = heights[heights.length - 1];
+  const usual = 4 * heights[Math.floor(heights.length / 2)];
+  return most > 2 * usual ? { top: usual, cut: most } : { top: most, cut: 0 };
 }
 
 function lawMarks({ law, color, dash }, view) {
@@ -166,7 +177,7 @@ export function showShares(result) {
   const names = ["linear", "quadratic", "order 3", "order 4", "order 5", "order 6", "order 7", "order 8"];
   const rest = Math.max(1 - shares.shares.reduce((a, b) => a + b, 0), 0);
   const rows = [...shares.shares.map((x, i) => [names[i], x.toFixed(4)]), ["higher orders", rest.toFixed(4)]];
-  const text = "Hermite shares of φ's energy at the last layer's pre-activations: networks of equal c and equal shares have equal kernels. ReLU has .7335 and .2335.";
+  const text = "Hermite shares of φ's energy at the last layer's pre-activations: networks of equal c and equal shares have equal kernels. ReLU has .7335 and .2335; isometry.working_point finds the scale and shift that give φ another one's shares.";
   byId("shares").replaceChildren(make("p", text, { class: "help" }), tableOf(["share", ""], rows));
 }
 
