@@ -108,7 +108,14 @@ class HyperResNet(nn.Module):
         self.retained = (on - off) / (on + (self.streams - 1) * off)
 
     def trunk(self, X: Tensor) -> Tensor:
-        """Return the streams after all layers, of shape (..., streams, width) as they came."""
+        """Return the streams after all layers.
+
+        Args:
+            X: The streams, of shape ``(..., streams, width)``.
+
+        Returns:
+            The streams in the shape of ``X``.
+        """
         for layer in self.layers:
             X = layer(X)
         return X

@@ -76,11 +76,19 @@ class LintReport(Result):
     summaries: Mapping[str, Summary] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, severity: Severity) -> tuple[Finding, ...]:
-        """Return the findings of one severity."""
+        """Return the findings of one severity.
+
+        Args:
+            severity: "error", "warning" or "note".
+        """
         return tuple(f for f in self.findings if f.severity == severity)
 
     def worst(self, severity: Severity = "warning") -> tuple[Finding, ...]:
-        """Return the findings of a severity or above it."""
+        """Return the findings of a severity or above it.
+
+        Args:
+            severity: The least that counts.
+        """
         allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
         return tuple(f for f in self.findings if f.severity in allowed)
 

@@ -70,7 +70,9 @@ def _declared(
 ) -> dict[str, Role]:
     """Return the roles that the classes of torch's modules give away."""
     roles: dict[str, Role] = {}
-    norms = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm)
+    batch = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    instance = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+    norms = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, *batch, *instance)
     for prefix, module in modules.items():
         for key, _ in module.named_parameters(recurse=False):
             name = f"{prefix}.{key}".lstrip(".")
