@@ -32,6 +32,8 @@ ATTRIBUTES = {
     "_schema": lambda: torch.ops.aten.add.Tensor,
     "_set_stance": lambda: importlib.import_module("torch._dynamo").eval_frame,
     "_stance": lambda: importlib.import_module("torch._dynamo").eval_frame,
+    "_to_copy": lambda: torch.ops.aten,
+    "_unsafe_view": lambda: torch.ops.aten,
     "_version": lambda: torch.zeros(1),
 }
 # Private attributes of others, not torch's.
