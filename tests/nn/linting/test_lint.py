@@ -51,3 +51,16 @@ def test_a_name_is_the_class_or_the_classes():
 
 def test_every_rule_is_called_once():
     assert len(set(RULES)) == len(RULES) == 15
+
+
+def test_the_cost_is_one_forward_pass_and_two_of_a_function():
+    calls = []
+    model = decoder()
+    model.layers[0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    linted(model)
+    assert calls == [False]
+    inn.lint(lambda x: model(x), tokens())
+    assert calls == [False] * 3
+    torch.nn.init.zeros_(model.layers[0].down.weight)
+    linted(model)
+    assert calls == [False] * 4 + [True]  # one more, with a backward pass, for zeros
