@@ -125,3 +125,15 @@ def test_a_named_dual_is_made_in_a_moment():
     start = time.process_time()
     dual_activation("tanh", 1.1)(0.99)
     assert time.process_time() - start < 1.0  # 0.02 measured
+
+
+@pytest.mark.parametrize("q", [1e-320, 1e-160, 1e-8, 1e300])
+def test_extreme_variances_have_the_dual_of_their_scale(q):
+    dual = dual_activation("relu", q)
+    assert dual.shares(2) == pytest.approx([0.7334711, 0.2334711], abs=1e-6 if q > 1e-300 else 0.1)
+
+
+@pytest.mark.parametrize("mean", [1e155, 1e300])
+def test_where_an_activation_is_constant_to_rounding_it_is_said(mean):
+    with pytest.raises(ValueError, match="`relu`"):
+        dual_activation("relu", 1.0, mean)

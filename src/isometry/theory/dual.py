@@ -236,7 +236,7 @@ def _refuse(found: Expansion, act: Activation, q: float) -> None:
             f"`{act.name}` is not finite under a Gaussian of variance {q:g}; expected finite "
             "averages. Use a smaller q."
         )
-    if not found.energy > _FLAT * (found.energy + found.mean**2):
+    if not found.energy > _FLAT * (found.energy + found.mean * found.mean):
         raise ValueError(
             f"`{act.name}` is constant to rounding under a Gaussian of variance {q:g}; expected an "
             "activation that varies. Raise q or change the mean."

@@ -63,7 +63,8 @@ def expand(
         mean = float(weights @ phi)
         psi = phi - mean
         energy = float(weights @ (psi * psi))
-        fourth = float(weights @ psi**4) / (energy * energy) if energy > 0 else math.nan
+        unit = psi / math.sqrt(energy) if energy > 0 else np.nan * psi
+        fourth = float(weights @ unit**4)
         coefficients = np.empty(order)
         before, now = np.ones_like(u), u
         for k in range(1, order + 1):

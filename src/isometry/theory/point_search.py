@@ -93,7 +93,7 @@ class _Search:
     def shares(self, at: Vector) -> Array:
         """Return the shares, NaN where phi is constant or overflows."""
         found = self.expansion(at)
-        varies = found.energy > _FLAT * (found.energy + found.mean**2)
+        varies = found.energy > _FLAT * (found.energy + found.mean * found.mean)
         good = varies and math.isfinite(found.energy)
         return found.shares if good else np.full(self.orders, np.nan)
 

@@ -85,7 +85,7 @@ class WorkingPoint(Result):
             TypeError: If ``u`` is not numeric.
             ValueError: If ``u`` or ``psi(u)`` is not finite.
         """
-        return self.activation(self.scale * np.asarray(u) + self.shift) - self.mean
+        return self.activation(self.scale * check_array("u", u) + self.shift) - self.mean
 
     def psi(self) -> Activation:
         """Return psi as an activation, with its kinks."""
