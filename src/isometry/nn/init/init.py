@@ -25,6 +25,7 @@ from isometry.nn._typing import (
     PlanMethod,
     Scheme,
 )
+from isometry.nn.init.centring import without_means
 from isometry.nn.init.changes import write
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
@@ -58,6 +59,7 @@ class PlanOptions(TypedDict, total=False):
     redraw: bool
     scheme: Scheme
     rtol: Real
+    centre: bool
     generator: Generator
 
 
@@ -77,6 +79,7 @@ def plan(
     redraw: bool = False,
     scheme: Scheme = "normal",
     rtol: Real = 0.02,
+    centre: bool = False,
     generator: Generator = None,
 ) -> InitPlan:
     """Work out which weights give the model the effective cumulant ``c``; change nothing.
@@ -105,6 +108,9 @@ def plan(
             term that is 0 beside one that is not, as an adapter, stays.
         scheme: How weights are drawn: ``"normal"``, ``"orthogonal"`` or ``"delta_orthogonal"``.
         rtol: Accepted relative distance of every block's c from its share (data).
+        centre: Remove what a branch adds to every sample alike, where a bias of the branch is
+            added to its output (data), or by the theory's mean per layer (theory).
+            ``plan.centred`` says what became of each. It needs a batch.
         generator: Source of probes and draws, on the CPU; without one `torch.manual_seed` decides.
 
     Returns:
@@ -151,7 +157,7 @@ def plan(
     measured = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, seed_from(source))
     plain = blocks is None and shares is None
     if method == "theory" or (method is None and plain and follows_theory(root)):
-        return theory_plan(measured, target, scheme, seed_from(source))
+        return theory_plan(measured, target, scheme, seed_from(source), centre=centre)
     stream, calls = measured.recorded({})
     parts = [target * share for share in _shares(shares, len(stream.blocks))]
     if not redraw:
@@ -159,7 +165,8 @@ def plan(
     maps = measured.linear_maps() if redraw else {}
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
     made = fit(measured, (stream.blocks, calls), parts, fresh, rtol)
-    return replace(made, left=stream.left, spans=stream.spans)
+    made = replace(made, left=stream.left, spans=stream.spans)
+    return without_means(measured, (stream.blocks, calls), made, parts, rtol) if centre else made
 
 
 def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:

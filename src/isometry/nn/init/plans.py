@@ -48,6 +48,25 @@ class PlannedBlock(Result):
         ]
 
 
+@dataclass(frozen=True)
+class CentredBlock(Result):
+    """What a plan with ``centre=True`` does about one branch's mean.
+
+    Attributes:
+        name: The block's name.
+        before: Part of the branch's mean square that is the same for every sample and position.
+        after: The same under the plan, measured.
+        bias: The parameter that takes the mean; None where none can.
+        why: What was done, or what is in the way.
+    """
+
+    name: str
+    before: float
+    after: float
+    bias: str | None
+    why: str
+
+
 @dataclass(frozen=True, eq=False)
 class InitPlan(Result):
     """What an initialisation will write; ``print`` it, then :func:`isometry.nn.apply_` it.
@@ -61,6 +80,7 @@ class InitPlan(Result):
         spec: The specification that the project's own networks have afterwards.
         left: Residual additions that are in no block and stay as they are, and why.
         spans: Blocks that contain residual additions of their own, which share one factor.
+        centred: With ``centre=True`` what becomes of every branch's mean; empty without.
     """
 
     c: float | None
@@ -71,6 +91,7 @@ class InitPlan(Result):
     spec: ResNetSpec | None = field(repr=False, default=None)
     left: tuple[LeftAddition, ...] = ()
     spans: tuple[SpanningBlock, ...] = ()
+    centred: tuple[CentredBlock, ...] = ()
 
     @property
     def c_before(self) -> float | None:
@@ -130,7 +151,10 @@ class InitPlan(Result):
     def __str__(self) -> str:
         outside = [f"left out: {addition}" for addition in self.left]
         inside = [f"together: {span}" for span in self.spans]
-        return "\n".join([format_table(self.rows()), "", self._summary(), *inside, *outside])
+        kept = [row for row in self.centred if row.bias is None]
+        means = [f"{len(kept)} branches keep their mean: {kept[0].why}"] if kept else []
+        lines = [format_table(self.rows()), "", self._summary(), *inside, *outside, *means]
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"InitPlan({self._summary()})"

@@ -24,7 +24,9 @@ def follows_theory(root: nn.Module) -> bool:
     return isinstance(root, ResNet) and root.spec.skip != 0
 
 
-def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitPlan:
+def theory_plan(
+    model: MeasuredModel, c: float, scheme: str, seed: int, *, centre: bool = False
+) -> InitPlan:
     """Return the plan that draws every weight and bias at the sigma_w of ``c``.
 
     Raises:
@@ -42,6 +44,7 @@ def theory_plan(model: MeasuredModel, c: float, scheme: str, seed: int) -> InitP
     x = check_input(model.x).double()
     m1, m2 = float(x.mean()), float(x.square().mean())
     old: ResNetSpec = root.spec  # pyright: ignore[reportAssignmentType]
+    old = replace(old, centre=old.centre or centre)
     if old.centre or old.unit:  # the layers' means and scales are those of such an input
         m1, m2 = 0.0, 1.0
     sigma_w = solve_sigma_w(
