@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 
 from isometry.cli.load import key_of, load_checkpoint, load_input, load_inputs, load_model
 
@@ -125,6 +125,24 @@ def test_a_checkpoint_may_be_nested_and_come_from_data_parallelism(folder):
     state = {f"module.{key}": value for key, value in source.state_dict().items()}
     load_checkpoint(target, saved({"epoch": 3, "state_dict": state}, "w.pt"))
     torch.testing.assert_close(target.weight, source.weight)
+
+
+def test_a_checkpoint_of_tied_weights_has_one_of_their_names(folder):
+    """As safetensors writes it, and `isometry init --save` with it."""
+
+    def tied():
+        model = torch.nn.Sequential(torch.nn.Embedding(4, 3), torch.nn.Linear(3, 4, bias=False))
+        model[1].weight = model[0].weight
+        return model
+
+    source, target = tied(), tied()
+    save_model(source, "w.safetensors")
+    load_checkpoint(target, Path("w.safetensors"))
+    assert torch.equal(target[0].weight, source[0].weight)
+    assert target[1].weight is target[0].weight
+    apart = torch.nn.Sequential(torch.nn.Embedding(4, 3), torch.nn.Linear(3, 4, bias=False))
+    with pytest.raises(ValueError, match="weight is missing"):
+        load_checkpoint(apart, Path("w.safetensors"))
 
 
 class Explosive:

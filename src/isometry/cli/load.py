@@ -89,6 +89,7 @@ def load_checkpoint(model: Any, path: Path | None) -> None:
     if all(key.startswith("module.") for key in found):  # saved from data parallelism
         found = {key.removeprefix("module."): value for key, value in found.items()}
     own = model.state_dict()
+    found = _with_tied(found, own)
     wrong = [
         *(f"{key} is missing" for key in own if key not in found),
         *(f"{key} is not in the model" for key in found if key not in own),
@@ -105,6 +106,19 @@ def load_checkpoint(model: Any, path: Path | None) -> None:
             "and shapes of the model's state dictionary."
         )
     model.load_state_dict(found)
+
+
+def _with_tied(found: dict[str, Tensor], own: dict[str, Any]) -> dict[str, Tensor]:
+    """Return tensors by all their names: safetensors keeps one of those that a model has tied."""
+    places = {key: value.data_ptr() for key, value in own.items() if isinstance(value, Tensor)}
+    alike = {
+        (places[key], own[key].shape): value
+        for key, value in found.items()
+        if places.get(key) and value.shape == own[key].shape
+    }
+    absent = ((key, place) for key, place in places.items() if place and key not in found)
+    tied = {key: alike.get((place, own[key].shape)) for key, place in absent}
+    return found | {key: value for key, value in tied.items() if value is not None}
 
 
 def _state(content: Any) -> dict[str, Tensor] | None:
