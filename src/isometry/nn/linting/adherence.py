@@ -26,12 +26,15 @@ class Adherence:
     """With the ratio to what the recipe says."""
 
     @property
+    def own_size(self) -> bool:
+        """Whether the recipe's overall size is the model's, within 4 %."""
+        return abs(math.log(self.factor)) < 0.04
+
+    @property
     def words(self) -> str:
         """How well it fits, in a sentence."""
         total = len(self.right) + len(self.wrong)
-        scaled = (
-            "" if abs(math.log(self.factor)) < 0.04 else f", at {self.factor:.3g} times its size"
-        )
+        scaled = "" if self.own_size else f", at {self.factor:.3g} times its size"
         off = ", ".join(f"`{kind.name}`" for kind, _ in self.wrong[:3])
         apart = f"; not {off}" if off else ""
         return (
@@ -80,12 +83,16 @@ def _agrees(kind: Kind, ratio: float, law: RoleLaw) -> bool:
 
 
 def nearest(kinds: Sequence[Kind]) -> Adherence | None:
-    """Return the named recipe that most kinds follow; the first of those that fit alike."""
+    """Return the named recipe that most kinds follow; of those alike the first at its own size."""
     fits = [a for recipe in RECIPES.values() if (a := adherence(recipe, kinds)) is not None]
     fits = [a for a in fits if len(a.right) >= 2]
-    best = max(fits, key=lambda a: len(a.right) / (len(a.right) + len(a.wrong)), default=None)
+    best = max(fits, key=_fits, default=None)
     total = 0 if best is None else len(best.right) + len(best.wrong)
     return best if best is not None and len(best.right) > _USED * total else None
+
+
+def _fits(found: Adherence) -> tuple[float, bool]:
+    return len(found.right) / (len(found.right) + len(found.wrong)), found.own_size
 
 
 def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
