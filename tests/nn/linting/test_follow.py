@@ -58,6 +58,23 @@ def test_gradients_that_do_not_arrive_are_told():
     assert found.without_gradient(["1.weight"]) == set()
 
 
+def test_what_a_gradient_reaches_moves_and_lets_it_through():
+    """A zero head is trained first, then the zero map before it; two in one product never are."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    for layer in model[1:]:
+        nn.init.zeros_(layer.weight)
+    names = ["1.weight", "2.weight"]
+    assert followed(model, torch.ones(1, 4)).without_gradient(names) == set()
+    nn.init.zeros_(model[1].bias)
+    assert followed(model, torch.ones(1, 4)).without_gradient(names) == set(names)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        (model(torch.ones(1, 4)) - 1).square().sum().backward()
+        optimiser.step()
+    assert all(not bool(model[i].weight.any()) for i in (1, 2))
+
+
 def test_modes_are_put_back_and_inner_modules_left_out():
     model = nn.Sequential(nn.Dropout())
     with evaluating([model]):

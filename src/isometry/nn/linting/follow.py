@@ -19,6 +19,9 @@ from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters, unwrapped
 
+_STEP = 0.02
+"""Standard deviation of what has moved: neither lost in rounding nor enough to saturate."""
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -37,14 +40,31 @@ class Followed:
     """Run the model once more at the same input."""
 
     def without_gradient(self, names: Sequence[str]) -> set[str]:
-        """Return which parameters no gradient of a random sum of the outputs reaches.
+        """Return which parameters no gradient of a random sum of the outputs ever reaches.
 
-        One more forward pass and one backward pass; nothing is said where there was no input, or
-        the model cannot be differentiated.
+        What one does reach will move, and may let it through to others, as a zero head does to
+        the zero gates before it: it is drawn at random for one more pass, until no other is
+        reached. Nothing is said where there was no input, or the model cannot be differentiated.
         """
-        if self.again is None:
-            return set()
-        leaves = {n: self.parameters[n].detach().clone().requires_grad_() for n in names}
+        moved: set[str] = set()
+        while self.again is not None and len(moved) < len(names):
+            gradients = self._gradients_at(names, moved)
+            reached = {n for n, g in gradients.items() if g is not None and bool(g.any())}
+            if not gradients or reached <= moved:
+                return set(gradients) - moved
+            moved |= reached
+        return set()
+
+    def _gradients_at(self, names: Sequence[str], moved: set[str]) -> dict[str, Tensor | None]:
+        """Return the gradients by parameter, those that have moved drawn; none where none exist."""
+        assert self.again is not None
+        generator = torch.Generator().manual_seed(0)
+        leaves = {n: self.parameters[n].detach().clone() for n in names}
+        for name in sorted(moved):
+            drawn = torch.randn(leaves[name].shape, generator=generator)
+            leaves[name] += _STEP * drawn.to(leaves[name])
+        for leaf in leaves.values():
+            leaf.requires_grad_()
         new = {self.parameters[n]: leaf for n, leaf in leaves.items()}
         with evaluating(self.roots), ExitStack() as stack:
             stack.enter_context(Sandbox(next(iter(leaves.values())), "eval", self.roots))
@@ -53,9 +73,8 @@ class Followed:
             try:
                 gradients = _gradients(self.again(), list(leaves.values()))
             except RuntimeError:
-                return set()
-        pairs = zip(leaves, gradients, strict=True)
-        return {n for n, g in pairs if g is None or not bool(g.any())}
+                return {}
+        return dict(zip(leaves, gradients, strict=True))
 
 
 def _gradients(output: Any, leaves: list[Tensor]) -> Sequence[Tensor | None]:

@@ -64,7 +64,7 @@ def lint(
 
     Notes:
         Cost: one forward pass (two for a function), one more and a backward pass where a map is
-        all zero, and one pass over the weights.
+        all zero (again for zeros that wait for others to move), and one pass over the weights.
     """
     chosen = None if recipe is None else recipe_of(recipe)
     evidence = Evidence(followed(model, x), trained)
