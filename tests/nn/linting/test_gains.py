@@ -40,10 +40,11 @@ def test_a_gain_of_0_that_silences_a_branch_is_named_and_one_at_its_end_is_not()
     assert inn.lint(nn.Sequential(*[Ended() for _ in range(3)]), x).worst() == ()
 
 
-def biased(std):
+def biased(std, weights=1.0):
     layers = [nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(3)]
     with torch.no_grad():
         for layer in layers:
+            layer[0].weight.mul_(weights)
             layer[0].bias.copy_(std * torch.randn(32, generator=torch.Generator().manual_seed(0)))
     x = torch.randn(4, 32, generator=torch.Generator().manual_seed(1))
     return named(inn.lint(nn.Sequential(*layers), x), "bias-size")
@@ -52,3 +53,8 @@ def biased(std):
 def test_random_biases_larger_than_the_signal_are_named_and_small_ones_are_not():
     assert biased(2.0) == ["0.0.bias", "1.0.bias", "2.0.bias"]
     assert biased(0.1) == []
+
+
+def test_the_bias_that_opens_a_gate_of_zero_weights_is_right():
+    """As `residual_(redraw=True)` opens those of a DiT."""
+    assert biased(2.0, weights=0.0) == []

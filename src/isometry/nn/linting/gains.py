@@ -110,6 +110,8 @@ def biases(evidence: Evidence) -> Iterator[Finding]:
             continue
         if summary.constant or abs(summary.mean) > summary.std or summary.std < 0.5:
             continue
+        if _speaks_alone(evidence, part.parameter):
+            continue
         rest = math.sqrt(max(size**2 - summary.rms**2, 0.0))
         if summary.rms > rest:
             yield Finding(
@@ -118,6 +120,13 @@ def biases(evidence: Evidence) -> Iterator[Finding]:
                 f"the {rest:.3g} that the weights make of the input.",
                 "Set it to 0, or draw it within 1 / sqrt(fan_in).", summary.rms / max(rest, 1e-30),
             )  # fmt: skip
+
+
+def _speaks_alone(evidence: Evidence, bias: str) -> bool:
+    """Return whether the weights beside a bias are all 0: it opens gates and drowns nothing."""
+    weight = bias.removesuffix("bias") + "weight"
+    beside = [evidence.summaries.get(p.name) for p in evidence.parts if p.parameter == weight]
+    return bool(beside) and all(summary is not None and summary.rms == 0 for summary in beside)
 
 
 def _outputs(evidence: Evidence) -> dict[str, float]:
