@@ -4,7 +4,7 @@ import torch
 
 import isometry as iso
 from isometry import nn as inn
-from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
+from isometry.nn.diagnosis.forward_outliers import _entries, outliers_from_forward
 
 SPEC = iso.ResNetSpec("gelu", depth=20, sigma_w=1.5, sigma_b=0.2, skip=0.95)
 
@@ -22,6 +22,19 @@ def test_it_is_the_largest_singular_value_of_the_jacobian(dtype):
     (found,) = outliers_from_forward(net, x)
     assert found == pytest.approx(float(s[0]), rel=0.06)  # one network's scatter is 0.02
     assert found > 1.2 * float(s[1])
+
+
+@torch.no_grad()
+def test_the_noise_of_a_layer_is_what_its_own_weights_have():
+    """Mean square of D W over its rows, which scatters by 1 %; one 10 % larger is rejected."""
+    net, x = made()
+    alpha = _entries(net, x).overlaps().alpha
+    sizes = [
+        float((slopes[:, None] * linear.weight).square().sum()) / (300 * SPEC.skip**2)
+        for slopes, linear in zip(net.slopes(x), net.linear_maps(), strict=True)
+    ]
+    assert alpha == pytest.approx(sizes, rel=0.05)
+    assert 1.1 * alpha != pytest.approx(sizes, rel=0.05)
 
 
 def test_the_network_and_the_random_state_stay_as_they_are():
