@@ -132,8 +132,9 @@ def twin(ks):
     ("others", "words"),
     [
         (Others(), "The blocks are not small and free of each other"),
-        (Others(product(0.01)), "describes it, distance 0.010: the blocks are free of each other"),
-        (Others(product(0.06)), "distance 0.060: the blocks are not free of each other. Whether"),
+        (Others(product(0.01)), "describes it, distance 0.010, allowed 0.020: the blocks are free"),
+        (Others(product(0.03, 0.005)), "describes it, distance 0.030, allowed 0.035: the blocks"),
+        (Others(product(0.06)), "0.060, allowed 0.020: the blocks are not free of each other. Whe"),
         (Others(product(0.06), twin(0.02)), "the spectrum is the same, distance 0.020"),
         (Others(product(0.06), twin(0.2)), "it is another one, distance 0.200: the blocks know"),
     ],

@@ -8,6 +8,7 @@ from cases_models import Residual, mlp, stack
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Outlier
 from isometry.nn.diagnosis.text import text
+from isometry.theory.spectra_comparison import compare_spectra
 from isometry.theory.spectrum import Spectrum
 
 
@@ -42,6 +43,18 @@ def test_four_outliers_are_shown_and_the_largest_comes_first(d):
     outliers = tuple(Outlier(float(s), 1.5) for s in np.arange(2.0, 8.0))
     assert "7, 6, 5, 4 ..." in text(dataclasses.replace(d, outliers=outliers))
     assert "none" in text(dataclasses.replace(d, outliers=()))
+
+
+def test_outliers_of_the_twin_are_none_of_its_bulk(d):
+    values = np.concatenate([d.law.icdf((np.arange(400) + 0.5) / 400), [2500.0]])
+    beside = dataclasses.replace(
+        d, twin=Spectrum(values), twin_comparison=compare_spectra(d.spectrum, Spectrum(values))
+    )
+    lines = text(beside).splitlines()
+    (edge,) = (line for line in lines if line.startswith("upper edge"))
+    (outliers,) = (line for line in lines if line.startswith("outliers"))
+    assert float(edge.split()[-2]) < 2.0
+    assert outliers.split()[-2] == "50"
 
 
 def test_a_model_without_a_law_says_why(d):

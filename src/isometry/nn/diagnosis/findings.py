@@ -15,6 +15,7 @@ from isometry.nn.diagnosis.verdicts import (
     Verdict,
     allowed_distance,
     from_point,
+    product_allows,
     product_holds,
     twin_holds,
 )
@@ -143,7 +144,8 @@ def _why(others: Others, spectrum: Spectrum) -> str:
             "The blocks are not small and free of each other: few positions, averaging over "
             "them, shared or trained weights, or a few large blocks do that."
         )
-    distance = f"distance {product.comparison.ks:.3f}"
+    allowed = product_allows(product, product.comparison, spectrum)
+    distance = f"distance {product.comparison.ks:.3f}, allowed {allowed:.3f}"
     holds = product_holds(product, spectrum)
     if holds is True:
         return (
@@ -151,7 +153,7 @@ def _why(others: Others, spectrum: Spectrum) -> str:
             "free of each other, but not small."
         )
     if holds == "unresolved":
-        return f"The product law of the blocks' own spectra has a {distance} where it is resolved."
+        return f"The product law of the blocks' own spectra has a {distance}, where it is resolved."
     return (
         f"Nor does the product law of the blocks' own spectra, {distance}: the blocks are not "
         f"free of each other.{_by_twin(others.twin, spectrum)}"
@@ -255,7 +257,7 @@ def unpredicted(spectrum: Spectrum, total: float) -> list[str]:
     """Describe a spectrum that no law is compared with, as far as it is resolved."""
     if spectrum.values[-1] <= 0:
         return ["The Jacobian is 0: the output does not change with the input at this point."]
-    words = {0.01: "1 % below {:.3g}", 0.5: "median {:.3g}", 0.99: "1 % above {:.3g}"}
+    words = {0.01: "1 % at most {:.3g}", 0.5: "median {:.3g}", 0.99: "1 % above {:.3g}"}
     known = [p for p in words if spectrum.resolves(p)]
     said = ", ".join(words[p].format(math.sqrt(float(spectrum.icdf(p)))) for p in known)
     sentences = [f"Singular values: {said}.", *unresolved(spectrum)]

@@ -2,9 +2,13 @@
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from isometry._result import format_cell, format_table
+from isometry.theory.comparison import compare
 
 _MOST_BLOCKS = 60
 _WIDTH = 96
@@ -48,7 +52,10 @@ def _comparison_rows(d: Any) -> list[dict[str, Any]]:
         product = _predicted(d.product_law, d.product_comparison)
         columns["product law"] = [*product, None, d.product_comparison.ks]
     if d.twin is not None:
-        columns["twin"] = [*_measured(d.twin, None), None, d.twin_comparison.ks]
+        law = d.law or d.product_law
+        beside = None if d.comparison is None or law is None else compare(d.twin, law)
+        left = None if beside is None else _largest(np.sqrt(beside.outlier_lam).tolist())
+        columns["twin"] = [*_measured(d.twin, beside), left, d.twin_comparison.ks]
     columns["measured"] = [
         *_measured(d.spectrum, d.comparison or d.product_comparison),
         _outliers(d.outliers),
@@ -91,8 +98,13 @@ def _s(lam: float | None) -> float | str:
 
 
 def _outliers(outliers: Any) -> str:
-    shown = ", ".join(format_cell(outlier.singular_value) for outlier in outliers[::-1][:4])
-    return (shown + (" ..." if len(outliers) > 4 else "")) or "none"
+    return _largest([outlier.singular_value for outlier in outliers])
+
+
+def _largest(values: Sequence[float]) -> str:
+    """Return the four largest of ascending singular values."""
+    shown = ", ".join(format_cell(float(s)) for s in values[::-1][:4])
+    return (shown + (" ..." if len(values) > 4 else "")) or "none"
 
 
 def _block_table(rows: list[dict[str, Any]]) -> str:

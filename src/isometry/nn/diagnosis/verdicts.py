@@ -120,11 +120,16 @@ def law_holds(comparison: Comparison | None, spectrum: Spectrum) -> Verdict:
     return True if comparison.unresolved <= allowed < 0.5 else "unresolved"
 
 
+def product_allows(product: ProductPrediction, comparison: Comparison, spectrum: Spectrum) -> float:
+    """Return the distance that is allowed to a product law, whose factors are measured as well."""
+    return allowed_distance(comparison, spectrum) + 3 * product.standard_error
+
+
 def product_holds(product: ProductPrediction, spectrum: Spectrum) -> Verdict:
     """Return whether the product law describes the bulk; "unresolved" also where there is none."""
     if product.comparison is None:
         return "unresolved"
-    allowed = allowed_distance(product.comparison, spectrum) + 3 * product.standard_error
+    allowed = product_allows(product, product.comparison, spectrum)
     if product.comparison.ks > allowed:
         return False
     return True if product.comparison.unresolved <= allowed else "unresolved"
