@@ -173,3 +173,21 @@ def test_levels_of_contributions_are_checked():
     with pytest.raises(ValueError, match=r"`low` is 0\.02, where lam is 0"):
         law.contributions()
     assert law.contributions(0.45, 0.95).shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        [([0.6, 1.0, 1.6], [0.3, 0.4, 0.3])] * 5,
+        [([0.1, 0.11, 4.0, 4.4], [0.25] * 4), ([0.9, 1.1], [0.5, 0.5])],  # two intervals
+        [([0.0, 1.0, 2.0], [0.2, 0.4, 0.4]), ([0.9, 1.1], [0.5, 0.5])],
+        [([0.0, 1.0, 2.0], [0.2, 0.4, 0.4])] * 2,
+        [([2.0], [1.0])] * 2,
+    ],
+)
+def test_the_edges_without_a_density_are_those_with_one(factors, monkeypatch):
+    law = ProductLaw(factors)
+    expected = law._held().log_support()
+    if len(factors[0][0]) > 1:  # else all is an atom
+        monkeypatch.setattr(ProductLaw, "_held", lambda _: pytest.fail("a density was computed"))
+    assert law.log_support() == pytest.approx(expected, abs=1e-10)

@@ -27,6 +27,7 @@ from isometry.nn._typing import (
 )
 from isometry.nn.init.centring import without_means
 from isometry.nn.init.changes import write
+from isometry.nn.init.condition import conditioned, product_condition_number
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
 from isometry.nn.init.measured import MeasuredModel, root_of
@@ -93,7 +94,12 @@ def plan(
         output: As for :class:`~isometry.nn.JacobianOperator`.
         c: Effective cumulant of all residual blocks together, above 0; 1 without
             ``condition_number``.
-        condition_number: Wanted s_max / s_min of the Jacobian's bulk, above 1, in place of c.
+        condition_number: Wanted s_max / s_min of the Jacobian's bulk, above 1, in place of c:
+            the ratio of the edges of the product law of the blocks' own spectra
+            (:class:`~isometry.ProductLaw`), as they are under the plan. The universal law's, which
+            is a c, by the theory route, and where there is no product law: of one block, of blocks
+            between which something else acts on the stream, or where its solver refuses; the
+            plan then says why, as ``condition``.
         shares: Relative shares of c, one positive number per block; equal without.
         blocks: Modules, or their names, to take as residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation, ``"eval"`` (running) or ``"batch"`` (those
@@ -107,7 +113,9 @@ def plan(
             last linear map of blocks that are copies of another anew, which makes them free. A
             term that is 0 beside one that is not, as an adapter, stays.
         scheme: How weights are drawn: ``"normal"``, ``"orthogonal"`` or ``"delta_orthogonal"``.
-        rtol: Accepted relative distance of every block's c from its share (data).
+        rtol: Accepted relative distance of every block's c from its share (data), and of the c
+            that the product law's condition number has in the universal law from that of the
+            one asked for.
         centre: Remove what a branch adds to every sample alike, where a bias of the branch is
             added to its output (data), or by the theory's mean per layer (theory).
             ``plan.centred`` says what became of each. It needs a batch.
@@ -121,10 +129,11 @@ def plan(
             the wrong type.
         ValueError: If no block is found, a block has no parameter that scales it or cannot reach
             its share, weights are not finite or on another device, an argument is out of range,
-            or a layer in train mode makes the model random.
+            no c gives the condition number, or a layer in train mode makes the model random.
         NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover, or
             the model is sharded: plan first, shard, then apply.
-        ConvergenceError: If a block is not within ``rtol`` in the eighth pass.
+        ConvergenceError: If a block is not within ``rtol`` in the eighth pass, or the condition
+            number not in the sixth round.
 
     Warns:
         TheoryWarning: If blocks have copied weights and are not drawn anew.
@@ -143,10 +152,17 @@ def plan(
         with ReLU between the blocks), up to five where an activation follows the branch's last
         linear map. Where blocks differ in size, c is the sum over all of them.
 
+        A condition number takes, per round, one such route, the blocks' spectra and the edges of
+        their product law; two or three rounds for GPTs of 6 layers, width 32 to 64, 8 to 32 tokens.
+        Up to 768 values blocks are written out; of larger ones random probes leave the law's
+        condition number a standard error of 6 % (2,048 values). Measured for 20 asked: the ratio
+        of the 98 % to the 2 % quantile of the trunk's singular values over that of the law is 0.96
+        (64 x 32) and 1.08 (48 x 16); with 8 tokens, which are not free of each other, 1.11 to 1.17.
+
     References:
         [tarnowski2019] arXiv:1809.08848: one c for every activation. The routes: derived here.
     """
-    target = _target(c, condition_number)
+    target, asked = _target(c, condition_number)
     rtol = check_real("rtol", rtol, above=0.0)
     check_scheme(scheme, {})
     if method not in (None, "theory", "data"):
@@ -159,14 +175,23 @@ def plan(
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(measured, target, scheme, seed_from(source), centre=centre)
     stream, calls = measured.recorded({})
-    parts = [target * share for share in _shares(shares, len(stream.blocks))]
+    parts = _shares(shares, len(stream.blocks))
     if not redraw:
         warn_of_copies(stream.blocks, root)
     maps = measured.linear_maps() if redraw else {}
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
-    made = fit(measured, (stream.blocks, calls), parts, fresh, rtol)
-    made = replace(made, left=stream.left, spans=stream.spans)
-    return without_means(measured, (stream.blocks, calls), made, parts, rtol) if centre else made
+
+    def fitted(c: float) -> InitPlan:
+        targets = [c * part for part in parts]
+        both = (stream.blocks, calls)
+        made = fit(measured, both, targets, fresh, rtol)
+        made = replace(made, left=stream.left, spans=stream.spans)
+        return without_means(measured, both, made, targets, rtol) if centre else made
+
+    def kappa(made: InitPlan) -> float:
+        return product_condition_number(measured, made)
+
+    return fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
 
 
 def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
@@ -228,8 +253,8 @@ def residual_(model: SomeModel, x: ModelInput = None, **options: Unpack[PlanOpti
     return model
 
 
-def _target(c: Real | None, condition_number: Real | None) -> float:
-    """Return the one c that the two arguments mean.
+def _target(c: Real | None, condition_number: Real | None) -> tuple[float, float | None]:
+    """Return the c of the universal law that the two arguments mean, and the condition number.
 
     Raises:
         TypeError: If one is not a real number.
@@ -237,13 +262,13 @@ def _target(c: Real | None, condition_number: Real | None) -> float:
     """
     if condition_number is None:
         advice = "c = 1 is a condition number of 21; smaller is closer to isometry."
-        return check_real("c", 1.0 if c is None else c, above=0.0, advice=advice)
+        return check_real("c", 1.0 if c is None else c, above=0.0, advice=advice), None
     if c is not None:
         raise ValueError(
             f"`condition_number` is {condition_number!r} and `c` is {c!r}; expected one of them."
         )
     kappa = check_real("condition_number", condition_number, above=1.0)
-    return cumulant_from_condition_number(kappa)
+    return cumulant_from_condition_number(kappa), kappa
 
 
 def _shares(shares: Sequence[Real] | None, count: int) -> list[float]:

@@ -42,11 +42,15 @@ class MeasuredModel:
     batch_norm: BatchNorm
     seed: int
 
-    def found(self, changes: Changes) -> list[Block]:
-        """Return the residual blocks of the model under the changes."""
+    def stream(self, changes: Changes) -> Stream:
+        """Return the residual stream of the model under the changes."""
         with tried(self.root, changes):
             stream = residual_stream(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
-        return list(_with_numbers(stream).blocks)
+        return _with_numbers(stream)
+
+    def found(self, changes: Changes) -> list[Block]:
+        """Return the residual blocks of the model under the changes."""
+        return list(self.stream(changes).blocks)
 
     def recorded(self, changes: Changes) -> tuple[Stream, RecordedPass]:
         """Return the residual stream, and the pass in which it was found."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from isometry._result import Result, drawing, format_table
 from isometry.nn.blocks.additions import LeftAddition
@@ -67,6 +67,33 @@ class CentredBlock(Result):
     why: str
 
 
+@dataclass(frozen=True)
+class PlannedCondition(Result):
+    """The condition number that a plan was asked for, and by which law it has it.
+
+    Attributes:
+        asked: Wanted ratio s_max / s_min of the edges of the bulk.
+        after: That ratio under the plan, by the law.
+        law: ``"product"``, the product law of the blocks' own spectra under the plan, or
+            ``"universal"``, the universal law at the plan's c.
+        rounds: How many plans, each at a c of its own, were made.
+        reason: Why there is no product law.
+    """
+
+    asked: float
+    after: float
+    law: Literal["product", "universal"]
+    rounds: int
+    reason: str = ""
+
+    def __str__(self) -> str:
+        reached = f"condition number {self.after:.4g} (asked: {self.asked:g})"
+        if self.law == "product":
+            rounds = f"{self.rounds} round{'s' * (self.rounds > 1)}"
+            return f"{reached} by the product law of the blocks' own spectra, {rounds}"
+        return f"{reached} by the universal law of c; no product law: {self.reason}"
+
+
 @dataclass(frozen=True, eq=False)
 class InitPlan(Result):
     """What an initialisation will write; ``print`` it, then :func:`isometry.nn.apply_` it.
@@ -81,6 +108,7 @@ class InitPlan(Result):
         left: Residual additions that are in no block and stay as they are, and why.
         spans: Blocks that contain residual additions of their own, which share one factor.
         centred: With ``centre=True`` what becomes of every branch's mean; empty without.
+        condition: The condition number asked for, where blocks were measured for it; else None.
     """
 
     c: float | None
@@ -92,6 +120,7 @@ class InitPlan(Result):
     left: tuple[LeftAddition, ...] = ()
     spans: tuple[SpanningBlock, ...] = ()
     centred: tuple[CentredBlock, ...] = ()
+    condition: PlannedCondition | None = None
 
     @property
     def c_before(self) -> float | None:
@@ -151,10 +180,11 @@ class InitPlan(Result):
     def __str__(self) -> str:
         outside = [f"left out: {addition}" for addition in self.left]
         inside = [f"together: {span}" for span in self.spans]
+        condition = [] if self.condition is None else [str(self.condition)]
         kept = [row for row in self.centred if row.bias is None]
         means = [f"{len(kept)} branches keep their mean: {kept[0].why}"] if kept else []
-        lines = [format_table(self.rows()), "", self._summary(), *inside, *outside, *means]
-        return "\n".join(lines)
+        lines = [self._summary(), *condition, *inside, *outside, *means]
+        return "\n".join([format_table(self.rows()), "", *lines])
 
     def __repr__(self) -> str:
         return f"InitPlan({self._summary()})"

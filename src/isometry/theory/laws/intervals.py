@@ -81,6 +81,19 @@ def held(product: Product) -> Tables | Mixture:
     return Mixture(tuple(parts), masses / masses.sum() * (1 - weights.sum()), places, weights)
 
 
+@np.errstate(all="ignore")  # as in `held`
+def outer_edges(product: Product) -> tuple[float, float] | None:
+    """Return the edges of the continuous part in log lam, without its density; None without one.
+
+    Raises:
+        ConvergenceError: If an edge is not found.
+    """
+    if product.atoms()[1].sum() + product.floor > 1 - 1e-9:
+        return None
+    left, right = _outer(product)
+    return left.edge, right.edge
+
+
 def tabulate(product: Product) -> list[Shape]:
     """Return the tables of every interval of the support, ascending; masses add up to the law's.
 

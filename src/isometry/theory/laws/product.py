@@ -7,7 +7,6 @@ law is its limit for many small steps from the identity; transformers' blocks ar
 
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -16,18 +15,13 @@ import numpy as np
 from isometry._checks import check_array, check_integer, check_real
 from isometry._typing import Checked, FloatArray, Real, Reals
 from isometry.theory.laws.arguments import ComplexArray
+from isometry.theory.laws.condensed import Rule, condensed
 from isometry.theory.laws.factors import Factors
 from isometry.theory.laws.free_product import continued, resolvent
-from isometry.theory.laws.intervals import held
+from isometry.theory.laws.intervals import held, outer_edges
 from isometry.theory.laws.mixture import Mixture
-from isometry.theory.laws.piecewise import Vector
 from isometry.theory.laws.tables import Tables
 from isometry.theory.laws.tabulated_law import TabulatedLaw
-
-MOST, ALL = 64, 2000
-"""Values of a factor, and of all factors, that are taken as they are; more are put together."""
-
-_LEAST = 1 / 128
 
 
 class HasSpectrum(Protocol):
@@ -41,7 +35,6 @@ class HasSpectrum(Protocol):
 
 
 Factor: TypeAlias = HasSpectrum | tuple[Reals, Reals]
-Rule: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -61,8 +54,8 @@ class ProductLaw(TabulatedLaw):
         TypeError: If an argument is not what is asked for.
         ValueError: If a value is negative or not finite, weights do not sum to 1, a factor is 0,
             or shapes do not fit together or to the zeros of the spectra.
-        ConvergenceError: From every method but the mean and the moment of order 1, if the density
-            is not computed accurately enough.
+        ConvergenceError: From every method but the mean, the moment of order 1 and
+            :meth:`log_support`, if the density is not computed accurately enough.
 
     Notes:
         Up to 2,000 values in all count as they are, and up to 64 a factor in any case. More are put
@@ -167,6 +160,16 @@ class ProductLaw(TabulatedLaw):
             parts.append(count * float(log_s[0] - log_s[1]))
         return np.array(parts)
 
+    def log_support(self) -> tuple[float, float]:
+        """Return the logarithms of the edges of the continuous part.
+
+        They take no density, so that they are known where it is refused, and cost little.
+
+        Raises:
+            ConvergenceError: If an edge is not found.
+        """
+        return outer_edges(_group(self)) or self._held().log_support()
+
     def _held(self) -> Tables | Mixture:
         return _held(self)
 
@@ -238,60 +241,6 @@ def _pair(entry: object) -> tuple[object, object] | None:
     return None if values is None or weights is None else (values, weights)
 
 
-def _condensed(rules: Sequence[tuple[Rule, int]]) -> list[tuple[Rule, int]]:
-    """Return factors of fewer values where the others blur what is lost.
-
-    Values closer in log lam than half the blur, the standard deviation that the other
-    factors bring, are put together: two points keep their moments of order 0 to 3, so that the
-    error is of fourth order in the half.
-    """
-    if sum(values.size for (values, _), _ in rules) <= ALL:
-        return list(rules)
-    spreads = [float(w @ (t / (w @ t) - 1) ** 2) for (t, w), _ in rules]
-    total = sum(spread * count for spread, (_, count) in zip(spreads, rules, strict=True))
-    out: list[tuple[Rule, int]] = []
-    for ((values, weights), count), spread in zip(rules, spreads, strict=True):
-        width = math.sqrt(max(total - spread, 0.0)) / 2
-        few = values.size <= MOST or width == 0.0
-        out.append(((values, weights) if few else _in_bins(values, weights, width), count))
-    return out
-
-
-def _in_bins(values: Vector, weights: Vector, width: float) -> Rule:
-    """Return two points for every stretch of ``width`` in log lam; zeros stay apart.
-
-    Below the median a stretch holds at least 1/128 of the mass. The smallest singular values of a
-    measured block lie so far apart, in log lam, that each would be an interval of its own.
-    """
-    zero = values == 0.0
-    points = [(np.zeros(1), weights[zero].sum()[None])] if zero.any() else []
-    values, weights = values[~zero], weights[~zero]
-    logs, below = np.log(values), np.cumsum(weights)
-    count, total, start = int(logs.size), float(weights.sum()), 0
-    while start < count:
-        reach = float(logs[start]) + width
-        end = int(np.searchsorted(logs, reach, side="right"))
-        if float(below[start]) < total / 2:
-            asked = float(below[start] - weights[start]) + _LEAST
-            end = max(end, int(np.searchsorted(below, asked, side="left")) + 1)
-        points.append(_two_points(values[start:end], weights[start:end]))
-        start = end
-    return np.concatenate([t for t, _ in points]), np.concatenate([w for _, w in points])
-
-
-def _two_points(values: Vector, weights: Vector) -> Rule:
-    """Return the Gauss rule of two points; one point where the values hardly differ."""
-    mass = weights.sum()
-    mean = weights @ values / mass
-    spread = math.sqrt(weights @ (values - mean) ** 2 / mass)
-    if spread < 1e-9 * mean:
-        return np.array([mean]), np.array([mass])
-    skew = weights @ ((values - mean) / spread) ** 3 / mass
-    roots = skew / 2 + np.array([-1, 1]) * math.sqrt(1 + skew**2 / 4)
-    shares = np.array([roots[1], -roots[0]]) / (roots[1] - roots[0])
-    return mean + spread * roots, mass * shares
-
-
 def _checked_shapes(shapes: Any, factors: tuple[Any, ...]) -> tuple[tuple[int, int], ...]:
     """Return the shapes, if the factors can be chained and have the zeros that their shape asks.
 
@@ -331,7 +280,7 @@ def _group(law: ProductLaw) -> Factors:
         sizes = np.array([n for _, n in law.shapes], dtype=np.float64)
         ratios = sizes[0] / sizes
         spaces = np.repeat(ratios, counts.astype(int))[1:]
-    rules = _condensed(law.factors)
+    rules = condensed(law.factors)
     most = max(len(values) for (values, _), _ in rules)
     rows = np.zeros((counts.size, 2 * most + 1))
     for row, ((values, weights), _), ratio in zip(rows, rules, ratios, strict=True):
