@@ -47,6 +47,20 @@ class SupportsArray(Protocol):
     def __array__(self) -> np.ndarray: ...
 
 
+class Axes(Protocol):
+    """Matplotlib axes, of which nothing more is asked here: `isometry.plotting` checks them."""
+
+    def get_figure(self) -> object: ...
+
+
+class DrawnLaw(Protocol):
+    """A law of lam, as far as it is drawn."""
+
+    def log_support(self) -> tuple[float, float]: ...
+
+    def atoms(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+
 FloatArray = Float[np.ndarray, "*shape"]
 """A float64 NumPy array of any shape."""
 
@@ -79,10 +93,12 @@ Function: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """An elementwise function of float64 arrays."""
 
 __all__ = [
+    "Axes",
     "Bool",
     "Checked",
     "Complex",
     "ComplexNumbers",
+    "DrawnLaw",
     "Float",
     "FloatArray",
     "Function",

@@ -14,7 +14,7 @@ import numpy as np
 
 from isometry._checks import check_integer
 from isometry._result import Result, drawing
-from isometry._typing import Float, Integer
+from isometry._typing import Axes, Checked, Float, Integer
 from isometry.theory.laws import SingularValueLaw, SpectralLaw
 from isometry.theory.spectrum import Spectrum
 
@@ -73,7 +73,7 @@ class Comparison(Result):
         """Whether the bulk is as close to the law as random matrices of the law are."""
         return self.unresolved == 0 and self.ks <= ks_tolerance(self.dimension) + self.resolution
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
         """Draw the bulk's two spans in s, the law's and the measured one, and the outliers.
 
         Args:

@@ -13,7 +13,7 @@ import numpy as np
 
 from isometry._checks import check_array, check_integer, check_real
 from isometry._result import Result, drawing
-from isometry._typing import Checked, Float, FloatArray, Integer, Numbers, Reals
+from isometry._typing import Axes, Checked, DrawnLaw, Float, FloatArray, Integer, Numbers, Reals
 
 _LARGEST_S = 1e154
 
@@ -83,7 +83,7 @@ class Spectrum(Result):
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "dimension", size or round(1.0 / float(np.sum(weights**2))))
 
-    def plot(self, ax: Any = None, *, law: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None, *, law: Checked[DrawnLaw | None] = None) -> Any:
         """Draw a histogram of log lam against s on a logarithmic axis, outliers as triangles.
 
         Args:

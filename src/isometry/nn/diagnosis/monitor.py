@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from isometry._checks import check_integer
 from isometry._result import drawing
-from isometry._typing import Integer
+from isometry._typing import Axes, Checked, Integer
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Diagnosis
@@ -95,7 +95,7 @@ class JacobianMonitor:
         source = generator_or_fresh(generator)
         self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
         """Draw every number that was measured against the step, on a logarithmic axis.
 
         Args:

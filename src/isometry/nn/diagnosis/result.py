@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isometry._result import Result, drawing, html_table
+from isometry._typing import Axes, Checked
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.findings import left_bulk
@@ -149,7 +150,7 @@ class Diagnosis(Result):
             "twin_ks": None if self.twin_comparison is None else self.twin_comparison.ks,
         }
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
         """Draw the measured spectrum, the law, the product law and the twin.
 
         Args:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from isometry._result import Result, drawing, format_table
+from isometry._typing import Axes, Checked
 from isometry.nn.blocks.additions import LeftAddition
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.init.changes import Change
@@ -142,7 +143,7 @@ class InitPlan(Result):
             default=0.0,
         )
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
         """Draw every block's c as it is, under the plan, and what was asked for.
 
         Args:

@@ -75,7 +75,7 @@ class DepthCheck(Result):
 def depth_check(
     make: Checked[Callable[[int], nn.Module]],
     depths: Checked[Sequence[Integer] | None] = (4, 8, 16, 32),
-    x: Any = None,
+    x: Checked[Tensor | Callable[[int], Tensor] | None] = None,
     *,
     widths: Checked[Sequence[Integer] | None] = None,
     lr: Real = 1e-3,

@@ -13,7 +13,7 @@ import numpy as np
 
 from isometry._checks import check_array, check_real, check_rng
 from isometry._result import drawing
-from isometry._typing import Float, Numbers, Real, Reals
+from isometry._typing import Axes, Checked, Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     LARGEST_LOG,
     TINY,
@@ -196,7 +196,7 @@ class SpectralLaw(Moments, Transforms):
         """Return the law of ``s = sqrt(lam)``, with the same methods."""
         return SingularValueLaw(self)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
         """Draw the density of log lam against s on a logarithmic axis, atoms as lines.
 
         Args:
@@ -208,11 +208,11 @@ class SpectralLaw(Moments, Transforms):
         Raises:
             ImportError: If matplotlib is not installed.
         """
-        drawing_room = drawing()
-        ax = drawing_room.axes_or_new(ax)
-        drawing_room.plot_law(ax, self._of_lam(), label=repr(self))
-        ax.legend()
-        return ax
+        room = drawing()
+        axes = room.axes_or_new(ax)
+        room.plot_law(axes, self._of_lam(), label=repr(self))
+        axes.legend()
+        return axes
 
     def _of_lam(self) -> "SpectralLaw":
         """Return the law of lam that this is, or is the law of the root of."""
