@@ -1,4 +1,4 @@
-"""Do the recording and autograd give the same spectrum? The models of docs/models.md and ten more.
+"""Do the recording and autograd give the same spectrum? The models of docs/models.md.
 
 Each model's Jacobian is written out in float64 by the tape and by autograd. Prints a table and
 JSON: the largest difference of two singular values, over the largest.
@@ -9,35 +9,18 @@ JSON: the largest difference of two singular values, over the largest.
 import argparse
 import sys
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from _common import machine, show
+from _models import MODELS, Row
 from isometry import nn as inn
 from isometry._result import format_table
-from table_models import COMMON, ROWS, SEQUENCE, Row, pixels, tokens
-
-IMAGE: dict[str, Any] = {"image_size": 16, "patch_size": 4, **COMMON}
-GROUPED: dict[str, Any] = {"num_key_value_heads": 2, **COMMON}
-TEXT = {
-    **dict.fromkeys(("Mistral", "Qwen2", "Gemma", "Olmo"), GROUPED),
-    **dict.fromkeys(("Phi", "GPTNeoX", "Roberta"), COMMON),
-    "Electra": COMMON | {"embedding_size": COMMON["hidden_size"]},
-}
-MORE = {name: Row(tokens(f"{name}Model", name, **size), SEQUENCE) for name, size in TEXT.items()}
-MORE |= {
-    name: Row(pixels(f"{name}Model", name, **IMAGE), (1, 3, 16, 16)) for name in ("DeiT", "Dinov2")
-}
-MODELS: Mapping[str, Row] = {**ROWS, **MORE}
 
 
 def measure(row: Row) -> dict[str, Any]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model, x = row.build().double(), torch.randn(row.shape).double()
+    model, x = (part.double() for part in row.built())
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,26 +1,21 @@
 """Compare models with their rotated twins: `python benchmarks/table_twins.py [MODEL ...]`.
 
-The models are those of `table_models.py`, of the same seeds. Printed are the distance of the
+The models are those of `_models.py`, of the same seeds. Printed are the distance of the
 trunk's spectrum to that of one twin, and the largest singular value of eight over the model's.
 """
 
 import argparse
-import importlib
-import sys
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from _models import MODELS
 from isometry._result import format_table
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.twin import twin_of
 from isometry.nn.spectrum.spectrum import singular_spectrum
 
-sys.path.insert(0, str(Path(__file__).parent))
-models: Any = importlib.import_module("table_models")
 NAMES = (
     "GPT-2",
     "Llama",
@@ -45,10 +40,8 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def table_row(name: str) -> dict[str, object]:
-    row = models.ROWS[name]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model, x = row.build(), torch.randn(row.shape)
+    row = MODELS[name]
+    model, x = row.built()
     stream = residual_stream(model, x, batch_norm=row.batch_norm)
     own = singular_spectrum(SegmentOperator(stream.trunk), "dense").values
     twins = [

@@ -146,6 +146,28 @@ class Highway(nn.Module):
         return (1 - gate) * x + gate * torch.tanh(self.map(x))
 
 
+class Strided(nn.Module):
+    """Two convolutions beside a shortcut of one pixel, strided where the width changes."""
+
+    def __init__(self, before, after, act, *, act_last):
+        super().__init__()
+        stride = 1 if before == after else 2
+        self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.last = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        for conv in (self.first, self.last):
+            nn.init.normal_(conv.weight, std=0.7 * (9 * conv.in_channels) ** -0.5)
+        self.shortcut = nn.Identity()
+        if before != after:
+            self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False)
+            nn.init.normal_(self.shortcut.weight, std=before**-0.5)
+        self.act, self.act_last = act, act_last
+
+    def forward(self, x):
+        h = self.first(x if self.act_last else self.act(x))
+        y = self.shortcut(x) + self.last(self.act(h))
+        return self.act(y) if self.act_last else y
+
+
 def mlp(width, hidden):
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
@@ -167,3 +189,8 @@ def shared():
 def encoder(norm_first):
     layer = nn.TransformerEncoderLayer(16, 2, 32, norm_first=norm_first, batch_first=True)
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def strided_stages(act, *, act_last):
+    widths = ((24, 24), (24, 24), (24, 48), (48, 48), (48, 96), (96, 96))
+    return nn.Sequential(*[Strided(*pair, act, act_last=act_last) for pair in widths])

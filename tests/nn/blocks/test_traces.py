@@ -281,6 +281,17 @@ def test_blocks_of_several_sizes_are_refused():
         measured_law(traces)
 
 
+def test_a_scale_beyond_float64_is_refused():
+    """A layer norm of a vector of zeros makes blocks so large that diagnose met a scale of 0."""
+
+    def traces(square):
+        return [BlockTraces("h.0", 0, 9, 1.0, np.outer([0.0, square, square], np.ones(3)))]
+
+    assert measured_law(traces(600.0)).scale == pytest.approx(math.exp(-600.0))
+    with pytest.raises(NotImplementedError, match="log scale = -800, beyond what float64 holds"):
+        measured_law(traces(800.0))
+
+
 def test_numbers_that_are_not_finite_are_refused():
     model = Residual(nn.Linear(3, 3))
     blocks = residual_blocks(model, torch.ones(1, 3))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cases_modules import shared
+from cases_modules import shared, strided_stages
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.product import (
@@ -146,3 +146,21 @@ def test_shared_weights_of_an_ordinary_model_have_a_product_law():
         stream = residual_stream(shared(), torch.randn(4, 8))
     spectrum = matrix_spectrum(SegmentOperator(stream.trunk).to_dense())
     assert predict_product(stream, spectrum, None, seeded()).law is not None
+
+
+def test_the_distance_of_a_trunk_that_narrows_is_that_of_its_own_values():
+    """The law has a value per column, 864 of them, the trunk 384; padding more than halves KS."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = strided_stages(torch.tanh, act_last=False)
+        x = torch.randn(1, 24, 6, 6)
+    stream = residual_stream(model, x)
+    own = matrix_spectrum(SegmentOperator(stream.trunk).to_dense())
+    found = predict_product(stream, own, "dense", seeded())
+    zeros = 1 - 384 / 864
+    at = found.law.icdf(zeros + (1 - zeros) * np.linspace(0.01, 0.99, 99))
+    gap = np.abs(own.cdf(at) - np.linspace(0.01, 0.99, 99)).max()
+    assert own.dimension == 384
+    # the largest gap lies between two of the 99 levels
+    assert found.comparison.ks == pytest.approx(gap, abs=0.01)
+    assert found.comparison.ks > 0.08

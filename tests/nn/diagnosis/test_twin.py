@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from cases_models import transformers_model
-from cases_modules import FromEmbeddings, Residual, mlp, stack
+from cases_modules import FromEmbeddings, Residual, mlp, stack, strided_stages
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.twin import twin, twin_of
@@ -41,33 +41,6 @@ class Streams(nn.Module):
             M = M / M.sum(0, keepdim=True)
             M = M / M.sum(1, keepdim=True)
         return torch.einsum("mn,nbtd->mbtd", M, X) + self.body(X.mean(0))
-
-
-class Strided(nn.Module):
-    """Two convolutions beside a shortcut of one pixel, strided where the width changes."""
-
-    def __init__(self, before, after, act, *, act_last):
-        super().__init__()
-        stride = 1 if before == after else 2
-        self.first = nn.Conv2d(before, after, 3, stride, 1, bias=False)
-        self.last = nn.Conv2d(after, after, 3, 1, 1, bias=False)
-        for conv in (self.first, self.last):
-            nn.init.normal_(conv.weight, std=0.7 * (9 * conv.in_channels) ** -0.5)
-        self.shortcut = nn.Identity()
-        if before != after:
-            self.shortcut = nn.Conv2d(before, after, 1, stride, bias=False)
-            nn.init.normal_(self.shortcut.weight, std=before**-0.5)
-        self.act, self.act_last = act, act_last
-
-    def forward(self, x):
-        h = self.first(x if self.act_last else self.act(x))
-        y = self.shortcut(x) + self.last(self.act(h))
-        return self.act(y) if self.act_last else y
-
-
-def stages(act, *, act_last):
-    widths = ((24, 24), (24, 24), (24, 48), (48, 48), (48, 96), (96, 96))
-    return nn.Sequential(*[Strided(*pair, act, act_last=act_last) for pair in widths])
 
 
 def seeded(seed=0):
@@ -136,7 +109,7 @@ def test_rotating_all_entries_does_where_tokens_matter():
 @pytest.mark.parametrize(("act", "act_last"), [(torch.tanh, False), (torch.relu, True)])
 def test_strided_stages_have_a_twin_of_their_widths(act, act_last):
     """KS 0.013 and 0.044: after ReLU all blocks share a mean direction, which rotations turn."""
-    model, x = built(lambda: stages(act, act_last=act_last), (1, 24, 8, 8))
+    model, x = built(lambda: strided_stages(act, act_last=act_last), (1, 24, 8, 8))
     stream = residual_stream(model, x)
     found = twin_of(stream, "channels", seeded())
     widths = {s.source_shape[1] for s in stream.chain[1:]}

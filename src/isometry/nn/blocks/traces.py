@@ -35,6 +35,8 @@ _NEGLIGIBLE = 1e-4
 """Part of the sum of v below which a negative c is rounding and no warning is due."""
 _ENTRIES = 2**15
 """Entries of the probes of one block, at least."""
+_LOG_SCALE = 700.0
+"""Size of log scale up to which the scale is a float64."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ def measured_law(traces: Checked[Sequence[BlockTraces]]) -> MeasuredCumulant:
 
     Raises:
         ValueError: If `traces` is empty.
-        NotImplementedError: If the blocks differ in size: the law is for square Jacobians.
+        NotImplementedError: If the blocks differ in size, or a scale that large leaves float64.
 
     Warns:
         AccuracyWarning: If the estimate of c is negative and 0 is returned in its place.
@@ -284,7 +286,13 @@ def measured_law(traces: Checked[Sequence[BlockTraces]]) -> MeasuredCumulant:
             AccuracyWarning,
             stacklevel=2,
         )
-    scale = math.exp(math.fsum(trace.log_scale for trace in traces))
+    log_scale = math.fsum(trace.log_scale for trace in traces)
+    if not abs(log_scale) < _LOG_SCALE:
+        raise NotImplementedError(
+            f"`traces` have c = {c:.3g} and log scale = {log_scale:.3g}, beyond what float64 "
+            "holds; the law is for small blocks. Compare with `iso.ProductLaw` or `inn.twin`."
+        )
+    scale = math.exp(log_scale)
     return MeasuredCumulant(
         c=c,
         c_standard_error=error,

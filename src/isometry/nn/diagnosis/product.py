@@ -109,13 +109,26 @@ def _compared(
         given = [_without_ends(f, most) for f in factors]
         law = ProductLaw(given, None if square else shapes)
         try:
-            comparison = compare(spectrum if square else _padded(spectrum, shapes), law)
+            comparison = compare(spectrum, law) if square else _of_values(spectrum, shapes, law)
             low, high = _levels(law)
             parts = tuple((law.contributions(low, high) / 2).tolist())
             return ProductPrediction(law, comparison, parts, most)
         except ConvergenceError as error:
             reason = str(error)
     return ProductPrediction(reason=reason)
+
+
+def _of_values(
+    spectrum: Spectrum, shapes: Sequence[tuple[int, int]], law: ProductLaw
+) -> Comparison:
+    """Return distances of the trunk's own values, where the law has one per column.
+
+    Columns beyond the rows have a 0 each, in both, which would make every distance smaller by
+    the share of the others.
+    """
+    found = compare(_padded(spectrum, shapes), law)
+    share = min(1.0, spectrum.dimension / shapes[0][1])
+    return replace(found, ks=found.ks / share, ks_all=found.ks_all / share)
 
 
 def _padded(spectrum: Spectrum, shapes: Sequence[tuple[int, int]]) -> Spectrum:
