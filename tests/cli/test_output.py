@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -49,7 +52,7 @@ def test_the_status_says_whose_fault_it_was(error, status, capsys, monkeypatch):
 def test_the_user_s_own_code_is_status_three_with_its_file_and_line(capsys):
     assert guarded(raising(KeyError("blimey"))) == 3
     noted = capsys.readouterr().err
-    assert "KeyError: 'blimey' (test_output.py, line 11, in command)" in noted
+    assert "KeyError: 'blimey' (test_output.py, line 14, in command)" in noted
     assert "--debug" in noted
 
 
@@ -102,3 +105,12 @@ def test_a_folder_may_be_made_anywhere_but_inside_a_file(tmp_path):
     for place in (tmp_path / "file", tmp_path / "file" / "in"):
         with pytest.raises(ValueError, match=r"`--publish` is .*; expected a folder, but"):
             check_folder("--publish", place)
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from isometry.cli import main; main(['activations'])"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -32,3 +32,10 @@ def test_only_spectra_with_something_in_them_are_compared():
         compare_spectra(Spectrum([1.0]), UniversalLaw(1.0))
     with pytest.raises(ValueError, match="`first` has only zeros"):
         compare_spectra(Spectrum([0.0]), Spectrum([1.0]))
+
+
+def test_values_that_rounding_alone_tells_apart_are_no_distance():
+    ones = Spectrum(np.array([1.0, 1.0, 1.0]))
+    rounded = Spectrum(1.0 + 8e-7 * np.array([-1.0, 0.5, 1.0]))
+    assert compare_spectra(ones, rounded).ks == 0.0
+    assert compare_spectra(ones, Spectrum(1.0 + 1e-3 * np.array([-1.0, 0.5, 1.0]))).ks > 0.3

@@ -26,6 +26,7 @@ def diagnose(
     method: SpectrumMethod | None = None,
     num_probes: int | None = None,
     num_matvecs: int | None = None,
+    twin: bool = False,
     seed: int = 0,
     html: Path | None = None,
     plot: Path | None = None,
@@ -46,6 +47,7 @@ def diagnose(
         method: dense or lanczos; chosen by size without.
         num_probes: Random probes; they follow the size without.
         num_matvecs: Products each way per probe (lanczos); until resolved without.
+        twin: Also measure the rotated twin, which tells whether the blocks are free of each other.
         seed: Seed of the probes.
         html: Also write a self-contained page with the figure.
         plot: Also write the figure alone: .svg, .png or .pdf.
@@ -71,6 +73,7 @@ def diagnose(
             method=method,
             num_probes=num_probes,
             num_matvecs=num_matvecs,
+            twin=twin,
             generator=torch.Generator().manual_seed(seed),
             progress=show,
         )

@@ -153,9 +153,13 @@ def guarded(
         warnings.showwarning = show
         try:
             status = command()
+            sys.stdout.flush()
         except KeyboardInterrupt:
             complain("stopped", "by the keyboard; finished runs are kept.")
             return 130
+        except BrokenPipeError:  # `| head` has read enough; the rest goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except (Exception, SystemExit) as error:
             if debug:
                 traceback.print_exception(error)

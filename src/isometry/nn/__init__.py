@@ -18,7 +18,7 @@ from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.init import baselines
 from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
-from isometry.nn.init.plans import InitPlan, PlannedBlock
+from isometry.nn.init.plans import CentredBlock, InitPlan, PlannedBlock, PlannedCondition
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.linting.compare import ModelComparison, compare_models
 from isometry.nn.linting.depth import DepthCheck, depth_check
@@ -38,6 +38,7 @@ __all__ = [
     "Activation",
     "Block",
     "BlockTraces",
+    "CentredBlock",
     "ConvResNet",
     "DepthCheck",
     "Diagnosis",
@@ -52,6 +53,7 @@ __all__ = [
     "ModelComparison",
     "Outlier",
     "PlannedBlock",
+    "PlannedCondition",
     "ResNet",
     "Stage",
     "Stream",

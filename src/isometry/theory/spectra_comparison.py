@@ -10,6 +10,8 @@ from isometry._result import Result
 from isometry._typing import Checked
 from isometry.theory.spectrum import Spectrum
 
+_SLACK = 1e-5  # of lam: what products in single precision leave of equal values
+
 
 @dataclass(frozen=True)
 class SpectraComparison(Result):
@@ -41,7 +43,8 @@ def compare_spectra(first: Checked[Spectrum], second: Checked[Spectrum]) -> Spec
         ValueError: If every value of the first is 0.
 
     Notes:
-        Two random matrices of one law are each within 6/N of it (:func:`ks_tolerance`).
+        Two random matrices of one law are each within 6/N of it (:func:`ks_tolerance`). Values
+        that agree to 1e-5 relative are no distance.
 
     Examples:
         >>> compare_spectra(Spectrum([0.5, 2.0]), Spectrum([0.5, 8.0]))
@@ -53,10 +56,12 @@ def compare_spectra(first: Checked[Spectrum], second: Checked[Spectrum]) -> Spec
     if not top > 0:
         raise ValueError("`first` has only zeros; expected some lam > 0. Is J itself 0?")
     at = np.union1d(first.values, second.values)
-    levels = [spectrum.cdf(at) for spectrum in (first, second)]
     hidden = max(first.unresolved[1], second.unresolved[1])
-    known = np.minimum(*levels) >= hidden
-    gap = np.abs(levels[0] - levels[1])[known]
+    known = np.minimum(first.cdf(at), second.cdf(at)) >= hidden
+    # where all values are one, rounding decides on which side of it they lie
+    further = at * (1.0 + _SLACK)
+    beyond = (first.cdf(at) - second.cdf(further), second.cdf(at) - first.cdf(further))
+    gap = np.maximum(*beyond)[known]
     return SpectraComparison(
         float(gap.max(initial=0.0)), math.sqrt(float(second.values[-1]) / top), hidden
     )

@@ -64,7 +64,11 @@ class DepthCheck(Result):
         ]
 
     def exponent(self, quantity: str) -> Exponent | None:
-        """Return the exponent of one quantity; None where it has none."""
+        """Return the exponent of one quantity; None where it has none.
+
+        Args:
+            quantity: Its name, a column of the table.
+        """
         return next((e for e in self.exponents if e.quantity == quantity), None)
 
     def __str__(self) -> str:
