@@ -18,7 +18,8 @@ def test_a_law_holds_tables_or_a_point_mass_and_makes_them_once():
 
 
 def test_laws_of_one_c_share_their_shape_at_every_scale():
-    assert UniversalLaw(1.0, 3.0)._held().shape is UniversalLaw(1.0, 5.0)._held().shape
+    c = 1.0703125  # of no other test: what is kept of a c that many have used may be of two ages
+    assert UniversalLaw(c, 3.0)._held().shape is UniversalLaw(c, 5.0)._held().shape
 
 
 def test_moments_at_and_below_the_order_of_a_hard_edge_are_infinite():
