@@ -4,6 +4,7 @@ from torch import nn
 
 from cases_lint import decoder, tokens
 from isometry.nn.linting.follow import evaluating, followed, outermost
+from isometry.nn.linting.lint import lint
 
 
 def test_nothing_of_the_model_or_the_process_changes():
@@ -81,3 +82,33 @@ def test_modes_are_put_back_and_inner_modules_left_out():
         assert not model[0].training
     assert model[0].training
     assert outermost([model[0], model]) == [model]
+
+
+class EnergyGradient(nn.Module):
+    """A field that is the gradient of an energy, as interatomic potentials are."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x):
+        with torch.enable_grad():
+            z = x if x.requires_grad else x.detach().requires_grad_()
+            return torch.autograd.grad(self.energy(z).sum(), z, create_graph=True)[0]
+
+
+class Plain(EnergyGradient):
+    """The same without a care for where gradients are off."""
+
+    def forward(self, x):
+        return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("kind", [EnergyGradient, Plain])
+def test_a_model_that_differentiates_inside_its_forward_is_linted_by_what_is_seen(kind):
+    model = kind()
+    report = lint(model, torch.randn(2, 4))
+    assert not report.worst("warning")
+    assert not any(p.grad is not None for p in model.parameters())
+    called = lint(lambda x: model(x.requires_grad_()), torch.randn(2, 4))
+    assert not called.worst("warning")

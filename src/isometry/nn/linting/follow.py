@@ -133,6 +133,10 @@ def _passed(
                 model(*args, **kwargs)
         except NotImplementedError as error:  # a scripted model, or one on two devices
             remark = str(error)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            remark = "the model differentiates inside its forward, behind which no pass is followed"
     maps = completed(flow.maps, named.parameters, named.modules)
     whole = _tensors(roots)  # the buffers themselves, not the clones that the pass had
     return Followed(
@@ -144,7 +148,7 @@ def _passed(
 def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> list[nn.Module]:
     """Return the outermost modules that a function calls."""
     sandbox = Sandbox(point, "eval")
-    with sandbox, torch.no_grad():
+    with sandbox:  # with gradients: the model may differentiate inside its forward
         arguments.call(model, point.clone())
     return outermost(list(sandbox.names))
 
