@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from isometry._typing import Axes, Checked
+
 
 def plain(value: object) -> Any:
     """Return ``value`` made of JSON's types: arrays become lists, results dictionaries."""
@@ -65,6 +67,32 @@ def drawing() -> Any:
         ImportError: If matplotlib is not installed.
     """
     return importlib.import_module("isometry.plotting")
+
+
+class Drawn:
+    """Mixin of what draws itself: :meth:`plot` is the same for all, ``_draw`` is their own."""
+
+    def plot(self, ax: Checked[Axes | None] = None) -> Any:
+        """Draw it: the picture that its class describes.
+
+        Args:
+            ax: Matplotlib axes; those of a new figure without.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            ValueError: If there is nothing to draw: every value is 0, or nothing was measured.
+        """
+        room = drawing()
+        axes = room.axes_or_new(ax)
+        self._draw(room, axes)
+        return axes
+
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw on the axes with the functions of :mod:`isometry.plotting`."""
+        raise NotImplementedError
 
 
 def html_table(rows: Sequence[Mapping[str, Any]]) -> str:

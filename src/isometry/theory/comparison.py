@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from isometry._checks import check_integer
-from isometry._result import Result, drawing
-from isometry._typing import Axes, Checked, Float, Integer
+from isometry._result import Drawn, Result
+from isometry._typing import Float, Integer
 from isometry.theory.laws import SingularValueLaw, SpectralLaw
 from isometry.theory.spectrum import Spectrum
 
@@ -25,7 +25,7 @@ _TINY = 5e-324
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Result):
+class Comparison(Result, Drawn):
     """What :func:`compare` found; edges are values of ``lam = s^2``.
 
     Where the spectrum says that its lower part is unresolved, nothing here is about that part: the
@@ -73,22 +73,9 @@ class Comparison(Result):
         """Whether the bulk is as close to the law as random matrices of the law are."""
         return self.unresolved == 0 and self.ks <= ks_tolerance(self.dimension) + self.resolution
 
-    def plot(self, ax: Checked[Axes | None] = None) -> Any:
-        """Draw the bulk's two spans in s, the law's and the measured one, and the outliers.
-
-        Args:
-            ax: Matplotlib axes; those of a new figure without.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-        """
-        room = drawing()
-        ax = room.axes_or_new(ax)
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw the bulk's two spans in s, the law's and the measured one, and the outliers."""
         room.plot_spans(ax, self)
-        return ax
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row: the distances, predicted and measured edges, outliers."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer
-from isometry._result import drawing
-from isometry._typing import Axes, Checked, Integer
+from isometry._result import Drawn
+from isometry._typing import Integer
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Diagnosis
@@ -25,7 +25,7 @@ Log = Callable[[dict[str, float], int], object]
 """Takes the numbers and the step, as ``wandb.log`` does."""
 
 
-class JacobianMonitor:
+class JacobianMonitor(Drawn):
     """Diagnose a model every ``every`` steps and hand the numbers to loggers.
 
     The same probes are used every time, so that what changes is the model. Layers that act
@@ -95,33 +95,18 @@ class JacobianMonitor:
         source = generator_or_fresh(generator)
         self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
 
-    def plot(self, ax: Checked[Axes | None] = None) -> Any:
+    def _draw(self, room: Any, ax: Any) -> None:
         """Draw every number that was measured against the step, on a logarithmic axis.
 
-        Args:
-            ax: Matplotlib axes; those of a new figure without.
-
-        Returns:
-            The axes.
-
         Raises:
-            ImportError: If matplotlib is not installed.
-            ValueError: If nothing has been measured yet.
+            ValueError: If nothing was measured yet.
         """
         if not self.history:
             raise ValueError("nothing has been measured yet; call the monitor at step 0 first.")
-        room = drawing()
-        ax = room.axes_or_new(ax)
         steps, found = zip(*self.history, strict=True)
         names = {name: None for numbers in found for name in numbers}
-        room.plot_points(
-            ax,
-            {name: [numbers.get(name) for numbers in found] for name in names},
-            at=steps,
-            across="step",
-            up="",
-        )
-        return ax
+        series = {name: [numbers.get(name) for numbers in found] for name in names}
+        room.plot_points(ax, series, at=steps, across="step", up="")
 
     def __call__(self, model: Model, x: ModelInput, step: Integer) -> dict[str, float] | None:
         """Measure if ``step`` is a multiple of ``every``.

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from isometry._result import Result, drawing, html_table
-from isometry._typing import Axes, Checked
+from isometry._result import Drawn, Result, drawing, html_table
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.findings import left_bulk
@@ -36,7 +35,7 @@ class Outlier(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Result):
+class Diagnosis(Result, Drawn):
     """What :func:`diagnose` found.
 
     Attributes:
@@ -150,23 +149,9 @@ class Diagnosis(Result):
             "twin_ks": None if self.twin_comparison is None else self.twin_comparison.ks,
         }
 
-    def plot(self, ax: Checked[Axes | None] = None) -> Any:
-        """Draw the measured spectrum, the law, the product law and the twin.
-
-        Args:
-            ax: Matplotlib axes; those of a new figure without.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-            ValueError: If every singular value is 0.
-        """
-        room = drawing()
-        ax = room.axes_or_new(ax)
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw the measured spectrum, the law, the product law and the twin."""
         room.plot_predictions(ax, self.spectrum, self.law, self.product_law, self.twin)
-        return ax
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: what it means first, the figure, the blocks folded."""

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from isometry._result import Result, drawing, format_table
-from isometry._typing import Axes, Checked
+from isometry._result import Drawn, Result, format_table
 from isometry.nn.blocks.additions import LeftAddition
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.init.changes import Change
@@ -96,7 +95,7 @@ class PlannedCondition(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class InitPlan(Result):
+class InitPlan(Result, Drawn):
     """What an initialisation will write; ``print`` it, then :func:`isometry.nn.apply_` it.
 
     Attributes:
@@ -143,31 +142,14 @@ class InitPlan(Result):
             default=0.0,
         )
 
-    def plot(self, ax: Checked[Axes | None] = None) -> Any:
-        """Draw every block's c as it is, under the plan, and what was asked for.
-
-        Args:
-            ax: Matplotlib axes; those of a new figure without.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-        """
-        room = drawing()
-        ax = room.axes_or_new(ax)
-        room.plot_points(
-            ax,
-            {
-                "now": [block.c_before for block in self.blocks],
-                "under the plan": [block.c_after for block in self.blocks],
-                "asked for": [block.target for block in self.blocks],
-            },
-            across="residual block",
-            up="its part of c",
-        )
-        return ax
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw every block's c as it is, under the plan, and what was asked for."""
+        series = {
+            "now": [block.c_before for block in self.blocks],
+            "under the plan": [block.c_after for block in self.blocks],
+            "asked for": [block.target for block in self.blocks],
+        }
+        room.plot_points(ax, series, across="residual block", up="its part of c")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: c now, c after, tensors, factor, why."""

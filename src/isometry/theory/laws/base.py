@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from isometry._checks import check_array, check_real, check_rng
-from isometry._result import drawing
-from isometry._typing import Axes, Checked, Float, Numbers, Real, Reals
+from isometry._result import Drawn
+from isometry._typing import Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     LARGEST_LOG,
     TINY,
@@ -27,7 +27,7 @@ from isometry.theory.laws.piecewise import Vector, in_chunks
 from isometry.theory.laws.transforms import Transforms
 
 
-class SpectralLaw(Moments, Transforms):
+class SpectralLaw(Moments, Transforms, Drawn):
     """The law of a non-negative spectrum; ``lam`` is s^2, the squared singular value.
 
     Methods take numbers or arrays of any shape and answer in the same shape. Outside the support
@@ -196,23 +196,10 @@ class SpectralLaw(Moments, Transforms):
         """Return the law of ``s = sqrt(lam)``, with the same methods."""
         return SingularValueLaw(self)
 
-    def plot(self, ax: Checked[Axes | None] = None) -> Any:
-        """Draw the density of log lam against s on a logarithmic axis, atoms as lines.
-
-        Args:
-            ax: Matplotlib axes; those of a new figure without.
-
-        Returns:
-            The axes.
-
-        Raises:
-            ImportError: If matplotlib is not installed.
-        """
-        room = drawing()
-        axes = room.axes_or_new(ax)
-        room.plot_law(axes, self._of_lam(), label=repr(self))
-        axes.legend()
-        return axes
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw the density of log lam against s on a logarithmic axis, atoms as lines."""
+        room.plot_law(ax, self._of_lam(), label=repr(self))
+        ax.legend()
 
     def _of_lam(self) -> "SpectralLaw":
         """Return the law of lam that this is, or is the law of the root of."""
