@@ -134,7 +134,7 @@ def _passed(
         except NotImplementedError as error:  # a scripted model, or one on two devices
             remark = str(error)
         except RuntimeError as error:
-            if "does not require grad" not in str(error):
+            if not _differentiates(error):
                 raise
             remark = "the model differentiates inside its forward, behind which no pass is followed"
     maps = completed(flow.maps, named.parameters, named.modules)
@@ -146,11 +146,26 @@ def _passed(
 
 
 def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> list[nn.Module]:
-    """Return the outermost modules that a function calls."""
+    """Return the outermost modules that a function calls.
+
+    Raises:
+        RuntimeError: What the function itself raises; one that differentiates is called again.
+    """
     sandbox = Sandbox(point, "eval")
-    with sandbox:  # with gradients: the model may differentiate inside its forward
-        arguments.call(model, point.clone())
+    with sandbox:
+        try:
+            with torch.no_grad():
+                arguments.call(model, point.clone())
+        except RuntimeError as error:
+            if not _differentiates(error):
+                raise
+            arguments.call(model, point.clone())
     return outermost(list(sandbox.names))
+
+
+def _differentiates(error: RuntimeError) -> bool:
+    """Whether a pass without gradients failed since the model differentiates inside it."""
+    return "does not require grad" in str(error)
 
 
 def _copied(arguments: Arguments, *, meta: bool) -> tuple[tuple[Any, ...], dict[str, Any]]:
