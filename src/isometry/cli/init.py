@@ -30,7 +30,7 @@ def init(
 
     Args:
         model: module:callable or file.py:callable; the callable takes no argument and returns the
-            model.
+            model. Or hf:, timm: or torchvision: and a name, where that package is installed.
         input: A typical batch, as .pt, .npy or .safetensors; of a model with several inputs one
             file for each, in order, or one file that holds them by name.
         wrt: Name or place of the input to differentiate; the first of floating point without.

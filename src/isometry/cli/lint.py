@@ -28,7 +28,7 @@ def lint(
 
     Args:
         model: module:callable or file.py:callable; the callable takes no argument and returns the
-            model.
+            model. Or hf:, timm: or torchvision: and a name, where that package is installed.
         input: An input, as .pt, .npy or .safetensors; without it fewer roles are known.
         checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
         recipe: What the weights are to follow: gpt2, bert, llama, llama-depth, vit, t5, mup-like,

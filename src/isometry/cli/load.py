@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from isometry.cli.named import named_model
 from isometry.cli.reference import load_object
 
 
@@ -19,14 +20,20 @@ def load_model(reference: str) -> Any:
     Args:
         reference: For example ``my_module:make_model`` or ``my_file.py:make_model``; what is behind
             the colon is a function without arguments that returns the model, or the model itself.
+            ``hf:``, ``timm:`` and ``torchvision:`` name a model of that package.
 
     Returns:
         The model.
 
     Raises:
+        ImportError: If the package of a named model is not installed.
         TypeError: If the result cannot be called.
+        FileNotFoundError: If there is no such configuration.
         ValueError: If there is no such module, file or name.
     """
+    named = named_model(reference)
+    if named is not None:
+        return named
     found = load_object("MODEL", reference, "a function that returns the model")
     if not callable(found):
         raise TypeError(
