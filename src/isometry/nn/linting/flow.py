@@ -132,6 +132,9 @@ class Flow(Watch):
         )
         uses = tuple(u for place, t in enumerate(operands) if (u := self._use(place, t)))
         labels = [self._labels.get(t) for t in operands]
+        if func.overloadpacket in (aten.add, aten.add_) and len(inputs) == 2:
+            for place, index in inputs:  # before the call, which may write over one of them
+                self.nodes[index].rms = _rms(operands[place])
         out = super().__torch_dispatch__(func, types, args, kwargs)
         name = func.overloadpacket.__name__
         results = [t for t in tree_leaves(out) if isinstance(t, Tensor)]
@@ -216,11 +219,17 @@ class Flow(Watch):
 
     def _measure(self, node: Node, func: Any, results: Sequence[Tensor]) -> None:
         wanted = node.applied is not None or func.overloadpacket in (aten.add, aten.add_)
-        if wanted and results and results[0].is_floating_point() and not results[0].is_meta:
-            value = results[0].detach()
-            wide = torch.promote_types(value.dtype, torch.float32)
-            size = torch.linalg.vector_norm(value, dtype=wide)
-            node.rms = float(size) / math.sqrt(max(value.numel(), 1))
+        if wanted and results:
+            node.rms = _rms(results[0])
+
+
+def _rms(value: Tensor) -> float:
+    """Return the root mean square of a tensor's entries; NaN where it has no values."""
+    if value.is_meta or not value.is_floating_point():
+        return math.nan
+    wide = torch.promote_types(value.dtype, torch.float32)
+    size = torch.linalg.vector_norm(value.detach(), dtype=wide)
+    return float(size) / math.sqrt(max(value.numel(), 1))
 
 
 def _numbered(out: Tensor, applied: Applied) -> Tensor | None:
