@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 import isometry as iso
 from isometry import nn as inn
-from isometry.plotting.results import plot_points, plot_spans
+from isometry.plotting.results import plot_points, plot_powers, plot_spans
 
 LAW = iso.UniversalLaw(1.0)
 P = (np.arange(200) + 0.5) / 200
@@ -49,6 +49,16 @@ def test_points_leave_out_what_a_logarithm_has_no_place_for(ax):
     assert line.get_ydata().tolist() == [1.0, 4.0]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("block", "c", "log")
     assert legend(ax) == ["a"]
+
+
+def test_powers_are_over_their_first_value(ax):
+    plot_powers(ax, (2, 4, 8), {"c": ([3.0, 6.0, 12.0], 1.0)}, across="depth")
+    line, _, points = ax.lines
+    assert points.get_ydata().tolist() == [1.0, 2.0, 4.0]
+    assert line.get_ydata() == pytest.approx([1.0, 2.0, 4.0])
+    assert legend(ax) == ["c: exponent 1.00"]
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_powers(ax, (2, 4, 8), {}, across="depth")
 
 
 def test_every_result_draws_itself_on_the_axes_it_is_given():

@@ -11,7 +11,7 @@ except ImportError as err:
     ) from err
 
 from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg, write_figure
-from isometry.plotting.results import plot_points, plot_predictions, plot_spans
+from isometry.plotting.results import plot_points, plot_powers, plot_predictions, plot_spans
 from isometry.plotting.spectra import plot_cdf, plot_collapse, plot_law, plot_spectrum
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "plot_collapse",
     "plot_law",
     "plot_points",
+    "plot_powers",
     "plot_predictions",
     "plot_spans",
     "plot_spectrum",

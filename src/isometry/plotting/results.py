@@ -111,3 +111,43 @@ def plot_points(
     ax.set_ylabel(up)
     if ax.has_data():
         ax.legend()
+
+
+def plot_powers(
+    ax: Axes,
+    sizes: Sequence[int],
+    series: Mapping[str, tuple[Sequence[float], float]],
+    *,
+    across: str,
+) -> None:
+    """Draw how quantities follow a size, each over its own first value, on logarithmic axes.
+
+    Args:
+        ax: Axes to draw on.
+        sizes: The depths or widths.
+        series: From a name to (a value above 0 per size, the exponent of the line through them).
+        across: Label of the horizontal axis.
+
+    Raises:
+        ValueError: If there is no series.
+    """
+    if not series:
+        raise ValueError("there is nothing to draw: no quantity is above 0 at every size.")
+    x, marks = np.asarray(sizes, float), cycle("os^Dv<>P")
+    for colour, (name, (numbers, exponent)) in zip(cycle(PALETTE), series.items(), strict=False):
+        y = np.asarray(numbers, float) / numbers[0]
+        line = np.exp(np.log(y).mean()) * (x / np.exp(np.log(x).mean())) ** exponent
+        ax.plot(x, line, color=colour, linewidth=1.2)
+        mark = next(marks)
+        ax.plot([], [], color=colour, marker=mark, label=f"{name}: exponent {exponent:.2f}")
+        ax.plot(x, y, linestyle="none", marker=mark, color=colour)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xticks(sizes, [str(size) for size in sizes])
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    ax.yaxis.set_minor_locator(ticker.NullLocator())
+    ax.set_xlabel(across)
+    ax.set_ylabel("over the first")
+    ax.legend()

@@ -77,3 +77,51 @@ def test_wrong_arguments_are_refused():
         inn.depth_check(lambda d: d, (2, 4, 8), x())
     with pytest.raises(ValueError, match="`lr` is 0"):
         inn.depth_check(net, (2, 4, 8), x(), lr=0.0)
+
+
+class Tokens(nn.Module):
+    """A language model that returns its logits and a loss, and takes a mask."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.embedding, self.body = nn.Embedding(11, 32), net(depth, scale=0.2)
+        self.head = nn.Linear(32, 11)
+
+    def forward(self, ids, mask=None):
+        h = self.body(self.embedding(ids))
+        return self.head(h if mask is None else h * mask[..., None]), None
+
+
+def test_token_ids_and_several_inputs_are_checked_as_the_model_takes_them():
+    ids = torch.arange(10).reshape(2, 5)
+    found = inn.depth_check(Tokens, (2, 4, 8), ids, generator=seeded())
+    assert all(v > 0 for values in found.values.values() for v in values)
+    given = {"ids": ids, "mask": torch.ones(2, 5)}
+    masked = inn.depth_check(Tokens, (2, 4, 8), lambda _: given, generator=seeded())
+    assert masked.exponent("step").exponent == pytest.approx(found.exponent("step").exponent, abs=1)
+
+
+def test_the_step_moves_what_ids_are_looked_up_in_as_well():
+    """With the rest held, only the embedding moves; at a point behind it nothing would."""
+
+    def held(depth):
+        model = Tokens(depth)
+        for p in [*model.body.parameters(), *model.head.parameters()]:
+            p.requires_grad_(False)
+        return model
+
+    ids = torch.arange(10).reshape(2, 5)
+    assert min(inn.depth_check(held, (2, 3, 4), ids, generator=seeded()).values["step"]) > 1e-5
+
+
+def test_its_figure_has_a_line_of_the_fitted_slope_per_quantity():
+    found = inn.depth_check(lambda d: net(d, scale=0.1), (2, 4, 8), x(), generator=seeded())
+    ax = found.plot()
+    lines = [line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1]
+    slopes = [
+        math.log(line.get_ydata()[-1] / line.get_ydata()[0])
+        / math.log(line.get_xdata()[-1] / line.get_xdata()[0])
+        for line in lines
+    ]
+    assert slopes == pytest.approx([e.exponent for e in found.exponents])
+    assert (ax.get_xlabel(), ax.get_xscale(), ax.get_yscale()) == ("depth", "log", "log")

@@ -9,18 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from isometry._checks import check_integer, check_real
-from isometry._result import Result, format_table
+from isometry._result import Drawn, Result, format_table
 from isometry._typing import Checked, Integer, Real
-from isometry.nn._typing import Generator
+from isometry.nn._typing import Generator, ModelInput
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.linting.follow import followed
+from isometry.nn.sandbox.checks import check_output
+from isometry.nn.sandbox.inputs import picked
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
+from isometry.nn.sandbox.specimen import Specimen
 
 _QUANTITIES = ("c", "stream growth", "gradient", "step")
-_STEADY = 0.2
-"""Exponent up to which a quantity is called flat."""
-_WORDS = ((0.5, "sqrt({})"), (1.0, "{}"), (1.5, "{}^1.5"), (2.0, "{}^2"))
+_NEAR = 0.1
+"""How near a power an exponent lies that is called by it, beside two standard errors."""
+_UNCERTAIN = 0.25
+"""Standard error of an exponent from which no power is told: half the step between two of them."""
+_WORDS = ((0.0, "1"), (0.5, "sqrt({})"), (1.0, "{}"), (1.5, "{}^1.5"), (2.0, "{}^2"))
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Exponent(Result):
 
 
 @dataclass(frozen=True)
-class DepthCheck(Result):
-    """What :func:`depth_check` found; ``print`` it.
+class DepthCheck(Result, Drawn):
+    """What :func:`depth_check` found; ``print`` it, or ``plot()`` it: each quantity by its line.
 
     Attributes:
         over: ``"depth"`` or ``"width"``.
@@ -75,11 +80,15 @@ class DepthCheck(Result):
         said = [f"- {e.verdict}" for e in self.exponents]
         return "\n\n".join([format_table(self.rows()), "\n".join(said)])
 
+    def _draw(self, room: Any, ax: Any) -> None:
+        series = {e.quantity: (self.values[e.quantity], e.exponent) for e in self.exponents}
+        room.plot_powers(ax, self.sizes, series, across=self.over)
+
 
 def depth_check(
     make: Checked[Callable[[int], nn.Module]],
     depths: Checked[Sequence[Integer] | None] = (4, 8, 16, 32),
-    x: Checked[Tensor | Callable[[int], Tensor] | None] = None,
+    x: Checked[ModelInput | Callable[[int], ModelInput]] = None,
     *,
     widths: Checked[Sequence[Integer] | None] = None,
     lr: Real = 1e-3,
@@ -90,7 +99,8 @@ def depth_check(
     Args:
         make: A function of the depth (or width) that returns a freshly initialised module.
         depths: Depths to try, at least 3.
-        x: The input, one floating-point tensor; or a function of the size that returns it.
+        x: The input as the model takes it, token ids as they are, a tuple or dictionary of inputs;
+            or a function of the size that returns it.
         widths: Widths to try in place of depths.
         lr: Learning rate of the one step.
         generator: Source of probes and targets; without one `torch.manual_seed` decides.
@@ -98,8 +108,9 @@ def depth_check(
     Returns:
         The values, their exponents with errors, and a verdict each: "c", the sum over the blocks;
         "stream growth", the root mean square behind the last residual addition over that behind the
-        first; "gradient", the norm of the input's gradient of a normalised loss; "step", the root
-        mean square change of the output by one step of Adam, over that of the output.
+        first; "gradient", the norm of the gradient of a normalised loss at the input (for token ids
+        at what the model first makes of them); "step", the root mean square change of the output,
+        over its own, by one step of Adam on all parameters.
 
     Raises:
         TypeError: If what ``make`` returns is no module.
@@ -143,28 +154,37 @@ def _measured(model: Any, x: Any, lr: float, seed: int) -> dict[str, float]:
     graph = followed(model, x).graph
     sums = [] if graph is None else [graph.nodes[a].rms for a in graph.additions]
     growth = sums[-1] / sums[0] if len(sums) > 1 and sums[0] > 0 else math.nan
+    specimen = Specimen.of(model, x)
     traces = block_traces(residual_blocks(model, x), generator=source)
     c = math.fsum(max(trace.c, 0.0) for trace in traces)
-    gradient, change = _stepped(model, x, lr, source)
+    point = specimen.point.clone().requires_grad_()
+    reached = specimen(point)
+    target = torch.randn(reached.shape, generator=source).to(reached)
+    (slope,) = torch.autograd.grad(_loss(reached, target), point, allow_unused=True)
+    gradient = 0.0 if slope is None else float(slope.norm())
+    change = _stepped(model, specimen, lr, target)
     return {"c": c, "stream growth": growth, "gradient": gradient, "step": change}
 
 
-def _stepped(
-    model: nn.Module, x: Tensor, lr: float, source: torch.Generator
-) -> tuple[float, float]:
-    """Return the gradient's size at the input, and the output's relative change by one step."""
-    point = x.detach().clone().requires_grad_()
-    before = model(point)
-    target = torch.randn(before.shape, generator=source).to(before)
-    loss = (before * target).mean() * math.sqrt(before.numel())
-    trained = [p for p in model.parameters() if p.requires_grad]
+def _loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return a loss of size 1 for an output and a random target of size 1."""
+    return (output * target).mean() * math.sqrt(output.numel())
+
+
+def _stepped(model: nn.Module, specimen: Specimen, lr: float, target: Tensor) -> float:
+    """Return the output's relative change by one step of Adam on all parameters."""
+    held = specimen.point if specimen.ids is None else specimen.ids
+
+    def output() -> Tensor:
+        return check_output(picked(specimen.arguments.call(model, held.clone()), specimen.output))
+
+    before = output()
     model.zero_grad()
-    loss.backward()
-    gradient = 0.0 if point.grad is None else float(point.grad.norm())
-    torch.optim.Adam(trained, lr=lr).step()
+    _loss(before, target).backward()
+    torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr).step()
     with torch.no_grad():
-        moved = model(x) - before.detach()
-    return gradient, float(moved.norm() / before.detach().norm())
+        moved = output() - before.detach()
+    return float(moved.norm() / before.detach().norm())
 
 
 def _exponent(
@@ -183,10 +203,12 @@ def _exponent(
 
 def _verdict(name: str, slope: float, error: float, size: str) -> str:
     number = f"exponent {slope:.2f} ± {error:.2f} in {size}"
-    if abs(slope) <= _STEADY:
-        return f"{name} is flat: {number}."
+    if error > _UNCERTAIN:
+        return f"{name} follows no power that these sizes tell: {number}."
     power, word = min(_WORDS, key=lambda known: abs(known[0] - abs(slope)))
     told = word.format(size)
-    if abs(power - abs(slope)) > max(_STEADY, 3 * error):
+    if abs(power - abs(slope)) > max(_NEAR, 2 * error):
         told = f"{size}^{abs(slope):.2f}"
+    elif power == 0:
+        return f"{name} is flat: {number}."
     return f"{name} {'grows as' if slope > 0 else 'falls as 1 /'} {told}: {number}."
