@@ -20,7 +20,8 @@ TESTS = pathlib.Path(__file__).parent.parent
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     workers = [
         subprocess.Popen(
             [sys.executable, str(TESTS / "distributed_worker.py"), str(rank), str(folder)],

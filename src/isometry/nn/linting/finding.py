@@ -17,7 +17,7 @@ Severity = Literal["error", "warning", "note"]
 Rule = Literal[
     "value", "role-scale", "fan", "depth", "duplicate-rows", "duplicate-columns", "copies",
     "symmetry", "zero", "norm-gain", "bias-size", "buffer", "dtype", "distribution", "experts",
-    "fresh", "growth", "recipe", "golden",
+    "fresh", "growth", "recipe", "golden", "replicas",
 ]  # fmt: skip
 """What a finding is about."""
 

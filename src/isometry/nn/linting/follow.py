@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,12 +12,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 from isometry.nn.blocks.uses import WeightMap, completed
 from isometry.nn.linting.flow import Flow
 from isometry.nn.linting.graph import Graph
+from isometry.nn.linting.shapes_only import is_sharded, shapes_only
 from isometry.nn.sandbox.inputs import Arguments, arguments_of
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Undo, reversible
-from isometry.nn.sandbox.unwrap import plain_modules, plain_parameters, unwrapped
+from isometry.nn.sandbox.unwrap import (
+    plain_modules,
+    plain_parameters,
+    replicated_over,
+    unwrapped,
+)
 
 _STEP = 0.02
 """Standard deviation of what has moved: neither lost in rounding nor enough to saturate."""
@@ -38,6 +44,8 @@ class Followed:
     """Why the pass was not followed to its end."""
     again: Callable[[], Any] | None = field(default=None, repr=False)
     """Run the model once more at the same input."""
+    groups: tuple[Any, ...] = field(default=(), repr=False)
+    """Groups of processes over which a wrapper keeps equal copies of all of it."""
 
     def without_gradient(self, names: Sequence[str]) -> set[str]:
         """Return which parameters no gradient of a random sum of the outputs ever reaches.
@@ -96,6 +104,7 @@ def followed(model: Any, x: Any) -> Followed:
     """
     if not callable(model):
         raise TypeError(f"`model` is a {type(model).__name__}; expected a module or a function.")
+    groups = tuple(replicated_over(model))
     model = unwrapped(model)
     if x is None:
         if not isinstance(model, nn.Module):
@@ -103,9 +112,10 @@ def followed(model: Any, x: Any) -> Followed:
                 f"`model` is a {type(model).__name__} and `x` is None; expected a torch.nn.Module, "
                 "or an input to see which modules a function calls. Pass `x`."
             )
-        return _named([model], None, "no input was given")
-    arguments = arguments_of(model, x, None)
-    return _passed(model, arguments)
+        found = _named([model], "no input was given")
+    else:
+        found = _passed(model, arguments_of(model, x, None))
+    return replace(found, groups=groups)
 
 
 def specimen_followed(specimen: Specimen, roots: Sequence[nn.Module]) -> Followed:
@@ -119,30 +129,64 @@ def _passed(
     point = _placed(arguments.point, model)
     if roots is None:
         roots = [model] if isinstance(model, nn.Module) else _called(model, arguments, point)
-    if any(hasattr(p, "placements") for root in roots for p in root.parameters()):
-        return _named(roots, None, "no pass is followed through the collectives of sharded weights")
+    if is_sharded(roots):
+        return _shape_passed(model, arguments, roots, point)
+    flow, remark = _flow(model, arguments, roots, point)
+    whole = _tensors(roots)  # the buffers themselves, not the clones that the pass had
+    return Followed(
+        tuple(roots), whole.modules, whole.parameters, whole.buffers,
+        completed(flow.maps, whole.parameters, whole.modules), Graph(flow.nodes), flow, remark,
+        lambda: arguments.call(model, point.clone()),
+    )  # fmt: skip
+
+
+def _shape_passed(
+    model: Callable[..., Any], arguments: Arguments, roots: list[nn.Module], point: Tensor
+) -> Followed:
+    """Follow a model whose weights are on several processes by their shapes, on each alike."""
+    whole = _tensors(roots)
+    try:
+        with shapes_only(roots):
+            flow, remark = _flow(model, arguments, roots, point.to("meta"))
+    except Exception as error:
+        return _named(
+            roots,
+            f"a pass with the whole shapes of sharded weights ended in {type(error).__name__}: "
+            f"{error}",
+        )
+    maps = completed(flow.maps, whole.parameters, whole.modules)
+    return Followed(
+        tuple(roots), whole.modules, whole.parameters, whole.buffers, maps, Graph(flow.nodes), flow,
+        remark or "of sharded weights the pass has the shapes only, so no size of what flows",
+    )  # fmt: skip
+
+
+def _flow(
+    model: Callable[..., Any], arguments: Arguments, roots: list[nn.Module], point: Tensor
+) -> tuple[Flow, str]:
+    """Return the flow of one pass, and why it was not followed to its end.
+
+    Raises:
+        RuntimeError: What the model itself raises.
+    """
     sandbox = Sandbox(point, "eval", roots)
     with evaluating(roots), sandbox, torch.no_grad():
         named = _tensors(roots)
         args, kwargs = _copied(arguments, meta=point.is_meta)
         own = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         flow = Flow(named.parameters, named.buffers, own)
-        remark = ""
         try:
             with flow, _device_of(point):
                 model(*args, **kwargs)
         except NotImplementedError as error:  # a scripted model, or one on two devices
-            remark = str(error)
+            return flow, str(error)
         except RuntimeError as error:
             if not _differentiates(error):
                 raise
-            remark = "the model differentiates inside its forward, behind which no pass is followed"
-    maps = completed(flow.maps, named.parameters, named.modules)
-    whole = _tensors(roots)  # the buffers themselves, not the clones that the pass had
-    return Followed(
-        tuple(roots), whole.modules, whole.parameters, whole.buffers, maps, Graph(flow.nodes), flow,
-        remark, lambda: arguments.call(model, point.clone()),
-    )  # fmt: skip
+            return flow, (
+                "the model differentiates inside its forward, behind which no pass is followed"
+            )
+    return flow, ""
 
 
 def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> list[nn.Module]:
@@ -191,11 +235,11 @@ def _placed(point: Tensor, model: object) -> Tensor:
     return point.detach().to("meta") if meta else point.detach()
 
 
-def _named(roots: Sequence[nn.Module], graph: Graph | None, remark: str) -> Followed:
+def _named(roots: Sequence[nn.Module], remark: str) -> Followed:
     named = _tensors(roots)
     maps = completed({}, named.parameters, named.modules)
     return Followed(
-        tuple(roots), named.modules, named.parameters, named.buffers, maps, graph, None, remark
+        tuple(roots), named.modules, named.parameters, named.buffers, maps, None, None, remark
     )
 
 

@@ -24,13 +24,14 @@ from isometry.nn.linting.growth import growth
 from isometry.nn.linting.laws import laws
 from isometry.nn.linting.recipes import Recipe, recipe_of
 from isometry.nn.linting.repeats import copies, experts, repeats
+from isometry.nn.linting.replicas import replicas
 from isometry.nn.linting.scales import layers
 from isometry.nn.linting.shapes import distributions
 from isometry.nn.sandbox.specimen import Specimen
 
 RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, precision,
-    layers, laws, distributions, growth, fresh,
+    layers, laws, distributions, growth, fresh, replicas,
 )  # fmt: skip
 RecipeLike: TypeAlias = Checked[str | Path | Mapping[str, Any] | Recipe | None]
 """A recipe's name, a table of laws by role, or a TOML file with one."""

@@ -71,11 +71,7 @@ class Ranks:
             ValueError: If the tensor is not the same on every process.
         """
         for group in self._groups:
-            digest = _digest(value)
-            extremes = torch.stack([digest, -digest])
-            distributed.all_reduce(extremes, distributed.ReduceOp.MAX, group)
-            spread = extremes[0] + extremes[1]
-            if not (spread <= _SAME * digest[1]).all():
+            if not largest_difference(value, group) <= _SAME:
                 raise ValueError(
                     f"{name} differs between the processes that compute `f` together; expected "
                     f"the same on every rank. {advice}"
@@ -85,6 +81,19 @@ class Ranks:
         known = any(group is one for one in self._groups)
         if isinstance(group, distributed.ProcessGroup) and group.size() > 1 and not known:
             self._groups.append(group)
+
+
+def largest_difference(value: Tensor, group: Any) -> float:
+    """Return how far a tensor differs between processes, over its norm; NaN where it is not finite.
+
+    Every process of the group calls this and gets the same number. Two tensors of one norm whose
+    projections agree as well count as equal.
+    """
+    digest = _digest(value)
+    extremes = torch.stack([digest, -digest])
+    distributed.all_reduce(extremes, distributed.ReduceOp.MAX, group)
+    spread = extremes[0] + extremes[1]
+    return float((spread / extremes[0][1].clamp_min(1e-300)).max())
 
 
 def shard_again(modules: Iterable[nn.Module]) -> None:

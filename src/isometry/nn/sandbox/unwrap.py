@@ -25,6 +25,17 @@ def unwrapped(model: Callable[..., Any]) -> Callable[..., Any]:
     return model
 
 
+def replicated_over(model: object) -> list[Any]:
+    """Return the process groups over which a wrapper keeps equal copies of a model."""
+    groups: list[Any] = []
+    while (inner := held_by(model)) is not None:
+        group = model.process_group if isinstance(model, DistributedDataParallel) else None
+        if group is not None and group.size() > 1:
+            groups.append(group)
+        model = inner
+    return groups
+
+
 def plain_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield every module once with its name, wrappers under the name of what they hold."""
     seen: set[nn.Module] = set()
