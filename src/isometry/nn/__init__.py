@@ -16,6 +16,7 @@ from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
 from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.init import baselines
+from isometry.nn.init.draw import draw_
 from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import CentredBlock, InitPlan, PlannedBlock, PlannedCondition
@@ -66,6 +67,7 @@ __all__ = [
     "compare_models",
     "depth_check",
     "diagnose",
+    "draw_",
     "estimate_seconds",
     "gain",
     "largest_singular_values",

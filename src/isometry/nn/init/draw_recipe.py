@@ -1,0 +1,199 @@
+"""What a recipe makes of every parameter: a constant, or normal numbers of one size for each role.
+
+The tables are those that `inn.lint` holds a model to. They speak of maps; what stands beside the
+maps has one start that all recipes share: gains of normalisations 1 (0 where the model adds 1),
+biases 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import accumulate
+
+from torch import nn
+
+from isometry.nn.linting.follow import Followed
+from isometry.nn.linting.graph import Graph, is_product
+from isometry.nn.linting.parts import MAPS, Part, layer_of
+from isometry.nn.linting.recipes import Recipe, RoleLaw
+from isometry.nn.linting.roles import parts_of
+
+_OWN_SIZE = ("embedding", "position")
+"""Roles drawn at standard deviation 1, as torch's embeddings are, where a recipe has no law."""
+_CONSTANT = ("norm gain", "bias")
+_SEARCHED = 40
+"""Calls behind a map in which the attention that it feeds is looked for."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What the entries of one parameter become.
+
+    Attributes:
+        value: The constant of all entries.
+        std: Standard deviation of the normal numbers that are added to it.
+        axis: Where parts of a fused map differ, the axis of its outputs; None where none do.
+        stds: (outputs, standard deviation) of these parts, in their order.
+        blank: The row that stays 0, as an embedding's padding; None where there is none.
+    """
+
+    value: float = 0.0
+    std: float = 0.0
+    axis: int | None = None
+    stds: tuple[tuple[int, float], ...] = ()
+    blank: int | None = None
+
+
+def fills(followed: Followed, recipe: Recipe, keep: Sequence[str] = ()) -> dict[str, Fill]:
+    """Return what every parameter becomes, by its name.
+
+    Args:
+        followed: The model, with the graph of a pass or without.
+        recipe: Laws by role.
+        keep: Names that are left out; a star stands for anything.
+
+    Raises:
+        ValueError: If a role has no law and no start that all recipes share, or what a law needs
+            is not seen without a pass.
+    """
+    parts = parts_of(followed.parameters, {}, followed.modules, followed.graph, followed.maps)
+    layers = layers_of(parts)
+    padded = _padding(followed.modules)
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        if not any(fnmatchcase(part.parameter, word) for word in keep):
+            groups.setdefault(part.parameter, []).append(part)
+    _refuse_unspoken(groups, recipe)
+    if followed.graph is None:
+        _refuse_blind(groups, recipe)
+    made = {}
+    for name, own in groups.items():
+        stds = [_std(part, recipe, layers.get(part.stack, 1), followed.graph) for part in own]
+        made[name] = _fill(own, stds, followed, padded.get(name))
+    return made
+
+
+def layers_of(parts: Sequence[Part]) -> dict[str, int]:
+    """Return {stack: number of layers}, by the numbers in the names of the maps."""
+    numbers: dict[str, set[int | None]] = {}
+    for part in parts:
+        if part.stack and part.role in MAPS:
+            numbers.setdefault(part.stack, set()).add(layer_of(part.parameter))
+    return {stack: len(found) for stack, found in numbers.items()}
+
+
+def law_of(part: Part, recipe: Recipe) -> RoleLaw | None:
+    """Return the law of a part: its role's, that of maps that read where there is none."""
+    own = recipe.law(part.role)
+    if own is None and part.role in _OWN_SIZE:
+        return RoleLaw(1.0)
+    return recipe.law("reader") if own is None and part.role in MAPS else own
+
+
+def _std(part: Part, recipe: Recipe, layers: int, graph: Graph | None) -> float | None:
+    """Return the standard deviation of a part; None where it is a constant.
+
+    Raises:
+        ValueError: If it is one of queries whose heads are not seen.
+    """
+    law = law_of(part, recipe)
+    if part.role in _CONSTANT or law is None:
+        return None
+    fans = (1, 1) if part.map is None else part.fans
+    std = law.value(fans, layers, layer_of(part.parameter) or 0)
+    if law.query and part.attention == "query":
+        std *= _head_size(part, graph) ** -0.5
+    return std
+
+
+def _head_size(part: Part, graph: Graph | None) -> int:
+    """Return the last axis of what a map of queries becomes before it meets the keys.
+
+    Raises:
+        ValueError: If no product is met.
+    """
+    nodes = [] if graph is None else graph.nodes
+    todo = [n.index for n in nodes if n.applied is not None and n.applied.name == part.parameter]
+    seen: set[int] = set()
+    while graph is not None and todo and len(seen) < _SEARCHED:
+        index = todo.pop(0)
+        if index in seen:
+            continue
+        seen.add(index)
+        for after, _ in graph.consumers[index]:
+            if is_product(graph.nodes[after]):
+                return graph.nodes[index].shape[-1]
+            todo.append(after)
+    raise ValueError(
+        f"`recipe` draws queries smaller by the size of their heads, which is not seen for "
+        f"{part.parameter!r}; expected a pass that shows it. Use a recipe without `query`."
+    )
+
+
+def _fill(
+    parts: Sequence[Part], stds: Sequence[float | None], followed: Followed, blank: int | None
+) -> Fill:
+    first, std = parts[0], stds[0]
+    if std is None:
+        shifted = first.role == "norm gain" and _is_shifted(followed.graph, first.parameter)
+        return Fill(value=float(first.role == "norm gain" and not shifted))
+    if len(set(stds)) == 1 or first.map is None:
+        return Fill(std=std, blank=blank)
+    rows = tuple((p.shape[0], s or 0.0) for p, s in zip(parts, stds, strict=True))
+    return Fill(std=1.0, axis=first.map.order[first.map.stacked], stds=rows)
+
+
+def _is_shifted(graph: Graph | None, name: str) -> bool:
+    """Return whether a gain is used as 1 + gain."""
+    uses = [] if graph is None else [u for node in graph.nodes for u in node.uses]
+    return any(name in use.names and "add" in use.through for use in uses)
+
+
+def _padding(modules: Mapping[str, nn.Module]) -> dict[str, int]:
+    return {
+        f"{name}.weight".lstrip("."): module.padding_idx
+        for name, module in modules.items()
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None
+    }
+
+
+def _refuse_unspoken(groups: Mapping[str, Sequence[Part]], recipe: Recipe) -> None:
+    """Refuse parameters of which neither the recipe nor all recipes say what they start as.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    parts = [part for own in groups.values() for part in own if part.role not in _CONSTANT]
+    silent = {p.kind: p for p in parts if law_of(p, recipe) is None}
+    if silent:
+        first = next(iter(silent.values()))
+        raise ValueError(
+            f"`recipe` is {recipe.name!r}, which says nothing of {first.parameter!r} (its role is "
+            f"{first.role!r}); expected a law for every role. Write a recipe with one, or leave "
+            f"what it does not speak of as it is: `keep={list(silent)}`."
+        )
+
+
+def _refuse_blind(groups: Mapping[str, Sequence[Part]], recipe: Recipe) -> None:
+    """Refuse a recipe whose laws tell apart what only a pass tells apart.
+
+    Raises:
+        ValueError: If a map's place is unknown and laws differ by it.
+    """
+    unknown = [p for parts in groups.values() for p in parts if p.role == "map"]
+    reader, writer = recipe.law("reader"), recipe.law("writer")
+    differ = reader != writer or (reader is not None and reader.query)
+    if unknown and differ:
+        raise ValueError(
+            f"`x` is None, but the recipe {recipe.name!r} tells maps apart that only a pass shows, "
+            f"as {unknown[0].parameter!r}; expected an input. Pass `x`, whose values do not matter."
+        )
+
+
+def factors(fill: Fill) -> list[float]:
+    """Return one standard deviation for every output of a fused map."""
+    ends = list(accumulate(count for count, _ in fill.stds))
+    made = [0.0] * ends[-1]
+    for (count, std), end in zip(fill.stds, ends, strict=True):
+        made[end - count : end] = [std] * count
+    return made
