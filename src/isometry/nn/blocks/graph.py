@@ -243,6 +243,8 @@ class LinearPart:
     """The tensors that are not sums or multiples of others: the ends of the branch's terms."""
     sums: tuple[Vertex, ...]
     """The sums and multiples between the heads and y, from y backwards."""
+    weights: tuple[float, ...] = ()
+    """The factor of each head in y."""
 
 
 def linear_part(
@@ -270,4 +272,5 @@ def linear_part(
             weight[v] = weight.get(v, 0.0) + weight[vertex] * f
     below = graph.ancestors(heads, set(inside))
     sums = [v for v in sums if graph.ancestors([v], set(inside)) & below]
-    return LinearPart(weight.get(source), tuple(heads), tuple(sums))
+    weights = tuple(weight[v] for v in heads)
+    return LinearPart(weight.get(source), tuple(heads), tuple(sums), weights)

@@ -139,7 +139,7 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
     names: dict[nn.Module, str] = {}
     names |= {module: _name(key, bare) for key, module in plain_modules(together)}
     calls: list[ModuleCall] = []
-    with sandbox.varied(LOW), _watch(names, calls):
+    with sandbox.varied(LOW), watch(names, calls):
         leaves = {
             key: p.detach().requires_grad_()
             for key, p in plain_parameters(together).items()
@@ -231,7 +231,7 @@ def _discover(f: Specimen, point: Tensor, sandbox: Sandbox) -> list[nn.Module]:
 
 
 @reversible
-def _watch(undo: Undo, names: dict[nn.Module, str], calls: list[ModuleCall]) -> None:
+def watch(undo: Undo, names: dict[nn.Module, str], calls: list[ModuleCall]) -> None:
     """Append every call of a known module to ``calls``; the hooks are temporary.
 
     A global hook would do, but torch does not clear its ``with_kwargs`` flag on removal.

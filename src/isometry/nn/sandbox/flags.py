@@ -40,6 +40,11 @@ def use_plain_kernels(undo: Undo, device: torch.device, *, recurrent: bool) -> N
     if device.type == "cuda" and recurrent:  # cuDNN's have one derivative
         undo.before(torch._C._set_cudnn_enabled, torch._C._get_cudnn_enabled())
         torch._C._set_cudnn_enabled(False)
+    use_eager_code(undo)
+
+
+def use_eager_code(undo: Undo) -> None:
+    """Run compiled code eagerly."""
     compiler: Any = sys.modules.get("torch._dynamo")
     if compiler is not None:
         undo.before(_set_stance, compiler, compiler.eval_frame._stance)
