@@ -1,3 +1,7 @@
+import pytest
+import torch
+from torch import nn
+
 from cases_lint import DEPTH, LAYERS, STD, decoder, edited, linted, named, redraw, redraw_all
 from isometry import nn as inn
 
@@ -53,3 +57,51 @@ def test_a_recipe_without_roles_says_so():
     assert "pass" in report.remark or "input" in report.remark
     empty = linted(decoder(), recipe={"roles": {"router": {"std": 0.02}}})
     assert named(empty, "recipe") == [None]
+
+
+class Multiplied(nn.Module):
+    """A block whose branch a fixed or a learned number multiplies."""
+
+    def __init__(self, how, width=64):
+        super().__init__()
+        self.read, self.write = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.how = how
+        self.register_buffer("fixed", torch.tensor(1 / LAYERS))
+        self.learned = nn.Parameter(torch.tensor(1 / LAYERS))
+
+    def forward(self, x):
+        y = self.write(torch.tanh(self.read(x)))
+        match self.how:
+            case "times":
+                return x + y * (1 / LAYERS)
+            case "over":
+                return x + y / LAYERS
+            case "alpha":
+                return torch.add(x, y, alpha=1 / LAYERS)
+            case "buffer":
+                return x + self.fixed * y
+            case "learned":
+                return x + self.learned * y
+        return x + y
+
+
+def by_fan(how):
+    model, source = (
+        nn.Sequential(*[Multiplied(how) for _ in range(LAYERS)]),
+        torch.Generator().manual_seed(0),
+    )
+    for block in model:
+        for m in (block.read, block.write):
+            nn.init.normal_(m.weight, std=m.in_features**-0.5, generator=source)
+            nn.init.zeros_(m.bias)
+    return inn.lint(model, torch.randn(2, 64, generator=source), recipe="completep-like")
+
+
+@pytest.mark.parametrize("how", ["times", "over", "alpha", "buffer"])
+def test_a_fixed_factor_of_the_branch_is_as_good_as_smaller_weights(how):
+    assert named(by_fan(how), "recipe", "error") == []
+
+
+@pytest.mark.parametrize("how", ["none", "learned"])
+def test_without_one_the_depth_scaling_is_missing(how):
+    assert named(by_fan(how), "recipe", "error") == [f"{i}.write.weight" for i in range(LAYERS)]

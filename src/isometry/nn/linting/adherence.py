@@ -61,10 +61,13 @@ def adherence(recipe: Recipe, kinds: Sequence[Kind]) -> Adherence | None:
 
 
 def _ratio(kind: Kind, law: RoleLaw, layers: int) -> float:
-    """Return std over what the law says, as a mean over the layers."""
+    """Return std over what the law says, as a mean over the layers.
+
+    A fixed number that multiplies a branch, as 1/L in CompleteP, is as good as smaller weights.
+    """
     logs = [
-        math.log(std / law.value(kind.part.fans, layers, layer))
-        for std, layer in zip(kind.stds, kind.layers, strict=True)
+        math.log(std * abs(part.multiplier) / law.value(part.fans, layers, layer))
+        for std, part, layer in zip(kind.stds, kind.parts, kind.layers, strict=True)
     ]
     return math.exp(statistics.fmean(logs))
 
@@ -109,9 +112,10 @@ def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
         law = recipe.law(kind.part.role)
         depth = "" if law is None or law.depth == "1" else f", with the depth scaling {law.depth}"
         for part, std in zip(kind.parts, kind.stds, strict=True):
+            by = "" if part.multiplier == 1 else f", times the branch's {part.multiplier:.3g},"
             yield Finding(
                 part.name, "recipe", "error",
-                f"Its standard deviation of {std:.3g} is {ratio:.3g} times what the recipe "
+                f"Its standard deviation of {std:.3g}{by} is {ratio:.3g} times what the recipe "
                 f"{recipe.name!r} says of a {part.role}{depth}.",
                 "Draw it by the recipe, or choose another one.", ratio,
             )  # fmt: skip

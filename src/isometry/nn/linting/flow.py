@@ -83,6 +83,8 @@ class Node:
     applied: Applied | None = None
     rms: float = math.nan
     """Root mean square of the result, of maps, additions and what goes into them."""
+    factor: float = 1.0
+    """Number that a product or a quotient multiplies its tensor by, a sum its second one."""
     rows: dict[int, Tensor] = field(default_factory=dict)
     """Operand -> which outputs of the map it comes from are in it, where not all are."""
 
@@ -145,6 +147,7 @@ class Flow(Watch):
         follows = func.is_view or biased or func.overloadpacket in _COPIES
         self._follow_labels(func, args, kwargs, labels, out, follows)
         node = Node(len(self.nodes), name, inputs, uses, _shape(results), self._applied)
+        node.factor = self._factor(func, args, kwargs)
         if not follows:
             node.rows = {p: _used(label) for p, label in enumerate(labels) if label is not None}
         self._measure(node, func, results)
@@ -216,6 +219,22 @@ class Flow(Watch):
             for label in (label for label in labels if label is not None):
                 if out.numel() == label.numel():  # a cache that is empty may stand before it
                     self._labels[out] = label.reshape(out.shape)
+
+    def _factor(self, func: Any, args: Sequence, kwargs: Mapping[str, Any]) -> float:
+        """Return the fixed number that a call multiplies by; 1 for a learned one or a tensor."""
+        kind = func.overloadpacket
+        if kind in (aten.add, aten.add_):
+            return float(kwargs.get("alpha", 1))
+        if kind not in (aten.mul, aten.mul_, aten.div, aten.div_):
+            return 1.0
+        for other in args[1::-1]:
+            if isinstance(other, Tensor):
+                fixed = other.ndim == 0 and not other.is_meta and other not in self._data
+                names = self._known[other].names if other in self._known else ()
+                other = float(other) if fixed and not set(names) & set(self._parameters) else None
+            if isinstance(other, (int, float)) and other:
+                return 1 / other if kind in (aten.div, aten.div_) else float(other)
+        return 1.0
 
     def _measure(self, node: Node, func: Any, results: Sequence[Tensor]) -> None:
         wanted = node.applied is not None or func.overloadpacket in (aten.add, aten.add_)

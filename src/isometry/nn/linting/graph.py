@@ -143,20 +143,26 @@ class Graph:
         else:
             yield from (s for _, s in node.inputs)
 
-    def writers(self, addition: int) -> list[int]:
-        """Return the maps whose outputs a residual addition adds, nothing but factors between."""
+    def writers(self, addition: int) -> dict[int, float]:
+        """Return the maps whose outputs a residual addition adds, with the fixed factor between.
+
+        Nothing but factors lies between; what is learned or computed among them counts as 1.
+        """
         skip, branch = self.additions[addition]
-        seen, todo, found = set(self.linear_part(skip)), [branch], []
+        own = self.nodes[addition]
+        first = own.factor if dict(own.inputs).get(1) == branch else 1.0
+        seen, todo, found = set(self.linear_part(skip)), [(branch, first)], {}
         while todo:
-            index = todo.pop()
+            index, factor = todo.pop()
             if index in seen:
                 continue
             seen.add(index)
             node = self.nodes[index]
             if node.applied is not None:
-                found.append(index)
+                found[index] = factor
             elif self._passes(index) or self._combines(index):
-                todo += list(self.main_operands(index))
+                scale = node.factor if op(node) in FACTORS else 1.0
+                todo += [(source, factor * scale) for source in self.main_operands(index)]
         return found
 
     def _combines(self, index: int) -> bool:

@@ -37,6 +37,7 @@ class Part(Result):
         tied: Further roles of the same tensor.
         uses: How often the pass applied it.
         computed: Whether the weight is made of it and others, as by weight normalisation.
+        multiplier: Fixed number between a map that writes the stream and its addition.
     """
 
     parameter: str
@@ -50,6 +51,7 @@ class Part(Result):
     tied: tuple[Role, ...] = ()
     uses: int = 0
     computed: bool = False
+    multiplier: float = 1.0
 
     @property
     def name(self) -> str:

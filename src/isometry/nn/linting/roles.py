@@ -100,7 +100,9 @@ def _from_graph(
         for use in node.uses:
             for name in use.names:
                 uses[name].append((node, use))
-    writing = {w for addition in graph.additions for w in graph.writers(addition)}
+    writing: dict[int, float] = {}
+    for addition in graph.additions:
+        writing |= graph.writers(addition)
     found: dict[str, list[Part]] = {}
     for name, p in parameters.items():
         if calls[name] and p.ndim > 1 and name in maps:
@@ -162,7 +164,7 @@ def _map_parts(
     described: WeightMap,
     graph: Graph,
     calls: Sequence[Node],
-    writing: set[int],
+    writing: Mapping[int, float],
 ) -> list[Part]:
     """Return a map, or the parts of a fused one whose outputs go different ways."""
     if not described.kernel:  # what was applied may be a slice
@@ -173,6 +175,7 @@ def _map_parts(
         by_slice[_slice(call.applied, p, described)].append(call)
     parts: list[Part] = []
     for rows, own in sorted(by_slice.items(), key=lambda item: item[0] or (0, 0)):
+        factors = [writing[c.index] for c in own[:_CALLS] if c.index in writing]
         start, stop = rows or (0, outputs(p, described))
         split = _split(graph, own[0], stop - start) or [((0, stop - start), _met(graph, own))]
         for (a, b), met in split:
@@ -184,6 +187,7 @@ def _map_parts(
                 span=None if whole else (start + a, start + b),
                 shape=(b - a, base.shape[1]),
                 computed=own[0].applied is not None and len(own[0].applied.names) > 1,
+                multiplier=factors[0] if factors else 1.0,
             )
             parts.append(part)
     return parts + _unused_rows(base, parts, outputs(p, described))
@@ -210,7 +214,9 @@ def _attention(met: frozenset[str]) -> str:
     return next((word for word in ("query", "key", "value") if word in met), "")
 
 
-def _role(graph: Graph, calls: Sequence[Node], writing: set[int], met: frozenset[str]) -> Role:
+def _role(
+    graph: Graph, calls: Sequence[Node], writing: Mapping[int, float], met: frozenset[str]
+) -> Role:
     node = calls[0]
     assert node.applied is not None
     if node.applied.groups > 1 and node.applied.contracted is None:
