@@ -26,7 +26,7 @@ def test_a_result_becomes_json_types():
 
 
 def test_a_result_becomes_an_escaped_html_table():
-    assert "<td>&lt;gelu&gt;</td>" in OUTER._repr_html_()
+    assert '<td class="words">&lt;gelu&gt;</td>' in OUTER._repr_html_()
 
 
 def test_a_result_becomes_a_data_frame():

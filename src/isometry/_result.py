@@ -3,8 +3,10 @@
 import dataclasses
 import html
 import importlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -95,14 +97,42 @@ class Drawn:
         raise NotImplementedError
 
 
+class Paged:
+    """Mixin of what has a page of its own in :mod:`isometry.report`."""
+
+    def save_html(self, path: Checked[str | os.PathLike[str]]) -> Path:
+        """Write a page to send on: the verdict, the figure, the findings, the tables.
+
+        Args:
+            path: File to write; its folder must exist.
+
+        Returns:
+            The path.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file cannot be written there.
+        """
+        room = importlib.import_module("isometry.report")
+        page = getattr(room, f"{self._page}_page")
+        return page(self).write_html(path)
+
+    _page: ClassVar[str]
+    """What its page is called: ``lint`` for :func:`isometry.report.lint_page`."""
+
+
 def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return ``rows`` as an HTML table, every cell escaped."""
+    """Return ``rows`` as an HTML table, every cell escaped; columns of words are of that class."""
     if not rows:
         return "<p>(empty)</p>"
-    head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
+    kinds = {key: ' class="words"' if isinstance(rows[0][key], str) else "" for key in rows[0]}
+    head = "".join(f"<th{kind}>{html.escape(str(key))}</th>" for key, kind in kinds.items())
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{html.escape(format_cell(row.get(key)))}</td>" for key in rows[0])
+        + "".join(
+            f"<td{kind}>{html.escape(format_cell(row.get(key)))}</td>"
+            for key, kind in kinds.items()
+        )
         + "</tr>"
         for row in rows
     )

@@ -30,7 +30,9 @@ def test_a_comparison_has_a_row_a_rung_and_goes_on_where_it_stopped(found):
 
 def test_the_page_the_figures_and_the_numbers_are_written(found, tmp_path):
     page = found[0].write(tmp_path / "report")
-    assert "What is equal, and what is left" in page.read_text()
+    text = page.read_text()
+    assert "With everything equal that an initialisation decides" in text
+    assert "isometry compare-activations relu tanh --data digits --profile smoke" in text
     record = json.loads((tmp_path / "report" / "comparison.json").read_text())
     assert record["activations"] == list(found[0].activations)
     assert (tmp_path / "report" / "comparison-1.svg").exists()

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -51,4 +52,11 @@ def test_the_outlier_of_relu_is_reported_apart(found):
 def test_the_page_is_self_contained(found):
     text = page(found).html()
     assert text.count("<svg") == 2
-    assert not re.search(r"<(script|link|img|iframe)\b", text)
+    assert not re.search(r"<(link|img|iframe)\b", text)
+    assert "At c = 1 the spectra of 3 activations lie on one curve" in text
+
+
+def test_a_page_of_spectra_off_the_law_says_so(found):
+    other = dataclasses.replace(found, equal_c=found.equal_sigma_w)
+    assert (page(other).tone, page(found).tone) == ("bad", "good")
+    assert "do not all lie on one curve" in page(other).verdict

@@ -1,3 +1,4 @@
+import html
 import json
 from functools import partial
 
@@ -25,8 +26,10 @@ def test_the_page_states_every_claim_with_its_number_and_verdict(made):
     text = page(found).html()
     assert len(found.hypotheses) == 6
     for item in found.hypotheses:
-        assert f"{item.verdict}: " in text
+        assert f'<span class="badge">{item.verdict}</span>{html.escape(item.statement)}.' in text
         assert f"{item.number:.4g}" in text
+    assert text.index('<div class="beside">') < text.index("The distance tells c")
+    assert "isometry reproduce matrices --profile smoke" in text
     missing = len(both[1].configs)
     assert f"Not finished, hence absent: training (0 of {missing} runs)" in text
     assert found.finished["matrices"] == (len(both[0].configs),) * 2
@@ -40,8 +43,8 @@ def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
     assert write(found, target) == target / "reproduction.html"
     names = sorted(path.name for path in target.iterdir())
     assert names == [
-        "reproduction-1.svg", "reproduction-2.svg", "reproduction.html", "reproduction.json",
-        "reproduction.md",
+        "reproduction-1.svg", "reproduction-2.svg", "reproduction-3.svg",
+        "reproduction.html", "reproduction.json", "reproduction.md",
     ]  # fmt: skip
     record = json.loads((target / "reproduction.json").read_text())
     assert record["hypotheses"] == found.to_dict()["hypotheses"]

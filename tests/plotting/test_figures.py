@@ -4,7 +4,7 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
-from isometry.plotting.figures import axes_or_new, write_figure
+from isometry.plotting.figures import axes_or_new, plain_numbers, write_figure
 
 
 def test_axes_that_are_given_are_taken_and_others_are_refused():
@@ -36,3 +36,15 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path):
     assert not list(tmp_path.iterdir())
     path = write_figure(tmp_path / "a.png", lambda ax: ax.plot([1, 2]))
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("high", "wanted"), [(2.0, "1.6"), (50.0, "20"), (1e9, r"$\mathdefault{10^{8}}$")]
+)
+def test_few_decades_are_written_as_plain_numbers(high, wanted):
+    ax = Figure().subplots()
+    ax.plot([1, high], [1, 1])
+    ax.set_xscale("log")
+    plain_numbers(ax)
+    ax.figure.draw_without_rendering()
+    assert wanted in [label.get_text() for label in ax.get_xticklabels()]

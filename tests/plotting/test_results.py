@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 import isometry as iso
 from isometry import nn as inn
-from isometry.plotting.results import plot_points, plot_powers, plot_spans
+from isometry.plotting.results import plot_counts, plot_points, plot_powers, plot_spans, ring
 
 LAW = iso.UniversalLaw(1.0)
 P = (np.arange(200) + 0.5) / 200
@@ -84,3 +84,28 @@ def test_every_result_draws_itself_on_the_axes_it_is_given():
         ax = Figure().subplots()
         assert draw(ax) is ax
         assert shown in legend(ax)
+
+
+def test_counts_are_bars_with_their_numbers_and_no_entry_for_what_is_nowhere(ax):
+    rows = {"a": {"pass": 2, "fail": 1, "open": 0}, "b": {"pass": 0, "fail": 3, "open": 0}}
+    plot_counts(ax, rows)
+    assert legend(ax) == ["pass", "fail"]
+    assert [text.get_text() for text in ax.texts] == ["2", "", "1", "3"]
+    assert [bar.get_x() for bar in ax.containers[1]] == [2, 0]
+
+
+def test_rings_are_drawn_where_there_is_something_to_look_at(ax):
+    ring(ax, [], [])
+    assert not ax.lines
+    ring(ax, [2], [0.5])
+    assert legend(ax) == ["look here"]
+
+
+def test_lint_draws_every_map_by_its_role_and_rings_what_it_warns_of(ax):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(6)])
+    with torch.no_grad():
+        net[3].weight.mul_(30)
+    inn.lint(net, torch.ones(1, 64)).plot(ax)
+    rings = [line for line in ax.lines if line.get_label() == "look here"]
+    assert [list(line.get_xdata()) for line in rings] == [[4]]

@@ -20,10 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain("error", "the command line needs cyclopts; run `pip install 'isometry[cli]'`.")
         sys.exit(2)
     from isometry.cli.app import app, options
+    from isometry.cli.origin import remember
     from isometry.cli.usage import sentence
 
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]
+    remember(words)
 
     def run() -> object:
         try:

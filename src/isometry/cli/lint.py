@@ -1,13 +1,9 @@
 """The command that says whether a model's initialisation landed, for people and for CI."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from isometry.cli.output import check_place, complain, json_text
-
-if TYPE_CHECKING:
-    from isometry.nn.linting.finding import LintReport
-    from isometry.report import Report
 
 
 def lint(
@@ -44,9 +40,11 @@ def lint(
         The exit status: 1 where something of that severity is found.
     """
     from isometry.cli import load
+    from isometry.cli.origin import origin
     from isometry.nn.linting.gate import with_golden
     from isometry.nn.linting.golden import save_golden
     from isometry.nn.linting.lint import lint as look
+    from isometry.report import lint_page
 
     check_place("--save", save, ".json")
     check_place("--html", html)
@@ -61,26 +59,6 @@ def lint(
         save_golden(report, save)
         complain("written", save)
     if html is not None:
-        lint_page(report).write_html(html)
+        lint_page(report, origin()).write_html(html)
         complain("written", html)
     return 0 if fail_on == "never" or not report.worst(fail_on) else 1
-
-
-def lint_page(report: "LintReport") -> "Report":
-    """Return a report as a page: findings by severity, the law and the roles."""
-    from isometry.nn.linting.finding import SEVERITIES, grouped
-    from isometry.report import Paragraph, Report, Section, Table
-
-    said = [Paragraph(text) for text in (report.law, report.recipe, report.remark) if text]
-    sections = [Section("What it follows", said)] if said else []
-    for severity in SEVERITIES:
-        rows = [
-            {"parameters": names, "rule": f.rule, "finding": f.message, "remedy": f.remedy}
-            for f, _, names in grouped(report.of(severity))
-        ]
-        if rows:
-            sections.append(Section(f"{severity.capitalize()}s", [Table(rows)]))
-    roles = [{"name": p.name, "role": p.role, "shape": str(p.shape)} for p in report.parts]
-    return Report(
-        f"The initialisation of {report.model}", [*sections, Section("Roles", [Table(roles)])]
-    )

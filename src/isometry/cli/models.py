@@ -3,14 +3,9 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isometry._words import BatchNorm, SpectrumMethod
 from isometry.cli.output import PICTURES, check_place, complain, json_text, write_plot
-
-if TYPE_CHECKING:
-    from isometry.nn.diagnosis.result import Diagnosis
-    from isometry.report import Report
 
 
 def diagnose(
@@ -56,7 +51,9 @@ def diagnose(
     import torch
 
     from isometry.cli import load
+    from isometry.cli.origin import origin
     from isometry.nn.diagnosis.diagnosis import diagnose as measure
+    from isometry.report import diagnosis_page
 
     check_place("--html", html)
     check_place("--plot", plot, *PICTURES)
@@ -80,34 +77,8 @@ def diagnose(
     print(json_text(found) if json else found)  # noqa: T201
     write_plot(plot, found.plot)
     if html is not None:
-        diagnosis_page(found).write_html(html)
+        diagnosis_page(found, origin(seed=seed)).write_html(html)
         complain("written", html)
-
-
-def diagnosis_page(found: "Diagnosis") -> "Report":
-    """Return a diagnosis as a page: what it means, the figure, the blocks, the audit."""
-    from isometry.plotting import figure_svg
-    from isometry.report import Code, Figure, Paragraph, Report, Section, Table
-
-    sections: list[Section] = []
-    if found.spectrum.values[-1] > 0:
-        svg = figure_svg(lambda f: found.plot(f.add_subplot()), figsize=(6.4, 3.0))
-        caption = "Measured singular values and, as lines, what the blocks predict."
-        first = Paragraph(found.findings[0] if found.findings else found.reason)
-        sections.append(Section("At a glance", [first, Figure(svg, caption)]))
-    said = [Paragraph(text) for text in found.findings]
-    sections.append(Section("What it means", said or [Paragraph("Nothing stands out.")]))
-    if found.warnings:
-        doubts = [Paragraph(text) for text in found.warnings]
-        sections.append(Section("What makes the numbers doubtful", doubts))
-    if found.blocks:
-        sections.append(Section("Blocks", [Table(found.rows())]))
-    if found.parameters:
-        audit = [row for finding in found.parameters for row in finding.rows()]
-        sections.append(Section("Parameters to look at", [Table(audit)]))
-    again = "print(inn.diagnose(model, x))  # in Python; as text:"
-    sections.append(Section("As a terminal shows it", [Code(f"{again}\n\n{found}")]))
-    return Report(f"The Jacobian of {found.model}", sections)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def demo(
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from isometry.cli.origin import origin
     from isometry.data import best_available, load_images
     from isometry.experiments.demo import ACTIVATIONS, first_light, page
 
@@ -48,7 +49,7 @@ def demo(
             seed=seed,
             progress=lambda now: bar.update(task, advance=1, now=now),
         )
-    report = page(found)
+    report = page(found, origin(seed=seed))
     (report.write_markdown if out.suffix == ".md" else report.write_html)(out)
     record = {
         "images": found.image_set,

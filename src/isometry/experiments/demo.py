@@ -17,7 +17,7 @@ from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
-from isometry.report import Figure, Paragraph, Report, Section, Table
+from isometry.report import Figure, Origin, Paragraph, Report, Section, Table
 from isometry.theory.comparison import Comparison, compare
 from isometry.theory.design import solve_sigma_w
 from isometry.theory.laws import UniversalLaw
@@ -187,24 +187,32 @@ def first_light(
     )  # fmt: skip
 
 
-def page(found: FirstLight) -> Report:
-    """Return the demo's page: the two figures and the two tables."""
+def page(found: FirstLight, origin: Origin | None = None) -> Report:
+    """Return the demo's page: the two figures and the two tables.
+
+    Args:
+        found: What was measured.
+        origin: How to get it again.
+    """
     law = UniversalLaw(c=found.c)
     where = f"width {found.width}, depth {found.depth}, one image of {found.image_set}"
     worst = max(network.comparison.ks for network in found.equal_sigma_w)
     own = max(network.ks_own for network in found.equal_sigma_w)
+    alike = found.largest_ks <= 10 / found.width + 1 / found.depth
     collapse = Section(
-        f"Every activation at c = {found.c:g}: one curve",
+        "What is seen",
         [
             Paragraph(
                 "Each network has its own sigma_w, solved from its activation alone so that "
                 f"c = {found.c:g}. The thick curve is the universal law, which was not fitted to "
                 "anything; triangles are singular values that left the bulk (the mean direction "
-                "of an activation that is not odd), which the law does not describe. Largest "
-                f"Kolmogorov-Smirnov distance of a bulk to the law: {found.largest_ks:.4f}."
+                "of an activation that is not odd), which the law does not describe."
             ),
-            Figure(_drawn(found.equal_c, law), f"Jacobian spectra at equal c; {where}."),
-            Table(found.rows(), "sigma_w: Var W = sigma_w^2 / (N L); edges are of lam = s^2."),
+            Table(
+                found.rows(),
+                "sigma_w: Var W = sigma_w^2 / (N L); edges are of lam = s^2.",
+                f"The networks at c = {found.c:g}",
+            ),
         ],
     )
     apart = Section(
@@ -216,10 +224,23 @@ def page(found: FirstLight) -> Report:
                 f"c = {found.c:g}: {worst:.4f}; to the law at its own predicted c: {own:.4f}."
             ),
             Figure(_drawn(found.equal_sigma_w, law), f"Spectra at equal sigma_w; {where}."),
-            Table([row for network in found.equal_sigma_w for row in network.rows()]),
+            Table(
+                [row for network in found.equal_sigma_w for row in network.rows()],
+                title=f"The networks at sigma_w = {found.sigma_w:g}",
+            ),
         ],
     )
-    return Report("One law for every activation", [collapse, apart])
+    verb = "lie" if alike else "do not all lie"
+    return Report(
+        "One law for every activation",
+        f"At c = {found.c:g} the spectra of {len(found.equal_c)} activations {verb} on one curve, "
+        f"the law: the largest Kolmogorov-Smirnov distance is {found.largest_ks:.4f}. At one "
+        f"common sigma_w it is {worst:.4f}.",
+        [collapse, apart],
+        tone="good" if alike else "bad",
+        figure=Figure(_drawn(found.equal_c, law), f"Jacobian spectra at equal c; {where}."),
+        origin=origin,
+    )
 
 
 def _drawn(networks: Sequence[Network], law: UniversalLaw) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,21 @@ from isometry._result import Result
 from isometry.experiments.engine.runs import Run, find_run
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, section_of
 from isometry.experiments.parts.study import PlannedStudy
 from isometry.experiments.tasks import run_task
-from isometry.report import Paragraph, Report, Section, Table, write_text
+from isometry.plotting import figure_svg, plot_counts
+from isometry.report import (
+    Figure,
+    Origin,
+    Paragraph,
+    Point,
+    Points,
+    Report,
+    Section,
+    Table,
+    write_text,
+)
 
 
 @dataclass(frozen=True)
@@ -116,36 +128,55 @@ def gather(studies: Sequence[PlannedStudy], out: Path, *, profile: str) -> Repro
 
 
 def page(found: Reproduction) -> Report:
-    """Return the page: the claims first, then a section a study.
+    """Return the page: how many claims pass, then the claims of each study beside its figure.
 
     Args:
         found: The findings.
     """
     passed = sum(item.holds is True for item in found.hypotheses)
+    failed = sum(item.holds is False for item in found.hypotheses)
     missing = [
         f"{name} ({done} of {planned} runs)"
         for name, (done, planned) in found.finished.items()
         if done < planned
     ]
-    absent = f" Not finished, hence absent: {', '.join(missing)}." if missing else ""
-    where = ", ".join(f"{key}: {value}" for key, value in found.conditions.items())
-    head = Section(
-        "Claims",
-        [
-            Paragraph(
-                "Each claim is a sentence with a number that could have failed. The settings and "
-                "the thresholds are our own choice, since the paper's are not known to this "
-                "project; they were set after pilots, smaller and shorter versions of these "
-                f"studies. {passed} of "
-                f"{len(found.hypotheses)} pass.{absent}"
-            ),
-            Table(found.rows()),
-            *(Paragraph(_details(item)) for item in found.hypotheses),
-            Paragraph(f"Profile {found.profile}; {where}."),
-        ],
+    absent = [Point(f"Not finished, hence absent: {', '.join(missing)}.", "absent", "open")]
+    about = Paragraph(
+        "Each claim is a sentence with a number that could have failed. The settings and the "
+        "thresholds are our own choice, since the paper's are not known to this project; they were "
+        "set after pilots, smaller and shorter versions of these studies."
     )
-    sections = [Section(item.title, list(item.blocks)) for item in found.findings.values()]
-    return Report(f"Reproduction, profile {found.profile}", [head, *sections])
+    head = Section("The claims", [about, *([Points(absent)] if missing else [])])
+    every = Section("All claims in one table", [Table(found.rows(), title="Claims")])
+    return Report(
+        f"Reproduction, profile {found.profile}",
+        f"{passed} of {len(found.hypotheses)} claims pass, {failed} fail.",
+        [head, *map(section_of, found.findings.values()), every],
+        tone="good" if passed == len(found.hypotheses) else "open",
+        figure=_overview(found),
+        origin=_origin(found),
+    )
+
+
+def _overview(found: Reproduction) -> Figure:
+    """Draw how many claims of each study pass and fail."""
+    counts = {
+        item.hypotheses[0].study if item.hypotheses else name: {
+            verdict: sum(claim.verdict == verdict for claim in item.hypotheses)
+            for verdict in ("pass", "fail", "not measured")
+        }
+        for name, item in found.findings.items()
+    }
+    height = 1.1 + 0.32 * len(counts)
+    svg = figure_svg(lambda figure: plot_counts(figure.add_subplot(), counts), (7.2, height))
+    return Figure(svg, "Claims by study.")
+
+
+def _origin(found: Reproduction) -> Origin:
+    studies = [name for name, (done, planned) in found.finished.items() if done == planned]
+    command = shlex.join(["isometry", "reproduce", *studies, "--profile", found.profile])
+    facts = {key: value for key, value in found.conditions.items() if key != "versions"}
+    return Origin([command], {**facts, "versions": found.conditions["versions"]}, {})
 
 
 def write(found: Reproduction, folder: Path) -> Path:
@@ -170,12 +201,6 @@ def write(found: Reproduction, folder: Path) -> Path:
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False)
     write_text(folder / "reproduction.json", text + "\n")
     return report.write_html(folder / "reproduction.html")
-
-
-def _details(item: Hypothesis) -> str:
-    number = "-" if item.number is None else f"{item.number:.4g}"
-    remark = f" {item.remark}" if item.remark else ""
-    return f"{item.verdict}: {item.statement}. {number}; {item.tested}.{remark}"
 
 
 def _conditions(runs: Sequence[Run]) -> dict[str, Any]:

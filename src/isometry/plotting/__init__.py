@@ -10,21 +10,31 @@ except ImportError as err:
         "`isometry.plotting` needs matplotlib; run `pip install 'isometry[plot]'`."
     ) from err
 
-from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg, write_figure
-from isometry.plotting.results import plot_points, plot_powers, plot_predictions, plot_spans
+from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg, plain_numbers, write_figure
+from isometry.plotting.results import (
+    plot_counts,
+    plot_points,
+    plot_powers,
+    plot_predictions,
+    plot_spans,
+    ring,
+)
 from isometry.plotting.spectra import plot_cdf, plot_collapse, plot_law, plot_spectrum
 
 __all__ = [
     "PALETTE",
     "axes_or_new",
     "figure_svg",
+    "plain_numbers",
     "plot_cdf",
     "plot_collapse",
+    "plot_counts",
     "plot_law",
     "plot_points",
     "plot_powers",
     "plot_predictions",
     "plot_spans",
     "plot_spectrum",
+    "ring",
     "write_figure",
 ]

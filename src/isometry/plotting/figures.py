@@ -118,17 +118,31 @@ def write_figure(
     return target
 
 
+def plain_numbers(ax: Axes) -> None:
+    """Write 0.02 and 15 at the ticks of logarithmic axes that show few decades.
+
+    Args:
+        ax: Axes that hold what they will show.
+    """
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() != "log":
+            continue
+        decades = np.log10(high / low)
+        if decades < 0.7:
+            axis.set_major_locator(ticker.MaxNLocator(6))
+        elif decades < 2.5:
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        elif decades > 5:
+            continue
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.NullFormatter())
+        if decades < 0.7:
+            axis.set_minor_locator(ticker.NullLocator())
+
+
 def name_axes(ax: Axes, ordinate: str) -> None:
     """Label the axes, with plain numbers at ticks that suit the decades shown."""
     ax.set_xscale("log")
     ax.set_xlabel("singular value s")
     ax.set_ylabel(ordinate)
-    low, high = ax.get_xlim()
-    decades = np.log10(high / low)
-    if decades < 0.7:
-        ax.xaxis.set_major_locator(ticker.MaxNLocator(6))
-        ax.xaxis.set_minor_locator(ticker.NullLocator())
-    elif decades < 2.5:
-        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter(ticker.NullFormatter())
+    plain_numbers(ax)

@@ -9,11 +9,14 @@ import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from isometry.plotting.figures import PALETTE, name_axes
+from isometry._typing import Real
+from isometry.plotting.figures import PALETTE, name_axes, plain_numbers
 from isometry.plotting.spectra import bins, histogram, plot_law, plot_spectrum
 from isometry.theory.comparison import Comparison
 from isometry.theory.laws.base import SpectralLaw
 from isometry.theory.spectrum import Spectrum
+
+_COUNTED = PALETTE[2], PALETTE[1], PALETTE[4]
 
 
 def plot_spans(ax: Axes, comparison: Comparison) -> None:
@@ -106,6 +109,7 @@ def plot_points(
             style, mark = "none" if at is None else "-", next(marks)
             ax.plot(x[keep], y[keep], linestyle=style, marker=mark, color=colour, label=name)
     ax.set_yscale("log")
+    plain_numbers(ax)
     ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     ax.set_xlabel(across)
     ax.set_ylabel(up)
@@ -150,4 +154,42 @@ def plot_powers(
     ax.yaxis.set_minor_locator(ticker.NullLocator())
     ax.set_xlabel(across)
     ax.set_ylabel("over the first")
+    ax.legend()
+
+
+def ring(ax: Axes, across: Sequence[Real], up: Sequence[Real]) -> None:
+    """Draw rings around points that a reader should look at.
+
+    Args:
+        ax: Axes that hold the points.
+        across: Their places on the horizontal axis.
+        up: Their places on the vertical one.
+    """
+    if len(across):
+        style = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        ax.plot(across, up, "o", color=PALETTE[1], label="look here", linestyle="none", **style)
+        ax.legend()
+
+
+def plot_counts(ax: Axes, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Draw a bar a row, in pieces that have their number written into them.
+
+    Args:
+        ax: Axes to draw on.
+        counts: From a row to its pieces' sizes, by name; the rows have the same pieces.
+    """
+    left = dict.fromkeys(counts, 0)
+    colours = zip(next(iter(counts.values()), {}), cycle(_COUNTED), strict=False)
+    for name, colour in colours:
+        sizes = {row: pieces[name] for row, pieces in counts.items()}
+        if not any(sizes.values()):
+            continue
+        bars = ax.barh([*sizes], [*sizes.values()], 0.7, [*left.values()], color=colour, label=name)
+        numbers = [str(n or "") for n in sizes.values()]
+        ax.bar_label(bars, numbers, label_type="center", color="black")
+        left = {row: left[row] + n for row, n in sizes.items()}
+    ax.invert_yaxis()
+    ax.set_xticks([])
+    ax.spines[["bottom", "left"]].set_visible(False)
+    ax.tick_params(left=False)
     ax.legend()

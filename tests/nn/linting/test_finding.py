@@ -17,8 +17,9 @@ def findings():
 def test_the_worst_come_first_and_alike_ones_are_told_once():
     ranked = ordered(findings())
     assert [f.severity for f in ranked] == ["error", "error", "note"]
-    first, count, names = next(iter(grouped(ranked)))
-    assert (first.parameter, count, names) == ("a.1", 2, "a.1, a.2")
+    group = grouped(ranked)[0]
+    assert (group.finding.parameter, group.count, group.names) == ("a.1", 2, "a.1, a.2")
+    assert str(group) == "`a.1, a.2`: It is 2. Do."
 
 
 def test_a_report_counts_and_filters():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isometry._result import Result
-from isometry.report import Block
+from isometry.report import Beside, Block, Figure, Point, Points, Section, Table, Tone
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,46 @@ class Findings(Result):
     hypotheses: Sequence[Hypothesis]
     numbers: dict[str, list[dict[str, Any]]]
     blocks: Sequence[Block] = field(default=(), repr=False)
+
+
+_TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
+
+
+def tone_of(claim: Hypothesis) -> Tone:
+    """Return the colour that goes with a verdict."""
+    return _TONES[claim.holds]
+
+
+def point_of(claim: Hypothesis) -> Point:
+    """Return a claim as an entry of a list: the verdict, the sentence, the number, how tested."""
+    number = "No number" if claim.number is None else f"{claim.number:.4g}"
+    wanted = _bounds(claim.low, claim.high)
+    more = f"{number}, wanted {wanted}; {claim.tested}. {claim.remark}".rstrip()
+    return Point(f"{claim.statement}.", claim.verdict, tone_of(claim), more)
+
+
+def by_claim(findings: Findings) -> tuple[Points, Figure | None, list[Block]]:
+    """Return the claims of a study, its first figure, and its other blocks with tables folded."""
+    claims = Points([point_of(claim) for claim in findings.hypotheses])
+    figure = next((block for block in findings.blocks if isinstance(block, Figure)), None)
+    return claims, figure, [folded(block) for block in findings.blocks if block is not figure]
+
+
+def folded(block: Block) -> Block:
+    """Return a table under its caption, to unfold; other blocks as they are."""
+    if isinstance(block, Table) and not block.title:
+        return Table(block.rows, title=block.caption.rstrip(".") or "Numbers")
+    return block
+
+
+def section_of(findings: Findings) -> Section:
+    """Return a study's section: its claims beside its first figure, then the rest, in pairs."""
+    claims, first, blocks = by_claim(findings)
+    head = Beside([claims], [first]) if first else claims
+    figures = [block for block in blocks if isinstance(block, Figure)]
+    pairs = [Beside(figures[i : i + 1], figures[i + 1 : i + 2]) for i in range(0, len(figures), 2)]
+    rest = [block for block in blocks if not isinstance(block, Figure)]
+    return Section(findings.title, [head, *pairs, *rest])
 
 
 def _bounds(low: float | None, high: float | None) -> str:

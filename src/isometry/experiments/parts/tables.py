@@ -7,7 +7,7 @@ import numpy as np
 
 from isometry._typing import Real
 from isometry.experiments.engine.runs import Run
-from isometry.plotting import PALETTE, figure_svg
+from isometry.plotting import PALETTE, figure_svg, plain_numbers
 from isometry.report import Figure
 
 _DASHES = ("-", "--", ":")
@@ -72,6 +72,7 @@ def line_figure(
             marker = "o" if len(points) < 16 else ""
             ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=3.5, label=name)
         ax.set(xlabel=abscissa, ylabel=ordinate, xscale=scales[0], yscale=scales[1])
+        plain_numbers(ax)
         if ticks:
             ax.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right", fontsize="small")
         ax.legend(fontsize="small", ncols=1 + len(curves) // 7)

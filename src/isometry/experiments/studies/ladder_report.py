@@ -128,6 +128,7 @@ def curve_hypotheses(
                 best[row["activation"]] = (row["steps"], row["c"])
     places = {phi: c for phi, (_, c) in best.items()}
     shown = ", ".join(f"{phi} {c:g}" for phi, c in places.items())
+    mixed_at = f"; some do and some do not at c in {mixed}" if mixed else ""
     tested = f"{len(at[cs[0]])} activations, c from {cs[0]:g} to {cs[-1]:g}, loss {level:g}"
     return [
         Hypothesis(
@@ -139,7 +140,7 @@ def curve_hypotheses(
         Hypothesis(
             name, "There they reach a loss or do not reach it together (number of c at which some "
             "do and some do not)", tested, float(len(mixed)), high=1.0,
-            remark=f"Not reached by all or by none at c in {mixed}; at most {steps} steps.",
+            remark=f"At most {steps} steps{mixed_at}.",
         ),
         Hypothesis(
             name, "There the best c is the same for all (largest over smallest, within one step of "

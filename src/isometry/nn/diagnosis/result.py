@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from isometry._result import Drawn, Result, drawing, html_table
+from isometry._result import Drawn, Paged, Result, drawing, html_table
 from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.findings import left_bulk
@@ -35,7 +35,7 @@ class Outlier(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Result, Drawn):
+class Diagnosis(Result, Drawn, Paged):
     """What :func:`diagnose` found.
 
     Attributes:
@@ -106,6 +106,8 @@ class Diagnosis(Result, Drawn):
     contributions: tuple[float, ...] = ()
     twin: Spectrum | None = None
     twin_comparison: SpectraComparison | None = None
+
+    _page = "diagnosis"
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: name, size, traces with errors, share of c, contribution."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from isometry._result import format_cell, format_table
+from isometry.nn.linting.finding import grouped
 from isometry.theory.comparison import compare
 
 _MOST_BLOCKS = 60
@@ -26,16 +27,26 @@ def text(d: Any) -> str:
         parts.append(_block_table(d.rows()))
     parts += _section("Findings", d.findings)
     parts += _section("Warnings", d.warnings)
-    parts += _section("Parameters", [str(finding) for finding in d.parameters])
+    parts += _section("Parameters", [str(group) for group in grouped(d.parameters)])
     return "\n\n".join(parts)
+
+
+def with_error(value: float, standard_error: float) -> str:
+    """Return a number with its standard error, where that is not 0: small blocks are exact.
+
+    Examples:
+        >>> with_error(0.51984, 0.0123), with_error(0.51984, 0.0)
+        ('0.5198 ± 0.01', '0.5198')
+    """
+    return format_cell(value) + (f" ± {standard_error:.1g}" if standard_error else "")
 
 
 def _law_lines(d: Any) -> str:
     if d.c is None:
         return textwrap.fill(f"No prediction for the {d.measured}: {d.reason}", _WIDTH)
     return (
-        f"c     = {d.c:.4g} ± {d.c_standard_error:.2g}\n"
-        f"scale = {d.scale:.4g} ± {d.scale_standard_error:.2g}"
+        f"c     = {with_error(d.c, d.c_standard_error)}\n"
+        f"scale = {with_error(d.scale, d.scale_standard_error)}"
     )
 
 
@@ -121,7 +132,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     if row["skip"] != 1.0:
         short["skip"] = row["skip"]
     for key in ("t", "v", "k", "c"):
-        short[key] = f"{format_cell(row[key])} ± {row[key + ' s.e.']:.1g}"
+        short[key] = with_error(row[key], row[key + " s.e."])
     short |= {"share of c": f"{row['share of c']:.1%}"}
     return short | ({"log range": row["log range"]} if "log range" in row else {})
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from isometry._result import Result
+from isometry._result import Drawn, Paged, Result
 from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
 
@@ -54,7 +54,7 @@ class Finding(Result):
 
 
 @dataclass(frozen=True)
-class LintReport(Result):
+class LintReport(Result, Drawn, Paged):
     """What :func:`isometry.nn.lint` found; ``print`` it.
 
     Attributes:
@@ -75,6 +75,8 @@ class LintReport(Result):
     remark: str = ""
     summaries: Mapping[str, Summary] = field(default_factory=dict, repr=False, compare=False)
 
+    _page = "lint"
+
     def of(self, severity: Severity) -> tuple[Finding, ...]:
         """Return the findings of one severity.
 
@@ -92,6 +94,15 @@ class LintReport(Result):
         allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
         return tuple(f for f in self.findings if f.severity in allowed)
 
+    def groups(self) -> "list[Group]":
+        """Return the findings with those together that say the same of several parameters."""
+        return grouped(self.findings)
+
+    def counted(self) -> str:
+        """Return how many findings there are of each severity, in words; empty without any."""
+        numbers = {word: len(self.of(word)) for word in SEVERITIES}
+        return ", ".join(f"{n} {word}{'s' if n != 1 else ''}" for word, n in numbers.items() if n)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per finding."""
         return [finding.to_dict() for finding in self.findings]
@@ -103,6 +114,18 @@ class LintReport(Result):
             for p in self.parts
         ]
         return {"schema": SCHEMA} | super().to_dict() | {"findings": self.rows(), "parts": parts}
+
+    def _draw(self, room: Any, ax: Any) -> None:
+        """Draw the root mean square of every map, gain and table in the model's order, by role."""
+        shown = [p for p in self.parts if p.role != "bias" and p.name in self.summaries]
+        series = {
+            role: [self.summaries[p.name].rms if p.role == role else None for p in shown]
+            for role in dict.fromkeys(p.role for p in shown)
+        }
+        room.plot_points(ax, series, across="parameter", up="root mean square")
+        named = {f.parameter.partition("[")[0] for f in self.worst() if f.parameter}
+        places = [place for place, p in enumerate(shown, 1) if p.parameter in named]
+        room.ring(ax, places, [self.summaries[shown[place - 1].name].rms for place in places])
 
     def __str__(self) -> str:
         return _text(self)
@@ -117,9 +140,37 @@ def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda f: SEVERITIES.index(f.severity)))
 
 
-def grouped(findings: Sequence[Finding]) -> list[tuple[Finding, int, str]]:
-    """Return (the first of them, how many, their names) of what one rule says in the same words."""
-    groups: dict[tuple, list[Finding]] = defaultdict(list)
+@dataclass(frozen=True)
+class Group:
+    """What one rule says of several parameters in the same words but for the numbers.
+
+    Attributes:
+        finding: The first of them.
+        count: How many there are.
+        names: The first few parameters, and how many more.
+    """
+
+    finding: Finding
+    count: int
+    names: str
+
+    @property
+    def severity(self) -> Severity:
+        """That of all of them."""
+        return self.finding.severity
+
+    def __str__(self) -> str:
+        name = f"`{self.names}`: " if self.names else ""
+        return f"{name}{self.finding.message} {self.finding.remedy}".rstrip()
+
+
+def grouped(findings: Sequence[Finding]) -> list[Group]:
+    """Return findings with those together that one rule says in the same words.
+
+    Args:
+        findings: In the order of the groups.
+    """
+    groups: dict[tuple[str, ...], list[Finding]] = defaultdict(list)
     for finding in findings:
         said = re.sub(r"[-\d.e+]*\d", "*", finding.message)
         groups[finding.severity, finding.rule, said].append(finding)
@@ -127,15 +178,12 @@ def grouped(findings: Sequence[Finding]) -> list[tuple[Finding, int, str]]:
     for same in groups.values():
         names = [f.parameter or "" for f in same]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        result.append((same[0], len(same), ", ".join(names[:_SHOWN]) + more))
+        result.append(Group(same[0], len(same), ", ".join(names[:_SHOWN]) + more))
     return result
 
 
 def _text(report: LintReport) -> str:
-    counted = ", ".join(
-        f"{n} {word}{'s' if n != 1 else ''}" for word in SEVERITIES if (n := len(report.of(word)))
-    )
-    parts = [f"{report.model}: {counted or 'nothing stands out'}"]
+    parts = [f"{report.model}: {report.counted() or 'nothing stands out'}"]
     roles: dict[str, int] = defaultdict(int)
     for part in report.parts:
         roles[part.role] += 1
@@ -144,18 +192,12 @@ def _text(report: LintReport) -> str:
     about += [f"Not looked at: {report.remark}."] if report.remark else []
     parts.append("\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in about))
     for severity in SEVERITIES:
-        rows = [
-            {
-                "rule": f.rule,
-                "finding": (f"`{names}`: " if names else "") + f"{f.message} {f.remedy}",
-            }
-            for f, _, names in grouped(report.of(severity))
-        ]
-        if rows:
-            parts.append(f"{severity}s\n" + "\n".join(_entry(row) for row in rows))
+        groups = grouped(report.of(severity))
+        if groups:
+            parts.append(f"{severity}s\n" + "\n".join(map(_entry, groups)))
     return "\n\n".join(parts)
 
 
-def _entry(row: dict[str, str]) -> str:
-    text = f"{row['rule']}: {row['finding']}".rstrip()
+def _entry(group: Group) -> str:
+    text = f"{group.finding.rule}: {group}"
     return textwrap.fill(text, _WIDTH, initial_indent="- ", subsequent_indent="  ")
