@@ -167,7 +167,15 @@ def ring(ax: Axes, across: Sequence[Real], up: Sequence[Real]) -> None:
     """
     if len(across):
         style = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 1.6}
-        ax.plot(across, up, "o", color=PALETTE[1], label="look here", linestyle="none", **style)
+        ax.plot(
+            np.asarray(across),
+            np.asarray(up),
+            "o",
+            color=PALETTE[1],
+            label="look here",
+            linestyle="none",
+            **style,
+        )
         ax.legend()
 
 
