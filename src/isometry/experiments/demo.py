@@ -194,60 +194,59 @@ def page(found: FirstLight, origin: Origin | None = None) -> Report:
         found: What was measured.
         origin: How to get it again.
     """
-    law = UniversalLaw(c=found.c)
-    where = f"width {found.width}, depth {found.depth}, one image of {found.image_set}"
     worst = max(network.comparison.ks for network in found.equal_sigma_w)
-    own = max(network.ks_own for network in found.equal_sigma_w)
     alike = found.largest_ks <= 10 / found.width + 1 / found.depth
-    collapse = Section(
-        "What is seen",
-        [
-            Paragraph(
-                "Each network has its own sigma_w, solved from its activation alone so that "
-                f"c = {found.c:g}. The thick curve is the universal law, which was not fitted to "
-                "anything; triangles are singular values that left the bulk (the mean direction "
-                "of an activation that is not odd), which the law does not describe."
-            ),
-            Table(
-                found.rows(),
-                "sigma_w: Var W = sigma_w^2 / (N L); edges are of lam = s^2.",
-                f"The networks at c = {found.c:g}",
-            ),
-        ],
-    )
-    apart = Section(
-        f"The same activations at sigma_w = {found.sigma_w:g}: many curves",
-        [
-            Paragraph(
-                "One common sigma_w gives every activation another c, so a comparison between "
-                "activations compares initialisations as well. Largest distance to the law at "
-                f"c = {found.c:g}: {worst:.4f}; to the law at its own predicted c: {own:.4f}."
-            ),
-            Figure(_drawn(found.equal_sigma_w, law), f"Spectra at equal sigma_w; {where}."),
-            Table(
-                [row for network in found.equal_sigma_w for row in network.rows()],
-                title=f"The networks at sigma_w = {found.sigma_w:g}",
-            ),
-        ],
-    )
     verb = "lie" if alike else "do not all lie"
     return Report(
         "One law for every activation",
         f"At c = {found.c:g} the spectra of {len(found.equal_c)} activations {verb} on one curve, "
         f"the law: the largest Kolmogorov-Smirnov distance is {found.largest_ks:.4f}. At one "
         f"common sigma_w it is {worst:.4f}.",
-        [collapse, apart],
+        [_at_equal_c(found), _at_equal_sigma_w(found, worst)],
         tone="good" if alike else "bad",
-        figure=Figure(_drawn(found.equal_c, law), f"Jacobian spectra at equal c; {where}."),
+        figure=_figure(found, found.equal_c, "equal c"),
         origin=origin,
     )
 
 
-def _drawn(networks: Sequence[Network], law: UniversalLaw) -> str:
+def _at_equal_c(found: FirstLight) -> Section:
+    said = (
+        f"Each network has its own sigma_w, solved from its activation alone so that c = "
+        f"{found.c:g}. The thick curve is the universal law, which was not fitted to anything; "
+        "triangles are singular values that left the bulk (the mean direction of an activation "
+        "that is not odd), which the law does not describe."
+    )
+    note = "sigma_w: Var W = sigma_w^2 / (N L); edges are of lam = s^2."
+    table = Table(found.rows(), note, f"The networks at c = {found.c:g}")
+    return Section("What is seen", [Paragraph(said), table])
+
+
+def _at_equal_sigma_w(found: FirstLight, worst: float) -> Section:
+    own = max(network.ks_own for network in found.equal_sigma_w)
+    said = (
+        "One common sigma_w gives every activation another c, so a comparison between activations "
+        f"compares initialisations as well. Largest distance to the law at c = {found.c:g}: "
+        f"{worst:.4f}; to the law at its own predicted c: {own:.4f}."
+    )
+    rows = [row for network in found.equal_sigma_w for row in network.rows()]
+    return Section(
+        f"The same activations at sigma_w = {found.sigma_w:g}: many curves",
+        [
+            Paragraph(said),
+            _figure(found, found.equal_sigma_w, "equal sigma_w"),
+            Table(rows, title=f"The networks at sigma_w = {found.sigma_w:g}"),
+        ],
+    )
+
+
+def _figure(found: FirstLight, networks: Sequence[Network], what: str) -> Figure:
     spectra = {network.activation: network.spectrum for network in networks}
-    return figure_svg(
+    law = UniversalLaw(c=found.c)
+    svg = figure_svg(
         lambda figure: plot_collapse(figure.add_subplot(), spectra, law), figsize=(8.0, 4.4)
     )
+    where = f"width {found.width}, depth {found.depth}, one image of {found.image_set}"
+    return Figure(svg, f"Jacobian spectra at {what}; {where}.")
 
 
 def _interval(edges: Any) -> str:
