@@ -27,13 +27,14 @@ from isometry.nn.linting.finding import Finding, LintReport
 from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
 from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.spectrum.budget import estimate_seconds
 from isometry.nn.spectrum.dense import matrix_spectrum
 from isometry.nn.spectrum.extremes import (
     ExtremeSingularValues,
     largest_singular_values,
     smallest_singular_values,
 )
-from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
+from isometry.nn.spectrum.spectrum import singular_spectrum
 
 __all__ = [
     "Activation",

@@ -10,8 +10,7 @@ import torch
 from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 from isometry.errors import AccuracyWarning
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.spectrum import spectrum as spectrum_module
-from isometry.nn.spectrum.spectrum import estimate_seconds, singular_spectrum
+from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
@@ -114,11 +113,6 @@ def test_zeros_that_are_known_are_told_from_those_that_are_unresolved():
         spectrum.icdf(0.6)
 
 
-@pytest.mark.parametrize(("size", "probes"), [(400, 8), (4000, 6), (12_000, 2), (10**6, 2)])
-def test_the_number_of_probes_follows_the_size(size, probes):
-    assert spectrum_module._num_probes(size, None) == probes
-
-
 def test_products_go_on_until_the_spectrum_is_resolved():
     few, many = (operator(product(500, 20, c)) for c in (0.1, 2.0))
     assert "40 products" in lanczos(few).provenance
@@ -178,12 +172,6 @@ def test_progress_is_told_after_every_pair_of_products():
         J, num_matvecs=30, num_probes=2, progress=lambda done, total: told.append((done, total))
     )
     assert told == [(done, 60) for done in range(2, 61, 2)]
-
-
-def test_the_time_is_estimated_from_one_product_each_way():
-    J = operator(PRODUCT)
-    assert 0 < estimate_seconds(J) < 60
-    assert J.products + J.T.products == 1  # J.T is a new operator, with a count of its own
 
 
 def test_too_few_products_are_warned_about():

@@ -20,8 +20,9 @@ from isometry.nn.blocks.traces import check_list
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.dense import matrix_spectrum, name_of
+from isometry.nn.spectrum.inputs import shorter_side
 from isometry.nn.spectrum.method import check_method
-from isometry.nn.spectrum.spectrum import finite, shorter_side
+from isometry.nn.spectrum.spectrum import finite
 from isometry.theory.spectrum import Spectrum
 
 NODES = (4, 6, 8, 12, 16, 24)
@@ -180,7 +181,8 @@ def _start(
     """Return the side to multiply from, the starting vectors and how many entries they have."""
     side, seen = A, torch.ones(A.shape[1], dtype=torch.bool, device=A.device)
     if holed:
-        side, seen = shorter_side(A, generator)
+        short = shorter_side(A, generator)
+        side, seen = short.operator, short.seen
     size = int(seen.sum())
     count = num_probes or math.ceil(PROBE_ENTRIES / max(size, 1))
     return side, lanczos.random_probes(side, count, seen, generator), size

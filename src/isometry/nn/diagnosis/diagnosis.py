@@ -120,15 +120,14 @@ def diagnose(
         all blocks together, and the blocks' own spectra (:func:`~isometry.nn.block_spectra`). The
         model comes out bitwise as it went in.
     """
-    probes = (
-        _TRACE_PROBES if num_probes is None else check_integer("num_probes", num_probes, minimum=1)
-    )
+    if num_probes is not None:
+        num_probes = check_integer("num_probes", num_probes, minimum=1)
     generator = generator_or_fresh(generator)
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     with _collected() as notes:
         J = WatchedOperator(specimen, specimen.point, batch_norm, named=blocks is not None)
         stream, reason = _stream(J.recording, blocks, twin=twin)
-        prediction = _predict(stream, reason, max(probes, 3), generator)
+        prediction = _predict(stream, reason, num_probes, generator)
         operator, measured = _operator(J, stream, generator)
         measurement = measure(
             operator,
@@ -162,8 +161,8 @@ def diagnose(
     )
 
 
-_TRACE_PROBES = 8
-"""Probes of a block's traces, of which small blocks get more."""
+_TRACE_ENTRIES = 2**17
+"""Entries of a block's probes, where three to eight of them reach that; small blocks get more."""
 
 _ZERO = (
     "The model's own Jacobian is 0 (a zero-initialised head, or an output that ignores the "
@@ -199,13 +198,16 @@ def _stream(recording: Recording, blocks: Blocks, *, twin: bool) -> tuple[Stream
 
 
 def _predict(
-    stream: Stream | None, reason: str, num_probes: int, generator: torch.Generator
+    stream: Stream | None, reason: str, asked: int | None, generator: torch.Generator
 ) -> _Prediction:
     if stream is None:
         return _Prediction((), (), reason)
     traces, laws = [], []
     for stage in stream.stages:
-        of_stage = block_traces(stage.blocks, num_probes=num_probes, generator=generator)
+        enough = (
+            min(math.ceil(_TRACE_ENTRIES / stage.blocks[0].size), 8) if asked is None else asked
+        )
+        of_stage = block_traces(stage.blocks, num_probes=max(enough, 3), generator=generator)
         traces += of_stage
         try:
             laws.append(measured_law(of_stage))

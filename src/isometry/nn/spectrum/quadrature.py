@@ -35,7 +35,7 @@ class Quadrature:
 
     ``coarseness`` is the largest weight of a node that has not converged: about twice the error a
     cdf can have from too few products. ``unresolved`` is the range of levels of the cdf whose
-    values are not told apart; equal ends mean none.
+    values are not told apart; equal ends mean none. ``heavy`` inputs were measured apart.
     """
 
     values: Float[np.ndarray, "n"]
@@ -46,6 +46,7 @@ class Quadrature:
     unresolved: tuple[float, float]
     probes: int
     size: int
+    heavy: int = 0
 
 
 def converged(ritz: RitzValues) -> np.ndarray:
@@ -77,7 +78,9 @@ def count_shared(bidiagonal: Bidiagonalisation, ritz: RitzValues) -> int:
     return steps
 
 
-def unresolved_levels(ritz: RitzValues, done: np.ndarray) -> tuple[float, float]:
+def unresolved_levels(
+    ritz: RitzValues, done: np.ndarray, hidden: float = HIDDEN
+) -> tuple[float, float]:
     """Return the levels of the cdf between which the values are not told apart.
 
     The inequalities of Chebyshev, Markov and Stieltjes bound what a spectrum with these Gauss
@@ -87,7 +90,7 @@ def unresolved_levels(ritz: RitzValues, done: np.ndarray) -> tuple[float, float]
     first node that has converged or whose neighbours are within a factor 3 in s.
     """
     rows = zip(ritz.theta, ritz.weights, ritz.right, done, strict=True)
-    levels = np.array([_unresolved(*row) for row in rows])
+    levels = np.array([_unresolved(*row, hidden) for row in rows])
     ended = (ritz.residuals == 0).all(axis=1)  # the nodes are all that the start has a part in
     levels[ended, 1] = levels[ended, 0]
     low, high = np.mean(levels, axis=0)
@@ -95,7 +98,7 @@ def unresolved_levels(ritz: RitzValues, done: np.ndarray) -> tuple[float, float]
 
 
 def _unresolved(
-    theta: np.ndarray, weights: np.ndarray, right: np.ndarray, done: np.ndarray
+    theta: np.ndarray, weights: np.ndarray, right: np.ndarray, done: np.ndarray, hidden: float
 ) -> tuple[float, float]:
     """Return the levels for one probe, whose ``theta`` comes descending."""
     zero = float(weights[theta == 0].sum())
@@ -104,7 +107,7 @@ def _unresolved(
         return zero, zero
     lam = theta**2
     below = lam[kept[0]] * 4.0 ** -np.arange(1, 5)
-    if christoffel(lam, right[:, 0], right[:, -1], below).max() <= HIDDEN:
+    if christoffel(lam, right[:, 0], right[:, -1], below).max() <= hidden:
         return zero, zero
     level = zero
     for i, j in enumerate(kept):
@@ -150,8 +153,10 @@ def _spread(
     return np.concatenate(pieces_values) ** 2, np.concatenate(pieces_weights)
 
 
-def combine(bidiagonal: Bidiagonalisation, ritz: RitzValues, size: int) -> Quadrature:
-    """Average the probes into one law of the ``size`` values of lam.
+def combine(
+    bidiagonal: Bidiagonalisation, ritz: RitzValues, size: int, share: float = 1.0
+) -> Quadrature:
+    """Average the probes into one law of the ``size`` values of lam, a share of all there are.
 
     The largest and the smallest values all probes agree on become nodes of weight 1/size each,
     exactly; the rest of every probe shares what is left.
@@ -180,7 +185,7 @@ def combine(bidiagonal: Bidiagonalisation, ritz: RitzValues, size: int) -> Quadr
         standard_error=_standard_error(probes, values),
         separated=len(shared),
         coarseness=float(np.max(np.where(done[:, inner], 0.0, rest).mean(axis=0), initial=0.0)),
-        unresolved=unresolved_levels(ritz, done),
+        unresolved=unresolved_levels(ritz, done, HIDDEN / share),
         probes=len(probes),
         size=size,
     )
@@ -206,6 +211,36 @@ def with_rank(found: Quadrature, rank: int) -> Quadrature:
         weights=np.concatenate([[share], [left], found.weights[first + 1 :]]),
         standard_error=None if error is None else np.concatenate([[0.0], error[first:]]),
         unresolved=(max(low, share), high) if high > max(low, share) else (0.0, 0.0),
+    )
+
+
+def joined(light: Quadrature, heavy: Quadrature) -> Quadrature:
+    """Return the law of the values of two sets of inputs that were measured apart.
+
+    The heavy ones are so few that what is known of the others holds for the whole.
+    """
+    size = light.size + heavy.size
+    share = light.size / size
+    values = np.concatenate([light.values, heavy.values])
+    weights = np.concatenate([share * light.weights, (1 - share) * heavy.weights])
+    order = np.argsort(values, kind="stable")
+    error, (low, high) = light.standard_error, light.unresolved
+    if error is not None:
+        place = np.searchsorted(light.values, values, side="right")
+        error = share * np.concatenate([[0.0], error])[place][order]
+    if high > low:
+        first = int(np.searchsorted(np.cumsum(light.weights), high))
+        below = heavy.weights[heavy.values < light.values[min(first, len(light.values) - 1)]].sum()
+        low, high = share * low, share * high + (1 - share) * float(below)
+    return dataclasses.replace(
+        light,
+        values=values[order],
+        weights=weights[order],
+        standard_error=error,
+        coarseness=share * light.coarseness,
+        unresolved=(low, high),
+        size=size,
+        heavy=heavy.size,
     )
 
 
