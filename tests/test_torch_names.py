@@ -24,6 +24,7 @@ ATTRIBUTES = {
     "_forward_hooks": nn.Identity,
     "_forward_hooks_with_kwargs": nn.Identity,
     "_forward_pre_hooks": nn.Identity,
+    "_forward_pre_hooks_with_kwargs": nn.Identity,
     "_input_metadata": lambda: torch.zeros(1, requires_grad=True).exp().grad_fn,
     "_modules": nn.Identity,
     "_overloadname": lambda: torch.ops.aten.add.Tensor,

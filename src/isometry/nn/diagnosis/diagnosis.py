@@ -27,6 +27,7 @@ from isometry.nn._typing import (
     SpectrumMethod,
 )
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
+from isometry.nn.blocks.levels import heavy_blocks
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
@@ -314,7 +315,7 @@ def _sentences(
     hidden = findings.vanishing(spectrum, spectrum.provenance.split(", ")[1])
     hidden += findings.spanning(stream.spans if stream else ())
     if comparison is None or prediction.one is None or stream is None:
-        first = [*findings.unpredicted(spectrum, total), *findings.heavy_blocks(shares)]
+        first = [*findings.unpredicted(spectrum, total), *heavy_blocks(shares)]
         return [*first, *findings.product_alone(others, spectrum), *hidden]
     direction = ""
     top = comparison.outlier_lam
@@ -323,7 +324,7 @@ def _sentences(
     return [
         findings.level(isometric, span, prediction.one.law),
         *findings.unresolved(spectrum),
-        *findings.heavy_blocks(shares),
+        *heavy_blocks(shares),
         *findings.smaller(others.smaller),
         *findings.outliers(comparison, direction),
         findings.agreement(comparison, spectrum, others),

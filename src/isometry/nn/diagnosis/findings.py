@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from isometry._typing import Float
+from isometry.nn.blocks.levels import FAR
 from isometry.nn.diagnosis.product import ProductPrediction, WhatIf
 from isometry.nn.diagnosis.verdicts import (
-    FAR,
     ROUNDING,
     Span,
     Verdict,
@@ -79,18 +79,6 @@ def unresolved(spectrum: Spectrum) -> list[str]:
         f"{high - low:.0%} of the singular values are unresolved: they lie below about "
         f"{reach:.2g}, and whether they are small or 0, where the lower edge is and what lies "
         "below it was not measured."
-    ]
-
-
-def heavy_blocks(shares: Mapping[str, float]) -> list[str]:
-    """Name the blocks that carry far more than their even part of c."""
-    even = 1 / max(len(shares), 1)
-    heavy = {n: s for n, s in shares.items() if s > 3 * even and s > 0.05 and len(shares) > 2}
-    top = sorted(heavy, key=lambda name: -heavy[name])[:3]
-    return [
-        f"Block `{name}` alone carries {heavy[name]:.0%} of c, {heavy[name] / even:.3g} times "
-        "its even share."
-        for name in top
     ]
 
 

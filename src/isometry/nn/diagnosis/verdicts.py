@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from isometry.nn.blocks.levels import FAR, NEAR
 from isometry.nn.diagnosis.product import ProductPrediction
 from isometry.theory.comparison import Comparison, ks_tolerance
 from isometry.theory.laws.universal import UniversalLaw
@@ -17,8 +18,6 @@ from isometry.theory.spectrum import Spectrum
 
 Verdict = bool | Literal["unresolved"]
 
-NEAR, FAR = 1.5, 3.0
-"""The c whose law's span is still called near isometry, and that from which it is called far."""
 BEYOND = 5.0
 """Times the law's condition number from which on the measured one is the finding."""
 ROUNDING = 1e-3

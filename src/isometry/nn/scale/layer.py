@@ -107,7 +107,8 @@ class _Sizes(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.shape == self._shape and result.requires_grad:
+        kept = torch.is_grad_enabled() and isinstance(result, Tensor) and result.requires_grad
+        if kept and result.shape == self._shape and result.grad_fn is not None:
             with torch.no_grad():
                 self.note(result)
         return result
