@@ -16,6 +16,9 @@ from isometry.theory.design import cumulant_from_condition_number, gain, solve_s
 
 # What an activation does to correlations, and where it does what another one does
 from isometry.theory.dual import DualActivation, dual_activation
+
+# What chance does at finite width
+from isometry.theory.finite_width import WidthBands, width_bands
 from isometry.theory.gaussian import GaussianMoments, gaussian_mean, gaussian_moments
 
 # How alike outputs are, and how one step on one input moves another's
@@ -52,6 +55,7 @@ __all__ = [
     "Spectrum",
     "TheoryWarning",
     "UniversalLaw",
+    "WidthBands",
     "WorkingPoint",
     "__version__",
     "activation",
@@ -70,5 +74,6 @@ __all__ = [
     "predict_outliers",
     "propagate",
     "solve_sigma_w",
+    "width_bands",
     "working_point",
 ]

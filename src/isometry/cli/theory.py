@@ -10,6 +10,7 @@ from isometry.cli.reference import load_object
 from isometry.errors import TheoryWarning
 from isometry.theory.activations.lookup import Activation, activation, activation_names
 from isometry.theory.design import cumulant_from_condition_number, solve_sigma_w
+from isometry.theory.finite_width import width_bands
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.prediction import jacobian_law, predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
@@ -22,6 +23,7 @@ def law(
     c: float | None = None,
     condition_number: float | None = None,
     scale: float = 1.0,
+    width: int | None = None,
     plot: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -31,6 +33,8 @@ def law(
         c: The one parameter of the law, >= 0.
         condition_number: Choose c so that s_max/s_min has this value instead, >= 1.
         scale: Factor on lam = s^2, > 0.
+        width: Also print where 95 % of networks of this width have their edges and quantiles, from
+            16 on.
         plot: Also write a picture of the density: .svg, .png or .pdf.
         json: Print JSON.
 
@@ -49,7 +53,19 @@ def law(
         for p, lam in zip(_LEVELS, quantiles, strict=True)
     ]
     record = {"c": spectrum.c, "scale": spectrum.scale, **_edges(spectrum), "quantiles": rows}
-    emit(record, as_json=json, tables=["quantiles"])
+    tables = ["quantiles"]
+    if width is not None:
+        bands = width_bands(spectrum, width, probabilities=_LEVELS)
+        for row, (low, high) in zip(rows, bands.quantiles, strict=True):
+            row |= {"s_from": math.sqrt(low), "s_to": math.sqrt(high)}
+        record |= {"width": width, "ks_allowed": bands.ks}
+        ends = {"smallest s": bands.lower_edge, "largest s": bands.upper_edge}
+        record["edges_at_width"] = [
+            {"edge": name, "s_from": math.sqrt(low), "s_to": math.sqrt(high)}
+            for name, (low, high) in ends.items()
+        ]
+        tables.append("edges_at_width")
+    emit(record, as_json=json, tables=tables)
     write_plot(plot, spectrum.plot)
 
 

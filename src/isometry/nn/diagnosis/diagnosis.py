@@ -321,6 +321,10 @@ def _sentences(
     top = comparison.outlier_lam
     if len(top) and top[-1] > comparison.edges[1]:
         direction = _direction(measurement, stream.stages[-1])
+    within: list[str] = []
+    if verdicts.law_holds(comparison, spectrum) is True:
+        positions = math.prod(stream.stages[-1].trunk.target_shape[:-1])
+        within = findings.chance(comparison, prediction.one.law, positions)
     return [
         findings.level(isometric, span, prediction.one.law),
         *findings.unresolved(spectrum),
@@ -328,6 +332,7 @@ def _sentences(
         *findings.smaller(others.smaller),
         *findings.outliers(comparison, direction),
         findings.agreement(comparison, spectrum, others),
+        *within,
         *hidden,
     ]
 

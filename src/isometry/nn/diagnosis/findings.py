@@ -20,6 +20,7 @@ from isometry.nn.diagnosis.verdicts import (
     twin_holds,
 )
 from isometry.theory.comparison import Comparison
+from isometry.theory.finite_width import WIDTHS, width_bands
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectra_comparison import SpectraComparison
 from isometry.theory.spectrum import Spectrum
@@ -122,6 +123,31 @@ def agreement(comparison: Comparison, spectrum: Spectrum, others: Others = _ALON
         return f"The law describes {what}: {distance}."
     words = "roughly describes" if ks <= min(0.1, 3 * allowed) else "does not describe"
     return f"The law {words} {what}: {distance}. {_why(others, spectrum)}"
+
+
+def chance(comparison: Comparison, law: UniversalLaw, positions: int) -> list[str]:
+    """Say whether a bulk that the law describes is as near to it as chance alone puts one.
+
+    Nothing is said where the same weights act at several positions: their scatter is another.
+    """
+    size = comparison.dimension
+    resolved = comparison.unresolved == 0 and from_point(comparison) is None
+    known = WIDTHS.least <= size and WIDTHS.c[0] <= law.c <= WIDTHS.c[1]
+    if positions != 1 or not resolved or not known:
+        return []
+    bands = width_bands(law, size)
+    ends: list[str] = []
+    pairs = zip(("lower", "upper"), comparison.measured_edges, strict=True)
+    for (name, lam), band in zip(pairs, (bands.lower_edge, bands.upper_edge), strict=True):
+        low, high = (math.sqrt(end) for end in band)
+        s = math.sqrt(lam or 0.0)
+        where = "within" if low <= s <= high else "below" if s < low else "above"
+        ends.append(f"the {name} edge {s:.3g} is {where} {low:.3g} to {high:.3g}")
+    verb = "within" if comparison.ks <= bands.ks else "beyond"
+    return [
+        f"Of what chance does at N = {size}: the distance {comparison.ks:.4f} is {verb} "
+        f"{bands.ks:.4f}, {ends[0]}, {ends[1]} (95 %)."
+    ]
 
 
 def _why(others: Others, spectrum: Spectrum) -> str:
