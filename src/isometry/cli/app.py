@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from isometry.cli import compare, init, lint, models, reproduce, studies, theory, web
+from isometry.cli import compare, init, lint, models, reproduce, stream, studies, theory, web
 from isometry.cli.usage import exact
 from isometry_command import STATUS, SUMMARY, __version__
 
@@ -23,6 +23,7 @@ app.command(theory.sigma_w)
 app.command(theory.activations)
 app.command(models.diagnose)
 app.command(init.init)
+app.command(stream.stream)
 app.command(studies.demo)
 app.command(reproduce.reproduce)
 app.command(web.web)

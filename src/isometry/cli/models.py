@@ -1,11 +1,16 @@
 """Commands about a user's own model, named as ``module:callable``."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from isometry._words import BatchNorm, SpectrumMethod
-from isometry.cli.output import PICTURES, check_place, complain, json_text, write_plot
+from isometry.cli.output import (
+    PICTURES,
+    check_place,
+    complain,
+    json_text,
+    progress_bar,
+    write_plot,
+)
 
 
 def diagnose(
@@ -59,7 +64,7 @@ def diagnose(
     check_place("--plot", plot, *PICTURES)
     x, net = load.load_inputs(input), load.load_model(model)
     load.load_checkpoint(net, checkpoint)
-    with _progress("spectrum") as show:
+    with progress_bar("spectrum") as show:
         found = measure(
             net,
             x,
@@ -79,14 +84,3 @@ def diagnose(
     if html is not None:
         diagnosis_page(found, origin(seed=seed)).write_html(html)
         complain("written", html)
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error once the first of the calls (done, total) comes."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -35,6 +35,9 @@ from isometry.nn.spectrum.extremes import (
     smallest_singular_values,
 )
 from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.nn.streaming.report import StreamReport
+from isometry.nn.streaming.skeletons import skeleton
+from isometry.nn.streaming.streaming import stream
 
 __all__ = [
     "Activation",
@@ -59,6 +62,7 @@ __all__ = [
     "ResNet",
     "Stage",
     "Stream",
+    "StreamReport",
     "TwinOperator",
     "apply_",
     "assert_initialised",
@@ -82,6 +86,8 @@ __all__ = [
     "residual_blocks",
     "residual_stream",
     "singular_spectrum",
+    "skeleton",
     "smallest_singular_values",
+    "stream",
     "twin",
 ]

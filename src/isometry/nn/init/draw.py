@@ -13,7 +13,6 @@ from isometry.nn._typing import ModelInput
 from isometry.nn.init.draw_entries import key_of, normals, runs
 from isometry.nn.init.draw_recipe import Fill, factors, fills
 from isometry.nn.init.draw_shards import held_indices
-from isometry.nn.init.draw_twin import is_sharded, meta_twin
 from isometry.nn.linting.follow import followed
 from isometry.nn.linting.lint import RecipeLike
 from isometry.nn.linting.recipes import recipe_of
@@ -80,7 +79,7 @@ def draw_(
     root: Any = unwrapped(model)
     known = plain_parameters(root)
     _refuse_unplaced(known)
-    made = fills(followed(meta_twin(root) if is_sharded(root) else root, x), chosen, keep)
+    made = fills(followed(root, x), chosen, keep)
     parts = {name: held_indices(known[name]) for name in made}
     for name, fill in made.items():
         fill_(_with_storage(root, known[name]), fill, key_of(seed, name), parts[name])

@@ -6,7 +6,7 @@ biases 0.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import accumulate
 
@@ -20,7 +20,8 @@ from isometry.nn.linting.roles import parts_of
 
 _OWN_SIZE = ("embedding", "position")
 """Roles drawn at standard deviation 1, as torch's embeddings are, where a recipe has no law."""
-_CONSTANT = ("norm gain", "bias")
+CONSTANT = ("norm gain", "bias")
+"""Roles whose parameters are one number in every recipe."""
 _SEARCHED = 40
 """Calls behind a map in which the attention that it feeds is looked for."""
 
@@ -57,19 +58,59 @@ def fills(followed: Followed, recipe: Recipe, keep: Sequence[str] = ()) -> dict[
             is not seen without a pass.
     """
     parts = parts_of(followed.parameters, {}, followed.modules, followed.graph, followed.maps)
-    layers = layers_of(parts)
-    padded = _padding(followed.modules)
+    parts = [p for p in parts if not any(fnmatchcase(p.parameter, word) for word in keep)]
+    _refuse_unspoken(parts, recipe)
+    if followed.graph is None:
+        _refuse_blind(parts, recipe)
+    return fills_of(parts, recipe, layers_of(parts), View.of(followed))
+
+
+@dataclass(frozen=True)
+class View:
+    """What was seen of the modules that hold some parts, beside the parts themselves.
+
+    Attributes:
+        graph: Of a pass through them; None where there was none.
+        padding: {parameter: the row of an embedding that is its padding}.
+        aliases: {name of a part: its name in the graph}, where they differ.
+    """
+
+    graph: Graph | None
+    padding: Mapping[str, int]
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(followed: Followed) -> "View":
+        """Return what is seen of modules that were followed."""
+        return View(followed.graph, _padding(followed.modules))
+
+    def inside(self, name: str) -> str:
+        """Return a parameter's name as the graph has it."""
+        return self.aliases.get(name, name)
+
+
+def fills_of(
+    parts: Sequence[Part], recipe: Recipe, layers: Mapping[str, int], view: View
+) -> dict[str, Fill]:
+    """Return what the parameters of these parts become, where something says so.
+
+    Args:
+        parts: All parts of each parameter.
+        recipe: Laws by role.
+        layers: {stack: number of layers}.
+        view: What was seen of them.
+
+    Raises:
+        ValueError: If the heads of queries are not seen that the recipe draws by their size.
+    """
     groups: dict[str, list[Part]] = {}
     for part in parts:
-        if not any(fnmatchcase(part.parameter, word) for word in keep):
-            groups.setdefault(part.parameter, []).append(part)
-    _refuse_unspoken(groups, recipe)
-    if followed.graph is None:
-        _refuse_blind(groups, recipe)
+        groups.setdefault(part.parameter, []).append(part)
     made = {}
     for name, own in groups.items():
-        stds = [_std(part, recipe, layers.get(part.stack, 1), followed.graph) for part in own]
-        made[name] = _fill(own, stds, followed, padded.get(name))
+        if own[0].role in CONSTANT or law_of(own[0], recipe) is not None:
+            stds = [_std(part, recipe, layers.get(part.stack, 1), view) for part in own]
+            made[name] = _fill(own, stds, view)
     return made
 
 
@@ -90,30 +131,31 @@ def law_of(part: Part, recipe: Recipe) -> RoleLaw | None:
     return recipe.law("reader") if own is None and part.role in MAPS else own
 
 
-def _std(part: Part, recipe: Recipe, layers: int, graph: Graph | None) -> float | None:
+def _std(part: Part, recipe: Recipe, layers: int, view: View) -> float | None:
     """Return the standard deviation of a part; None where it is a constant.
 
     Raises:
         ValueError: If it is one of queries whose heads are not seen.
     """
     law = law_of(part, recipe)
-    if part.role in _CONSTANT or law is None:
+    if part.role in CONSTANT or law is None:
         return None
     fans = (1, 1) if part.map is None else part.fans
     std = law.value(fans, layers, layer_of(part.parameter) or 0)
     if law.query and part.attention == "query":
-        std *= _head_size(part, graph) ** -0.5
+        std *= _head_size(part, view) ** -0.5
     return std
 
 
-def _head_size(part: Part, graph: Graph | None) -> int:
+def _head_size(part: Part, view: View) -> int:
     """Return the last axis of what a map of queries becomes before it meets the keys.
 
     Raises:
         ValueError: If no product is met.
     """
+    graph, name = view.graph, view.inside(part.parameter)
     nodes = [] if graph is None else graph.nodes
-    todo = [n.index for n in nodes if n.applied is not None and n.applied.name == part.parameter]
+    todo = [n.index for n in nodes if n.applied is not None and n.applied.name == name]
     seen: set[int] = set()
     while graph is not None and todo and len(seen) < _SEARCHED:
         index = todo.pop(0)
@@ -130,15 +172,13 @@ def _head_size(part: Part, graph: Graph | None) -> int:
     )
 
 
-def _fill(
-    parts: Sequence[Part], stds: Sequence[float | None], followed: Followed, blank: int | None
-) -> Fill:
-    first, std = parts[0], stds[0]
+def _fill(parts: Sequence[Part], stds: Sequence[float | None], view: View) -> Fill:
+    first, std, name = parts[0], stds[0], view.inside(parts[0].parameter)
     if std is None:
-        shifted = first.role == "norm gain" and _is_shifted(followed.graph, first.parameter)
+        shifted = first.role == "norm gain" and _is_shifted(view.graph, name)
         return Fill(value=float(first.role == "norm gain" and not shifted))
     if len(set(stds)) == 1 or first.map is None:
-        return Fill(std=std, blank=blank)
+        return Fill(std=std, blank=view.padding.get(name))
     rows = tuple((p.shape[0], s or 0.0) for p, s in zip(parts, stds, strict=True))
     return Fill(std=1.0, axis=first.map.order[first.map.stacked], stds=rows)
 
@@ -157,14 +197,14 @@ def _padding(modules: Mapping[str, nn.Module]) -> dict[str, int]:
     }
 
 
-def _refuse_unspoken(groups: Mapping[str, Sequence[Part]], recipe: Recipe) -> None:
+def _refuse_unspoken(parts: Sequence[Part], recipe: Recipe) -> None:
     """Refuse parameters of which neither the recipe nor all recipes say what they start as.
 
     Raises:
         ValueError: If there is one.
     """
-    parts = [part for own in groups.values() for part in own if part.role not in _CONSTANT]
-    silent = {p.kind: p for p in parts if law_of(p, recipe) is None}
+    drawn = [part for part in parts if part.role not in CONSTANT]
+    silent = {p.kind: p for p in drawn if law_of(p, recipe) is None}
     if silent:
         first = next(iter(silent.values()))
         raise ValueError(
@@ -174,13 +214,13 @@ def _refuse_unspoken(groups: Mapping[str, Sequence[Part]], recipe: Recipe) -> No
         )
 
 
-def _refuse_blind(groups: Mapping[str, Sequence[Part]], recipe: Recipe) -> None:
+def _refuse_blind(parts: Sequence[Part], recipe: Recipe) -> None:
     """Refuse a recipe whose laws tell apart what only a pass tells apart.
 
     Raises:
         ValueError: If a map's place is unknown and laws differ by it.
     """
-    unknown = [p for parts in groups.values() for p in parts if p.role == "map"]
+    unknown = [part for part in parts if part.role == "map"]
     reader, writer = recipe.law("reader"), recipe.law("writer")
     differ = reader != writer or (reader is not None and reader.query)
     if unknown and differ:

@@ -12,7 +12,7 @@ from isometry.nn.linting.follow import Followed
 from isometry.nn.linting.kinds import Kind, kinds_of
 from isometry.nn.linting.parts import MAPS, Part
 from isometry.nn.linting.roles import parts_of
-from isometry.nn.linting.statistics import Summary, summarise
+from isometry.nn.linting.statistics import Summary, is_orthogonal, summarise
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class Evidence:
     def entries(self, part: Part) -> Tensor:
         """Return a part's own entries."""
         return part.entries(self.tensor(part))
+
+    def is_orthogonal(self, part: Part) -> bool:
+        """Return whether a part has orthogonal rows, or columns, of one size."""
+        return is_orthogonal(self.entries(part))
 
     @cached_property
     def summaries(self) -> Mapping[str, Summary]:

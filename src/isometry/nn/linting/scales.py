@@ -9,7 +9,6 @@ from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.factors import named_factor
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.kinds import Kind
-from isometry.nn.linting.statistics import is_orthogonal
 
 _OFF = 1.1
 """Ratio to the siblings' median from which a layer is unlike them."""
@@ -23,8 +22,8 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
         return
     for kind in evidence.kinds:
         if len(kind.stds) >= 3 and kind.slope is None and not _is_gradual(kind):
-            orthogonal = is_orthogonal(evidence.entries(kind.part))
-            yield from _outliers(kind, _SCALED if orthogonal else _OFF)
+            scaled = evidence.is_orthogonal(kind.part)
+            yield from _outliers(kind, _SCALED if scaled else _OFF)
 
 
 def _outliers(kind: Kind, off: float) -> Iterator[Finding]:
