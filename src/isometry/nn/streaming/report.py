@@ -108,10 +108,7 @@ class StreamReport(Result):
             f"= {self.log_scale:.4g}, the stream grows {last:.3g} times."
         )
         lines = [said, *(text for text in (self.law, self.recipe) if text)]
-        lines += [
-            f"{f.severity}: " + (f"`{names}`: " if names else "") + f"{f.message} {f.remedy}"
-            for f, _, names in grouped(self.findings)
-        ]
+        lines += [f"{group.severity}: {group}" for group in grouped(self.findings)]
         text = "\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in lines)
         return f"{format_table(self.rows())}\n\n{text}"
 
