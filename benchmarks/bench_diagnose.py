@@ -61,6 +61,7 @@ class Row:
     shape: tuple[int, ...]
     sibling: dict[str, Any]
     sibling_shape: tuple[int, ...]
+    train: bool = False
 
 
 def gpt2(layers: int, width: int) -> nn.Module:
@@ -106,14 +107,17 @@ MODELS = {
     "ResNet-18, 64 x 64": Row(
         resnet, {"width": 64}, (1, 3, 64, 64), {"width": 32}, (1, 3, 64, 64)
     ),
+    "ResNet-18, 64 x 64, train mode": Row(
+        resnet, {"width": 64}, (1, 3, 64, 64), {"width": 32}, (1, 3, 64, 64), train=True
+    ),
 }  # fmt: skip
 QUICK = {
-    name: Row(row.build, size, shape, size, shape)
+    name: Row(row.build, size, shape, size, shape, row.train)
     for (name, row), size, shape in zip(
         MODELS.items(),
         ({"layers": 2, "width": 16}, {"layers": 1, "width": 16},
-         {"layers": 2, "width": 16, "side": 48}, {"width": 4}),
-        ((1, 6, 16), (1, 8, 16), (1, 3, 48, 48), (1, 3, 64, 64)),
+         {"layers": 2, "width": 16, "side": 48}, {"width": 4}, {"width": 4}),
+        ((1, 6, 16), (1, 8, 16), (1, 3, 48, 48), (1, 3, 64, 64), (1, 3, 64, 64)),
         strict=True,
     )
 }  # fmt: skip
@@ -122,7 +126,7 @@ QUICK = {
 def problem(row: Row, *, sibling: bool = False) -> tuple[nn.Module, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = row.build(**(row.sibling if sibling else row.size))
+        model = row.build(**(row.sibling if sibling else row.size)).train(row.train)
         return model, torch.randn(row.sibling_shape if sibling else row.shape)
 
 
@@ -133,10 +137,14 @@ def passes(model: nn.Module, x: Tensor) -> None:
 
 
 def diagnosed(model: nn.Module, x: Tensor, **options: Any) -> inn.Diagnosis:
+    """Diagnose with the statistics that the model's mode uses, its own or those of ``x``."""
+    statistics = "batch" if model.training else "eval"
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return inn.diagnose(model, x.detach(), batch_norm="batch", generator=generator, **options)
+        return inn.diagnose(
+            model, x.detach(), batch_norm=statistics, generator=generator, **options
+        )
 
 
 def seconds(job: Callable[[], Any], repeats: int) -> float:

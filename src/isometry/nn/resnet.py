@@ -19,6 +19,7 @@ from isometry._typing import Checked, Integer
 from isometry._words import Padding
 from isometry.nn._typing import Generator
 from isometry.nn.activation import torch_phi
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.activations.lookup import activation
 from isometry.theory.propagation import ResNetSpec, propagate
@@ -261,7 +262,7 @@ class ResNet(_ResidualStack):
             ValueError: If ``x`` has another shape.
         """
         rows = [
-            (d.double() ** 2 @ linear.weight.double().square().sum(1)) / self.width
+            (wide(d) ** 2 @ wide(linear.weight).square().sum(1)) / self.width
             for linear, d in zip(self.linear_maps(), self.slopes(x), strict=True)
         ]
         return torch.stack(rows)

@@ -8,7 +8,7 @@ from torch import nn
 from cases_matrices import seeded
 from cases_modules import Residual, mlp, stack
 from isometry import nn as inn
-from isometry.nn.spectrum.extremes import largest_singular_values
+from isometry.nn.spectrum.extremes import largest_singular_values, smallest_singular_values
 from isometry.nn.spectrum.lanczos import rounding_floor
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.nn.spectrum.wide import NARROW, Widened, precision_of, widened
@@ -79,10 +79,16 @@ def test_a_rank_that_the_recording_shows_is_known_in_half_precision_too():
     assert (spectrum.values == 0).sum() == 70
 
 
-def test_extremes_with_an_error_want_more_precision():
-    narrow, _, x = made(lambda: nn.Linear(6, 6), 6, torch.bfloat16)
-    with pytest.raises(TypeError, match=r"right to 8e-03; expected torch\.float32"):
-        largest_singular_values(inn.JacobianOperator(narrow, x))
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("extremes", [largest_singular_values, smallest_singular_values])
+def test_extremes_in_half_precision_are_known_to_the_error_they_state(extremes, dtype):
+    narrow, single, x = made(lambda: stack(lambda: Residual(mlp(64, 64)), 4), 64, dtype)
+    found = extremes(inn.JacobianOperator(narrow, x), 3, generator=seeded())
+    exact = extremes(inn.JacobianOperator(single, x.float()), 3, generator=seeded())
+    assert (np.abs(found.s - exact.s) <= found.error).all()
+    top = inn.largest_singular_values(inn.JacobianOperator(single, x.float())).s[0]
+    assert (found.error >= 0.98 * torch.finfo(dtype).eps * top).all()  # rounding is a part of it
+    assert (exact.error < 0.02 * found.error).all()
 
 
 def test_a_model_in_half_precision_is_diagnosed():

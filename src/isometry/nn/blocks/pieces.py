@@ -23,6 +23,7 @@ from isometry.nn.blocks.names import join_names, name_block
 from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.skips import map_skip
+from isometry.nn.sandbox.precision import wide
 
 _WORDS = {
     "Addmm": "linear map",
@@ -167,7 +168,7 @@ def _measured_skip(whole: Segment, branch: Segment) -> float | None:
     source = torch.Generator().manual_seed(0)
     probe = torch.randn(1, prod(shapes[0]), generator=source).to(**whole.options)
     total, part = (s.vjp(probe.reshape(1, *s.target_shape)).flatten() for s in (whole, branch))
-    rest, probe = (total - part).double(), probe.flatten().double()
+    rest, probe = wide(total - part), wide(probe.flatten())
     skip = float(rest @ probe / (probe @ probe))
     tolerance = torch.finfo(whole.options["dtype"]).eps ** 0.5
     return skip if (rest - skip * probe).norm() <= tolerance * probe.norm() else None

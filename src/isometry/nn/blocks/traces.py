@@ -25,6 +25,7 @@ from isometry._typing import Checked, Float, Integer, Real
 from isometry.errors import AccuracyWarning
 from isometry.nn._typing import Generator
 from isometry.nn.blocks.blocks import Block
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.laws.universal import UniversalLaw
 
@@ -323,7 +324,7 @@ def measure(block: Block, count: int, source: torch.Generator) -> BlockTraces:
     once = block.vjp(probes)
     twice = block.vjp(once)
     pairs = ((probes, once), (once, once), (probes, twice))
-    sums = torch.stack([(a.double() * b.double()).flatten(1).sum(1) for a, b in pairs])
+    sums = torch.stack([(wide(a) * wide(b)).flatten(1).sum(1) for a, b in pairs])
     samples = sums.cpu().numpy() / (1 if exact else size)
     if not np.isfinite(samples).all():
         raise ValueError(

@@ -6,6 +6,7 @@ from torch import Tensor
 from isometry._checks import check_kind
 from isometry._typing import Checked, FloatArray
 from isometry.nn.resnet import ResNet
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.theory.outliers import outliers_of
 from isometry.theory.overlaps import Entries
 from isometry.theory.prediction import scaled_outliers
@@ -68,4 +69,4 @@ def _entries(net: ResNet, x: Tensor) -> Entries:
 
 
 def _array(values: Tensor) -> FloatArray:
-    return values.double().cpu().numpy()
+    return wide_on_cpu(values).numpy()

@@ -251,7 +251,7 @@ def deepnet(model: Model, x: ModelInput, **options: Unpack[Options]) -> InitPlan
         if name not in rows:
             base.times(name, beta)
         elif not bool(rows[name].all()):
-            base.weigh(name, _fused_gains(rows[name], base.maps[name], beta))
+            base.weigh(name, _fused_gains(rows[name].cpu(), base.maps[name], beta))
     return measured(base, "deepnet", f"Xavier draw, gain {beta:.4g} in the branch")
 
 

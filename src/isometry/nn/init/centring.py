@@ -21,6 +21,7 @@ from isometry.nn.init.plans import CentredBlock, InitPlan
 from isometry.nn.init.replay import LostError, RecordedPass
 from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.trial import Trial
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 __all__ = ["centred", "without_means"]
@@ -172,5 +173,5 @@ def _mean(branch: Tensor, axis: int) -> Tensor:
 
 def _coherent(branch: Tensor, axis: int) -> float:
     """Return the part of the branch's mean square that is the same for every sample."""
-    whole = float(branch.double().square().mean())
-    return float(_mean(branch.double(), axis).square().mean()) / whole if whole > 0 else 0.0
+    whole = float(wide(branch).square().mean())
+    return float(_mean(wide(branch), axis).square().mean()) / whole if whole > 0 else 0.0

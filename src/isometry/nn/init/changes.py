@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.schemes import draw, placed_like
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Reversible
 from isometry.nn.sandbox.unwrap import plain_parameters
@@ -89,7 +90,7 @@ class Change:
     def weighted(self, weights: Tensor) -> "Change":
         """Return this change with one more factor for every entry."""
         known = 1.0 if self.weights is None else self.weights
-        return replace(self, weights=known * weights.double().cpu())
+        return replace(self, weights=known * wide_on_cpu(weights))
 
     def values(self, name: str, like: Tensor) -> Tensor:
         """Return the new values for a parameter, in its type, place and sharding."""

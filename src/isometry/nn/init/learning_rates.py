@@ -15,6 +15,7 @@ from isometry._typing import Checked, Real
 from isometry._words import Optimiser
 from isometry.nn.init.plans import InitPlan
 from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters, unwrapped
 
 __all__ = ["learning_rates"]
@@ -93,7 +94,7 @@ def _drawn(root: nn.Module, name: str, weight: Tensor) -> float:
     """
     if isinstance(root, (ResNet, ConvResNet)):
         return root.spec.sigma_w**2 / (_fan_in(weight) * root.spec.depth)
-    square = float(weight.detach().double().square().mean())
+    square = float(wide(weight.detach()).square().mean())
     if not math.isfinite(square):
         raise ValueError(
             f"`model` has {name!r} with entries that are not finite; expected drawn weights."

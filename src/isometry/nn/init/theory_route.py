@@ -12,6 +12,7 @@ from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.schemes import check_scheme
 from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
 from isometry.nn.sandbox.checks import check_input
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters
 from isometry.theory.design import solve_sigma_w
 from isometry.theory.propagation import ResNetSpec, propagate
@@ -41,7 +42,7 @@ def theory_plan(
             "`isometry.nn.ResNet`, or `ConvResNet` with circular padding, and a skip other than "
             "0. Use method='data'."
         )
-    x = check_input(model.x).double()
+    x = wide(check_input(model.x))
     m1, m2 = float(x.mean()), float(x.square().mean())
     old: ResNetSpec = root.spec  # pyright: ignore[reportAssignmentType]
     old = replace(old, centre=old.centre or centre)

@@ -16,6 +16,7 @@ from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.replay import LostError, Met, Replay
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.tape import vertex_of
 
 _STRIDES = 9
@@ -120,11 +121,12 @@ def _moves_skip(f: Tensor, new: Tensor, s: Tensor) -> bool:
     """Return whether a changed branch is a multiple of the branch plus one of the input."""
     if new.numel() != s.numel() or not bool(new.any()):
         return False
-    pair = torch.stack([f.flatten(), s.flatten()], 1).double()
-    solution = torch.linalg.lstsq(pair.cpu(), new.flatten().double().cpu()[:, None]).solution
-    rest = new.flatten().double().cpu() - (pair.cpu() @ solution)[:, 0]
-    moved = float(solution[1].abs() * s.double().norm()) > _MOVED * float(new.double().norm())
-    return moved and float(rest.norm()) <= _EXACT * float(new.double().norm())
+    pair = wide_on_cpu(torch.stack([f.flatten(), s.flatten()], 1))
+    target = wide_on_cpu(new.flatten())
+    solution = torch.linalg.lstsq(pair, target[:, None]).solution
+    rest, size = target - (pair @ solution)[:, 0], float(target.norm())
+    moved = float(solution[1].abs() * pair[:, 1].norm()) > _MOVED * size
+    return moved and float(rest.norm()) <= _EXACT * size
 
 
 class UnreachableError(Exception):

@@ -8,6 +8,7 @@ from torch import Tensor
 from isometry.nn.blocks.uses import MapCall
 from isometry.nn.init.changes import Change
 from isometry.nn.init.measured import MeasuredModel
+from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 _ROUNDS, _CLOSE = 5, 1e-4
@@ -65,7 +66,7 @@ class _Scaled:
             sizes = [size if stride else 1 for size, stride in pairs]  # an expanded axis is one
             own.as_strided(sizes, [stride for _, stride in pairs], offset).mul_(factor.cpu())
         else:
-            own.mul_(float(factor.double().mean()))
+            own.mul_(float(wide(factor).mean()))
 
 
 def _factor(call: MapCall) -> Tensor:
@@ -75,7 +76,7 @@ def _factor(call: MapCall) -> Tensor:
     count = len(weight) if stacked and call.direct else 1
     factor = weight.new_ones((count,) + (1,) * (weight.ndim - 1))
     for _ in range(_ROUNDS):
-        outputs = call.run(weight * factor).double().reshape(count, -1)
+        outputs = wide(call.run(weight * factor)).reshape(count, -1)
         deviation = outputs.std(dim=1, correction=0).reshape(factor.shape)
         if ((deviation - 1).abs() < _CLOSE).all():
             break

@@ -17,6 +17,7 @@ from isometry.nn.jacobian.routes import (
     TapeRoute,
 )
 from isometry.nn.sandbox.evaluation import refuse_difference, variations
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.tape import first_line
 from isometry.nn.tape.forward import adjoint_gap as pair_gap
 
@@ -202,7 +203,7 @@ def _probes(
 
 
 def _flat(block: Tensor) -> Tensor:
-    return block.detach().to(device="cpu", dtype=torch.float64).reshape(len(block), -1)
+    return wide_on_cpu(block.detach()).reshape(len(block), -1)
 
 
 def _norms(block: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 from torch import Tensor
 
 from isometry._typing import Checked
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.tape import Tape, Waist, compact, narrowest
 
 _WORTH_A_LOOK = 64
@@ -185,4 +186,4 @@ class _ScipyBridge(LinearOperator):
 def _through(matrix: MatrixFreeOperator, array: np.ndarray) -> np.ndarray:
     operand = torch.from_numpy(np.array(array, dtype=np.float64))
     product = matrix @ operand.to(dtype=matrix.dtype, device=matrix.device)
-    return product.to(device="cpu", dtype=torch.float64).numpy()
+    return wide_on_cpu(product).numpy()

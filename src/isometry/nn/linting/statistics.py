@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isometry.nn.sandbox.precision import wide_on_cpu
+
 _SAMPLE = 2**14
 """Entries that the shape of a distribution and the number of levels are taken from."""
 _MANY = 4096
@@ -73,10 +75,10 @@ def summarise(entries: Tensor) -> Summary:
     size = flat.numel()
     unit = largest if largest > 1e15 or 0 < largest < 1e-15 else 1.0
     scaled = wide / unit if unit != 1.0 else wide
-    mean = float((scaled.cpu().double() if size < 2**16 else scaled).mean())
+    mean = float((wide_on_cpu(scaled) if size < 2**16 else scaled).mean())
     rms = float(torch.linalg.vector_norm(scaled)) / math.sqrt(size)
     std = math.sqrt(max(rms**2 - mean**2, 0.0)) * unit
-    sample = _sample(scaled).cpu().double()  # a device may lack float64
+    sample = wide_on_cpu(_sample(scaled))
     centred = sample - sample.mean()
     variance = float(centred.square().mean())
     kurtosis = float(centred.pow(4).mean()) / variance**2 if variance > 1e-30 else 1.0

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch._ops import OpOverload
 
+from isometry.nn.sandbox.precision import widest
+
 _SAME = 1e-5
 """Relative difference of a digest that rounding on unlike machines may cause."""
 
@@ -130,6 +132,6 @@ def _unboxed(operand: object) -> object:
 
 def _digest(value: Tensor) -> Tensor:
     """Return the size, the norm and a projection: equal where the tensors are."""
-    flat = value.detach().double().reshape(-1)
+    flat = value.detach().to(widest(value.device)).reshape(-1)
     ramp = torch.linspace(0.5, 1, flat.numel(), dtype=flat.dtype, device=flat.device)
     return torch.stack([flat.new_tensor(flat.numel()), flat.norm(), flat @ ramp / ramp.norm()])

@@ -19,6 +19,7 @@ from isometry.nn.blocks.segment import Maps
 from isometry.nn.sandbox.checks import check_output
 from isometry.nn.sandbox.flags import allow_gradients, use_eager_code, use_plain_checkpoints
 from isometry.nn.sandbox.inputs import picked
+from isometry.nn.sandbox.precision import widest
 from isometry.nn.sandbox.ranks import Ranks
 from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.tape import Forward, Vertex, vertex_of
@@ -117,7 +118,7 @@ class _Sizes(TorchFunctionMode):
 def inner(one: Tensor, other: Tensor) -> Tensor:
     """Return the inner product of what this rank holds of two tensors, summed in float64."""
     one, other = (local(t.detach()).reshape(-1) for t in (one, other))
-    wide = torch.float32 if one.device.type == "mps" else torch.float64
+    wide = widest(one.device)
     total = torch.zeros((), dtype=wide, device=one.device)
     for a, b in zip(one.split(_CHUNK), other.split(_CHUNK), strict=True):
         total += a.to(wide) @ b.to(wide)

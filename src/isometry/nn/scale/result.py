@@ -16,6 +16,7 @@ import numpy as np
 
 from isometry._result import Result
 from isometry.nn.blocks.traces import BlockTraces
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.scale.products import BlockSums
 
 
@@ -45,7 +46,7 @@ class BlockScale(Result):
     @classmethod
     def of(cls, sums: BlockSums, index: int = 0) -> "BlockScale":
         """Return the numbers of sums over the whole batch."""
-        samples = sums.products.cpu().double().numpy() / sums.entries
+        samples = wide_on_cpu(sums.products).numpy() / sums.entries
         before, after = sums.squares.tolist()
         forward = math.sqrt(after / before) if before > 0 and math.isfinite(after) else None
         if sums.skip is None:

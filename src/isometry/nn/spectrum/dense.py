@@ -8,6 +8,7 @@ import torch
 from isometry._checks import check_kind
 from isometry._typing import Checked
 from isometry.nn._typing import Operator
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.spectrum.lanczos import rounding_floor
 from isometry.theory.spectrum import Spectrum
 
@@ -89,7 +90,7 @@ def _squared_singular_values(matrix: torch.Tensor, scale: float) -> torch.Tensor
     short = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     gram = torch.zeros(len(short), len(short), dtype=torch.float64)
     for part in short.split(_COLUMNS, dim=1):
-        columns = part.to("cpu", torch.float64) / scale
+        columns = wide_on_cpu(part) / scale
         for top in range(0, len(short), _ROWS):  # the lower triangle, by rows of blocks
             rows = slice(top, top + _ROWS)
             gram[rows, : rows.stop].addmm_(columns[rows], columns[: rows.stop].T)

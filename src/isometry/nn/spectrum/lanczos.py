@@ -14,6 +14,7 @@ import torch
 
 from isometry._typing import Float
 from isometry.nn._typing import Operator
+from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.spectrum.wide import precision_of
 
 Progress = Callable[[int, int], None]
@@ -142,7 +143,7 @@ class GolubKahan:
             if progress is not None:
                 progress(2 * self.steps, 2 * to)
         numbers = [torch.stack(x, 1) for x in (self._alphas, self._betas)]
-        alpha, beta = (x.to("cpu", torch.float64).numpy() for x in numbers)
+        alpha, beta = (wide_on_cpu(x).numpy() for x in numbers)
         basis = None if self._basis is None else self._basis[:, : self.steps]
         return Bidiagonalisation(alpha, beta, basis, rounding_floor(precision_of(self._A)))
 

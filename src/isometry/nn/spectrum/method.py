@@ -28,21 +28,6 @@ def check_operator(J: object) -> None:
         raise TypeError(f"`J` has shape {tuple(J.shape)}; expected (n_out, n_in).")
 
 
-def check_exact(J: Checked[Operator]) -> None:
-    """Refuse products whose rounding is larger than the errors that are asked for.
-
-    Raises:
-        TypeError: If they are in half precision.
-    """
-    check_method(J, "lanczos")
-    if J.dtype in NARROW:
-        raise TypeError(
-            f"`J` has dtype {J.dtype}, whose products are right to {torch.finfo(J.dtype).eps:.0e}; "
-            "expected torch.float32 or torch.float64. Convert the model and its input with "
-            "`.float()`, or take `singular_spectrum`."
-        )
-
-
 def check_method(J: Checked[Operator], method: object) -> str:
     """Return the route to take for ``J``.
 

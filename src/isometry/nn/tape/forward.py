@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from isometry.nn.sandbox.flags import use_plain_checkpoints, use_plain_kernels
+from isometry.nn.sandbox.precision import wide, wide_on_cpu
 from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.tape import rules_dense, rules_shape  # noqa: F401 (registers the rules)
 from isometry.nn.tape.observer import CircularJoin, FusedRecurrence, NotRecordable
@@ -230,7 +231,7 @@ def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float
 def adjoint_gap(V: Tensor, JV: Tensor, U: Tensor, JTU: Tensor) -> float:
     """Return the largest ``|<u, J v> - <J^T u, v>|`` over ``(|u| |J v| + |J^T u| |v|) / 2``."""
     V, JV, U, JTU = (
-        block.detach().to("cpu", torch.float64).reshape(len(block), -1) for block in (V, JV, U, JTU)
+        wide_on_cpu(block.detach()).reshape(len(block), -1) for block in (V, JV, U, JTU)
     )
     difference = U @ JV.T - JTU @ V.T
     v, jv, u, jtu = (torch.linalg.vector_norm(block, dim=1) for block in (V, JV, U, JTU))
@@ -239,4 +240,4 @@ def adjoint_gap(V: Tensor, JV: Tensor, U: Tensor, JTU: Tensor) -> float:
 
 
 def _norm(value: Tensor) -> float:
-    return float(value.double().norm())
+    return float(wide(value).norm())

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isometry.nn.sandbox.precision import widest
 from isometry.nn.tape.maps import (
     Diagonal,
     Embed,
@@ -119,13 +120,16 @@ def copying(call: AtenCall) -> list[Term] | None:
     """Find where each entry comes from by running the op on the entries' positions."""
     if call["accumulate"] or call["reduce"] is not None:
         return None
+    kind = widest(call.output.device)
+    if kind == torch.float32 and any(x.numel() >= 2**24 for _, x, _ in call.dependent):
+        return None  # positions beyond that are not whole numbers in float32
     data = {k: v for k, v in call.operands.items() if isinstance(v, Tensor) and _is_data(v)}
-    blank: dict[str, Any] = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in data.items()}
+    blank: dict[str, Any] = {k: torch.zeros_like(v, dtype=kind) for k, v in data.items()}
     if isinstance(call["value"], (int, float)):
         blank["value"] = 0
     terms = []
     for name, x, node in call.dependent:
-        positions = torch.arange(1, x.numel() + 1, dtype=torch.float64, device=x.device)
+        positions = torch.arange(1, x.numel() + 1, dtype=kind, device=x.device)
         sources = call.rerun(blank | {name: positions.reshape(x.shape)})
         terms.append(Term(node, [Selection(sources.round().long() - 1, x.shape)]))
     return terms

@@ -16,7 +16,7 @@ from torch import Tensor
 from isometry.nn.tape.program import Program
 from isometry.nn.tape.tape import Layout, Tape
 
-_BLOCK_ENTRIES = 2**18
+_BLOCK_ENTRIES = 2**20
 """Entries of a block of unit vectors that goes through at once."""
 
 Products = Callable[[Tensor], Tensor]
