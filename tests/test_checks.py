@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from isometry._checks import check_array, check_integer, check_real, check_rng, shown
+from isometry._checks import check_array, check_count, check_integer, check_real, check_rng, shown
 
 
 def test_values_are_shown_short_and_on_one_line():
@@ -61,6 +61,19 @@ def test_masked_and_ragged_arrays_are_refused():
 def test_integers_have_both_bounds(value):
     with pytest.raises(ValueError, match="expected an integer >= 1 and <= 10"):
         check_integer("depth", value, minimum=1, maximum=10)
+
+
+def test_a_count_is_a_number_or_follows_the_size():
+    assert check_count("num_probes", "auto") is None
+    assert check_count("num_probes", np.int64(3)) == 3
+    with pytest.raises(ValueError, match="`num_probes` is 0; expected an integer >= 1"):
+        check_count("num_probes", 0)
+
+
+@pytest.mark.parametrize("value", [None, "many", 2.0, [3], np.array(["auto", "auto"])])
+def test_what_is_no_count_is_refused_with_both_choices(value):
+    with pytest.raises(TypeError, match=r'`num_probes` is .*expected an integer >= 1, or "auto"'):
+        check_count("num_probes", value)
 
 
 def test_a_generator_is_made_fresh_and_the_global_one_is_left_alone():

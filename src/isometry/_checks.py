@@ -84,6 +84,23 @@ def check_integer(name: str, value: object, *, minimum: int, maximum: int | None
     return number
 
 
+def check_count(name: str, value: object) -> int | None:
+    """Return a count of at least 1, or ``None`` for ``"auto"``, which leaves it to the function.
+
+    Raises:
+        TypeError: If ``value`` is neither an integer nor ``"auto"``.
+        ValueError: If it is smaller than 1.
+    """
+    if isinstance(value, str) and value == "auto":
+        return None
+    try:
+        operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        expected = 'an integer >= 1, or "auto", which follows the size'
+        raise TypeError(f"`{name}` is {shown(value)}; expected {expected}.") from None
+    return check_integer(name, value, minimum=1)
+
+
 def check_array(name: str, value: object, *, minimum: float = -math.inf) -> FloatArray:
     """Return ``value`` as a float64 array without NaN, every entry ``>= minimum``.
 

@@ -9,6 +9,9 @@ from typing import Literal, TypeAlias
 Evaluation: TypeAlias = Literal["formula", "quadrature"]
 """How a law computes a number: by its own formula, or by integration of its density."""
 
+Auto: TypeAlias = Literal["auto"]
+"""A count that follows the size of what is measured."""
+
 SpectrumMethod: TypeAlias = Literal["dense", "lanczos"]
 """How a spectrum is found: all singular values, or a quadrature from products."""
 
@@ -35,3 +38,9 @@ Optimiser: TypeAlias = Literal["sgd", "adam"]
 
 Padding: TypeAlias = Literal["circular", "zeros"]
 """What a convolution sees beyond the border."""
+
+Profile: TypeAlias = Literal["smoke", "quick", "full"]
+"""How large a study is: a minute, a quarter of an hour, and the one that the claims are made of."""
+
+ExecutorName: TypeAlias = Literal["serial", "process", "dask", "ray", "submitit"]
+"""Where runs are done."""

@@ -43,6 +43,12 @@ WRONG = {
     "traces, of numbers": (lambda: inn.block_traces([3]), "`blocks` is 'list'"),
     "law, of numbers": (lambda: inn.measured_law([3]), "`traces` is 'list'"),
     "diagnose, no count": (lambda: inn.diagnose(NET, X, num_probes="8"), "`num_probes` is '8'"),
+    "diagnose, None": (lambda: inn.diagnose(NET, X, num_probes=None), "`num_probes` is None"),
+    "diagnose, no products": (lambda: inn.diagnose(NET, X, num_matvecs=[]), "`num_matvecs` is "),
+    "block_spectra, None": (
+        lambda: inn.block_spectra(inn.residual_blocks(lambda x: x + x.tanh(), X), num_probes=None),
+        "`num_probes` is None",
+    ),
     "plan, numpy": (lambda: inn.plan(NET, X, generator=RNG), "`generator` is a Generator"),
     "apply, nothing": (lambda: inn.apply_(NET, None), "`plan` is a NoneType"),
     "network, a name": (lambda: inn.ResNet("relu", width=4), "`spec` is a str"),

@@ -10,6 +10,8 @@ import torch
 
 import isometry as iso
 from isometry import nn as inn
+from isometry.experiments.engine.executors import open_executor
+from isometry.experiments.profiles import studies
 
 rng = np.random.default_rng(0)
 law = iso.UniversalLaw()
@@ -79,6 +81,7 @@ def models() -> None:
     inn.singular_spectrum(net)  # pyright: ignore[reportArgumentType]
     inn.singular_spectrum(J, method="lancsoz")  # pyright: ignore[reportArgumentType]
     inn.singular_spectrum(J, num_probes="8")  # pyright: ignore[reportArgumentType]
+    inn.singular_spectrum(J, num_probes=None)  # pyright: ignore[reportArgumentType]
     inn.singular_spectrum(J, generator=rng)  # pyright: ignore[reportArgumentType]
     inn.matrix_spectrum(None)  # pyright: ignore[reportArgumentType]
     inn.largest_singular_values(J, k=1.5)  # pyright: ignore[reportArgumentType]
@@ -90,6 +93,7 @@ def models() -> None:
     inn.measured_law([3])  # pyright: ignore[reportArgumentType]
     inn.diagnose(net, x, ["branch"])  # pyright: ignore[reportCallIssue]
     inn.diagnose(net, x, method="theory")  # pyright: ignore[reportArgumentType]
+    inn.diagnose(net, x, num_matvecs="all")  # pyright: ignore[reportArgumentType]
     inn.plan(net, x, c="one")  # pyright: ignore[reportArgumentType]
     inn.plan(net, x, method="dense")  # pyright: ignore[reportArgumentType]
     inn.plan(net, x, scheme="orthognal")  # pyright: ignore[reportArgumentType]
@@ -102,3 +106,9 @@ def models() -> None:
     inn.ResNet(spec, width=4.0)  # pyright: ignore[reportArgumentType]
     inn.ConvResNet(spec, 3, padding_mode="same")  # pyright: ignore[reportArgumentType]
     inn.JacobianMonitor(every="10")  # pyright: ignore[reportArgumentType]
+
+
+def runs() -> None:
+    studies("quik", ["digits"])  # pyright: ignore[reportArgumentType]
+    open_executor("processes")  # pyright: ignore[reportArgumentType]
+    open_executor("serial", workers="2")  # pyright: ignore[reportArgumentType]

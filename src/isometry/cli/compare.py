@@ -3,17 +3,18 @@
 from functools import partial
 from pathlib import Path
 
+from isometry._words import ExecutorName, Profile
 from isometry.cli.output import complain, emit
 from isometry.cli.reproduce import bar, window_of
 
 
 def compare_activations(
     *activations: str,
-    profile: str = "quick",
+    profile: Profile = "quick",
     data: str = "digits",
     out: Path = Path("runs"),
     report: Path = Path("comparison"),
-    executor: str = "process",
+    executor: ExecutorName = "process",
     workers: int = 2,
     scheduler: str | None = None,
     json: bool = False,

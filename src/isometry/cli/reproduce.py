@@ -9,16 +9,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from isometry._words import ExecutorName, Profile
 from isometry.cli.output import check_folder, check_place, complain, emit, json_text
 from isometry.report import write_text
 
 
 def reproduce(
     *studies: str,
-    profile: str = "quick",
+    profile: Profile = "quick",
     out: Path = Path("runs"),
     data: str | None = None,
-    executor: str = "process",
+    executor: ExecutorName = "process",
     workers: int = 2,
     scheduler: str | None = None,
     publish: Path | None = None,
@@ -118,7 +119,7 @@ def export(
         print(json_text([{key: row.get(key) for key in columns} for row in rows]))  # noqa: T201
 
 
-def _images(data: str | None, profile: str) -> list[str]:
+def _images(data: str | None, profile: Profile) -> list[str]:
     """Return the image sets of a profile, the one to train on first."""
     from isometry.data import available, best_available, load_images
 
@@ -130,7 +131,7 @@ def _images(data: str | None, profile: str) -> list[str]:
     return list(dict.fromkeys([first, *others]))
 
 
-def window_of(executor: str, workers: int) -> int:
+def window_of(executor: ExecutorName, workers: int) -> int:
     """Return how many runs to have submitted: two a worker, many where workers are not counted."""
     return {"serial": 1, "process": 2 * workers}.get(executor, max(64, 2 * workers))
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from isometry._checks import shown
 from isometry._result import Result
+from isometry._typing import Checked
+from isometry._words import Profile
 from isometry.errors import TheoryWarning
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress
@@ -67,7 +69,7 @@ class ActivationComparison(Result):
 
     activations: tuple[str, ...]
     images: str
-    profile: str
+    profile: Profile
     findings: Findings
     refused: dict[str, str]
     failed: tuple[str, ...]
@@ -130,7 +132,7 @@ def compare_activations(
     out: Path,
     open_executor: Open,
     images: str = "digits",
-    profile: str = "quick",
+    profile: Checked[Profile] = "quick",
     rungs: Sequence[str] = RUNGS,
     window: int = 4,
     progress: Callable[[Progress], None] | None = None,

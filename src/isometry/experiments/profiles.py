@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 
 from isometry._checks import suggest
+from isometry._typing import Checked
+from isometry._words import Profile
 from isometry.experiments.parts.study import PROFILES, PlannedStudy
 from isometry.experiments.studies import all_studies
 
 
 def studies(
-    profile: str, images: Sequence[str], *, only: Sequence[str] = (), limit: int | None = None
+    profile: Checked[Profile],
+    images: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    limit: int | None = None,
 ) -> list[PlannedStudy]:
     """Return the studies of a profile, ready to run.
 

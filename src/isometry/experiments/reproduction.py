@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isometry._result import Result
+from isometry._words import Profile
 from isometry.experiments.engine.runs import Run, find_run
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
@@ -42,7 +43,7 @@ class Reproduction(Result):
         conditions: Commit, versions, machine, seconds of all runs together.
     """
 
-    profile: str
+    profile: Profile
     findings: dict[str, Findings]
     finished: dict[str, tuple[int, int]]
     conditions: dict[str, Any]
@@ -97,7 +98,7 @@ def run_studies(
     )
 
 
-def gather(studies: Sequence[PlannedStudy], out: Path, *, profile: str) -> Reproduction:
+def gather(studies: Sequence[PlannedStudy], out: Path, *, profile: Profile) -> Reproduction:
     """Summarise the finished runs of the studies.
 
     Args:

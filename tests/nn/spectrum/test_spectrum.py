@@ -188,6 +188,8 @@ CALLS = {
     "method": (lambda J: singular_spectrum(J, "lancsoz"), ValueError, "mean 'lanczos'"),
     "empty": (lambda J: singular_spectrum(operator(np.ones((0, 3)))), ValueError, "at least one"),
     "probes": (lambda J: lanczos(J, num_probes=0), ValueError, "`num_probes` is 0"),
+    "no probes": (lambda J: lanczos(J, num_probes=None), TypeError, "`num_probes` is None"),
+    "no products": (lambda J: lanczos(J, num_matvecs=None), TypeError, "`num_matvecs` is None"),
     "products": (lambda J: lanczos(J, num_matvecs=0), ValueError, "`num_matvecs` is 0"),
     "memory": (lambda J: lanczos(J, max_basis_bytes=1000), ValueError, "Lower `num_probes`"),
 }

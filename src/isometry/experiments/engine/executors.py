@@ -10,12 +10,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from multiprocessing import connection
 from typing import Any
 
 from isometry._checks import check_integer, suggest
+from isometry._typing import Checked
+from isometry._words import ExecutorName
 
 _RETRIES = 4  # the first try and three more, as ray has
 _JOB_MINUTES = 240  # a run that is cut off there resumes from its checkpoint
@@ -92,7 +94,7 @@ class JobExecutor(Executor):
 
 @contextmanager
 def open_executor(
-    kind: str = "process", workers: int = 2, *, address: str | None = None
+    kind: Checked[ExecutorName] = "process", workers: int = 2, *, address: str | None = None
 ) -> Iterator[Executor]:
     """Open one of the executors and close it afterwards.
 
@@ -228,7 +230,7 @@ def _call(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return fn(*args, **kwargs)
 
 
-_OPEN = {
+_OPEN: dict[ExecutorName, Callable[[int, str | None], AbstractContextManager[Executor]]] = {
     "serial": _serial,
     "process": _process,
     "dask": _dask,

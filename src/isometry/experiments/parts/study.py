@@ -7,13 +7,14 @@ so that a new study is one file in ``isometry.experiments.studies`` and no line 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from isometry._words import Profile
 from isometry.experiments.engine.runs import Run, RunConfig, Task
 from isometry.experiments.parts.claims import Findings
 
-PROFILES = ("smoke", "quick", "full")
-"""A minute, a quarter of an hour, and the one that the claims are made of."""
+PROFILES: tuple[Profile, ...] = get_args(Profile)
+"""Every word for the size of a study."""
 
 Size = Mapping[str, Any]
 """Arguments of a study's plan."""
@@ -52,7 +53,7 @@ class Study:
             )
 
     def at(
-        self, profile: str, images: Sequence[str], *, limit: int | None = None
+        self, profile: Profile, images: Sequence[str], *, limit: int | None = None
     ) -> "PlannedStudy":
         """Return the study at the size of a profile.
 

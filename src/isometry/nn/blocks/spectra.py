@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from isometry._checks import check_integer
+from isometry._checks import check_count
 from isometry._typing import Checked, Integer
+from isometry._words import Auto
 from isometry.nn._typing import Generator, Operator, SpectrumMethod
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.gauss import GaussRule, bulk_points, total_spread
@@ -39,8 +40,8 @@ def block_spectra(
     blocks: Checked[Sequence[Block]],
     method: SpectrumMethod = None,
     *,
-    num_probes: Integer | None = None,
-    num_matvecs: Integer | None = None,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Checked[Integer | Auto] = "auto",
     generator: Generator = None,
 ) -> list[Spectrum]:
     """Return the law of lam = s^2 of every block's own Jacobian, its skip included.
@@ -49,11 +50,11 @@ def block_spectra(
         blocks: What :func:`isometry.nn.residual_blocks` found.
         method: ``"dense"`` writes every block out, ``"lanczos"`` multiplies it, ``None`` writes
             out blocks of up to 256 entries.
-        num_probes: Random starting vectors per block (Lanczos); ``None`` takes 12,000 / N, at
+        num_probes: Random starting vectors per block (Lanczos); ``"auto"`` takes 12,000 / N, at
             least one, which makes one standard error of the product law's distribution function
             at most about 0.004.
         num_matvecs: Products with A, and as many with its transpose, per probe (Lanczos), which
-            is the number of nodes; ``None`` goes on from 4 to at most 24 until the next node
+            is the number of nodes; ``"auto"`` goes on from 4 to at most 24 until the next node
             would move that distribution function by less than 0.002, all blocks together.
         generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
 
@@ -94,8 +95,8 @@ def operator_spectra(
     operators: Sequence[Operator],
     method: SpectrumMethod = None,
     *,
-    num_probes: Integer | None = None,
-    num_matvecs: Integer | None = None,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Checked[Integer | Auto] = "auto",
     generator: Generator = None,
     holed: bool = False,
 ) -> list[Spectrum]:
@@ -109,8 +110,7 @@ def operator_spectra(
         NotImplementedError: If several processes compute the model.
     """
     generator = generator_or_fresh(generator)
-    asked = None if num_matvecs is None else check_integer("num_matvecs", num_matvecs, minimum=1)
-    probes = None if num_probes is None else check_integer("num_probes", num_probes, minimum=1)
+    asked, probes = check_count("num_matvecs", num_matvecs), check_count("num_probes", num_probes)
     most = NODES[-1] if asked is None else asked
     found: list[_Dense | _Multiplied] = []
     for A in operators:

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-from isometry._checks import check_integer
-from isometry._typing import Integer
+from isometry._checks import check_count
+from isometry._typing import Checked, Integer
+from isometry._words import Auto
 from isometry.nn._typing import (
     BatchNorm,
     Blocks,
@@ -76,8 +77,8 @@ def diagnose(
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
     method: SpectrumMethod = None,
-    num_probes: Integer | None = None,
-    num_matvecs: Integer | None = None,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Checked[Integer | Auto] = "auto",
     twin: bool = False,
     generator: Generator = None,
     progress: Progress | None = None,
@@ -97,8 +98,8 @@ def diagnose(
         method: ``"dense"``, ``"lanczos"`` or ``None``, as for
             :func:`~isometry.nn.singular_spectrum`.
         num_probes: Random probes for the spectrum (Lanczos) and for every block's traces, at
-            least 3 for those; ``None`` lets both follow the size.
-        num_matvecs: Products each way per probe (Lanczos); ``None`` goes on until the spectrum
+            least 3 for those; ``"auto"`` lets both follow the size.
+        num_matvecs: Products each way per probe (Lanczos); ``"auto"`` goes on until the spectrum
             is resolved, within limits.
         twin: Measure the model's twin with rotated channels as well (:func:`~isometry.nn.twin`),
             which tells why a law fails and predicts outliers; as much work again as the spectrum.
@@ -121,14 +122,14 @@ def diagnose(
         all blocks together, and the blocks' own spectra (:func:`~isometry.nn.block_spectra`). The
         model comes out bitwise as it went in.
     """
-    if num_probes is not None:
-        num_probes = check_integer("num_probes", num_probes, minimum=1)
+    probes = check_count("num_probes", num_probes)
+    check_count("num_matvecs", num_matvecs)
     generator = generator_or_fresh(generator)
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     with _collected() as notes:
         J = WatchedOperator(specimen, specimen.point, batch_norm, named=blocks is not None)
         stream, reason = _stream(J.recording, blocks, twin=twin)
-        prediction = _predict(stream, reason, num_probes, generator)
+        prediction = _predict(stream, reason, probes, generator)
         operator, measured = _operator(J, stream, generator)
         measurement = measure(
             operator,

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from isometry._checks import check_integer
 from isometry._result import Drawn
-from isometry._typing import Integer
+from isometry._typing import Checked, Integer
+from isometry._words import Auto
 from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Diagnosis
@@ -74,8 +75,8 @@ class JacobianMonitor(Drawn):
         output: Key = None,
         batch_norm: BatchNorm = "eval",
         method: SpectrumMethod = None,
-        num_probes: Integer | None = None,
-        num_matvecs: Integer | None = None,
+        num_probes: Checked[Integer | Auto] = "auto",
+        num_matvecs: Checked[Integer | Auto] = "auto",
         generator: Generator = None,
     ) -> None:
         self.every = check_integer("every", every, minimum=1)

@@ -5,8 +5,9 @@ import time
 
 import torch
 
-from isometry._checks import check_integer
+from isometry._checks import check_count, check_integer
 from isometry._typing import Checked, Integer
+from isometry._words import Auto
 from isometry.nn._typing import Operator
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.method import check_operator
@@ -18,7 +19,10 @@ _ENTRIES = 24_000
 
 
 def estimate_seconds(
-    J: Checked[Operator], *, num_probes: Integer | None = None, num_matvecs: Integer = 60
+    J: Checked[Operator],
+    *,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Integer = 60,
 ) -> float:
     """Estimate the time of the Lanczos route from one product each way.
 
@@ -36,7 +40,7 @@ def estimate_seconds(
         ValueError: If a count is smaller than one.
     """
     check_operator(J)
-    probes = probes_for(min(J.shape), num_probes)
+    probes = probes_for(min(J.shape), check_count("num_probes", num_probes))
     steps = min(check_integer("num_matvecs", num_matvecs, minimum=1), *J.shape)
     probe = torch.ones(J.shape[1], probes, dtype=J.dtype, device=J.device)
     start = time.perf_counter()
@@ -44,18 +48,18 @@ def estimate_seconds(
     return steps * (time.perf_counter() - start)
 
 
-def probes_for(size: int, asked: Integer | None) -> int:
+def probes_for(size: int, asked: int | None) -> int:
     """Return as many probes as bring the noise of the cdf, 1 / sqrt(2 probes size), to 0.5 %."""
     if asked is None:
         return min(max(math.ceil(_ENTRIES / size), 2), 8)
-    return check_integer("num_probes", asked, minimum=1)
+    return asked
 
 
 def budget(
     A: Operator,
     size: int,
-    num_probes: Integer | None,
-    num_matvecs: Integer | None,
+    num_probes: int | None,
+    num_matvecs: int | None,
     reorthogonalise: bool,
     max_basis_bytes: Integer,
 ) -> tuple[int, list[int]]:
@@ -67,7 +71,7 @@ def budget(
     probes = probes_for(size, num_probes)
     asked = SCHEDULE if size > SCHEDULE[-1] else (size,)
     if num_matvecs is not None:
-        asked = (check_integer("num_matvecs", num_matvecs, minimum=1),)
+        asked = (num_matvecs,)
     schedule = sorted({min(steps, size) for steps in asked})
     if not reorthogonalise:
         return probes, schedule

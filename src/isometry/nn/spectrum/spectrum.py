@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
+from isometry._checks import check_count
 from isometry._typing import Checked, Integer
+from isometry._words import Auto
 from isometry.errors import AccuracyWarning
 from isometry.nn._typing import Generator, Operator, Ranked, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
@@ -38,8 +40,8 @@ def singular_spectrum(
     J: Checked[Operator],
     method: SpectrumMethod = None,
     *,
-    num_probes: Integer | None = None,
-    num_matvecs: Integer | None = None,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Checked[Integer | Auto] = "auto",
     reorthogonalise: bool = True,
     max_basis_bytes: Integer = 2**32,
     generator: Generator = None,
@@ -56,16 +58,16 @@ def singular_spectrum(
             float32.
         method: ``"dense"``, ``"lanczos"``, or ``None`` for dense up to 2048 singular values and
             2^26 entries.
-        num_probes: Random starting vectors, all multiplied at once (Lanczos); ``None`` takes
+        num_probes: Random starting vectors, all multiplied at once (Lanczos); ``"auto"`` takes
             from 8 down to 2, the fewer the larger J.
-        num_matvecs: Products with J, and as many with J.T, per probe (Lanczos); ``None`` goes on
+        num_matvecs: Products with J, and as many with J.T, per probe (Lanczos); ``"auto"`` goes on
             from 40 to at most 135 until the spectrum is resolved.
         reorthogonalise: Keep a basis and remove what rounding mixes back in. Without it the
             memory is three vectors a probe, the density is the same for about 40 products, and
             outliers are not told apart.
         max_basis_bytes: Bound on the memory of the basis,
             ``num_probes * num_matvecs * min(n_out, n_in)`` numbers; what is left to choose
-            (``None``) is chosen to fit.
+            (``"auto"``) is chosen to fit.
         generator: Source of the starting vectors; without one `torch.manual_seed` decides.
         progress: Called as ``progress(done, total)`` after every pair of products.
 
@@ -126,14 +128,15 @@ def measure(
     J: Checked[Operator],
     method: SpectrumMethod = None,
     *,
-    num_probes: Integer | None = None,
-    num_matvecs: Integer | None = None,
+    num_probes: Checked[Integer | Auto] = "auto",
+    num_matvecs: Checked[Integer | Auto] = "auto",
     reorthogonalise: bool = True,
     max_basis_bytes: Integer = 2**32,
     generator: Generator = None,
     progress: lanczos.Progress | None = None,
 ) -> Measurement:
     """Do what :func:`singular_spectrum` does, and keep what the largest value's vector needs."""
+    counts = check_count("num_probes", num_probes), check_count("num_matvecs", num_matvecs)
     generator = generator_or_fresh(generator)
     chosen, J = check_method(J, method), widened(J)
     if chosen == "dense":
@@ -145,9 +148,7 @@ def measure(
         zeros = Spectrum(np.zeros(min(J.shape)), provenance=f"lanczos, {name_of(precision_of(J))}")
         return Measurement(zeros, lambda: torch.zeros(J.shape[0], dtype=J.dtype, device=J.device))
     A, rank = side.operator, min(J.rank_bound, side.size) if isinstance(J, Ranked) else side.size
-    probes, schedule = budget(
-        A, side.size, num_probes, num_matvecs, reorthogonalise, max_basis_bytes
-    )
+    probes, schedule = budget(A, side.size, *counts, reorthogonalise, max_basis_bytes)
     run = None
     if len(schedule) > 1 and reorthogonalise and rank == side.size:
         run = _measured_apart(side, probes, schedule, generator, progress)
