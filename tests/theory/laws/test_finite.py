@@ -7,6 +7,8 @@ from cases_laws import CRITICAL, GINIBRE_5, HALF_DEAD, MARCHENKO_PASTUR, RELU_3
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.finite import FiniteDepthLaw
 from isometry.theory.laws.universal import UniversalLaw
+from isometry.theory.prediction import finite_depth_law
+from isometry.theory.propagation import ResNetSpec
 
 HALVES = np.array([0.5, 0.5])
 
@@ -127,11 +129,71 @@ def test_an_infinite_moment_is_refused():
         CRITICAL.moment(-1)
 
 
-@pytest.mark.parametrize("d", [[0.0, 1.0], [0.0, 100.0]], ids=["a divergence", "far apart"])
-def test_a_density_that_diverges_is_an_error(d):
-    # Just half of the units dead: an atom at a^2 that does not form.
-    with pytest.raises(ConvergenceError, match=r"atom at log lam = .* was not found"):
-        FiniteDepthLaw(d=np.array([d]), weights=HALVES).cdf(1.0)
+@pytest.mark.parametrize(("d", "skip"), [(0.1, 1.0), (1.0, 0.9), (30.0, 0.7)])
+def test_one_layer_with_just_half_its_units_dead_has_the_law_of_large_matrices(d, skip):
+    width, rng = 400, np.random.default_rng(0)
+    D = np.where(np.arange(width) < width // 2, 0.0, math.sqrt(d))
+    A = skip * np.eye(width) + D[:, None] * rng.standard_normal((width, width)) / width**0.5
+    lam = np.sort(np.linalg.svd(A, compute_uv=False) ** 2)
+    right = FiniteDepthLaw([[0.0, d]], HALVES, skip)
+    assert distance(right, lam) < 0.008  # eigenvalues repel: three spacings
+    assert distance(right, skip**2 + 1.1 * (lam - skip**2)) > 0.008
+    # An atom at a^2 that just forms: half of the mass on either side, and a gap above it.
+    assert right.cdf(skip**2) == pytest.approx(0.5, abs=1e-6)
+    with pytest.raises(ValueError, match="density exceeds"):
+        right.pdf(skip**2)
+    if skip == 1.0 and d == 0.1:
+        assert right.cdf(1 + 0.9 * d**2 / 108) == right.cdf(1.0)
+        assert right.cdf(1 + 1.1 * d**2 / 108) > right.cdf(1.0)
+
+
+def test_half_but_for_rounding_is_half():
+    near = FiniteDepthLaw([[0.0, 1.0]], [0.5 + 1e-10, 0.5 - 1e-10])
+    half = FiniteDepthLaw([[0.0, 1.0]], HALVES)
+    lam = np.array([0.1, 0.5, 0.99, 1.005, 1.5, 4.0])
+    np.testing.assert_allclose(near.cdf(lam), half.cdf(lam), atol=1e-8)
+    assert not near.atoms()[0].size
+
+
+def test_two_layers_whose_dead_units_add_up_to_just_an_atom_are_solved():
+    width, rng = 400, np.random.default_rng(1)
+    A = np.eye(width)
+    for dead, d in ((0.7, 1.0), (0.8, 2.0)):
+        D = np.where(np.arange(width) < dead * width, 0.0, math.sqrt(d))
+        Q, _ = np.linalg.qr(rng.standard_normal((width, width)))  # axes of its own: free layers
+        A = A + Q @ (D[:, None] * (rng.standard_normal((width, width)) @ (Q.T @ A))) / width**0.5
+    lam = np.sort(np.linalg.svd(A, compute_uv=False) ** 2)
+    law = FiniteDepthLaw([[0.0, 1.0], [0.0, 2.0]], [[0.7, 0.3], [0.8, 0.2]])
+    assert distance(law, lam) < 0.008
+    assert distance(law, 1.1 * lam) > 0.008
+
+
+def test_almost_half_of_the_units_dead_is_refused_and_no_number():
+    law = FiniteDepthLaw([[0.0, 1.0]], [0.4999, 0.5001])
+    with pytest.raises(ConvergenceError, match="diverges at an edge"):
+        law.cdf(1.0)
+
+
+@pytest.mark.parametrize(
+    "activation",
+    ["leaky_relu(0)", "hardtanh(-0.67448975, 0.67448975)", "hardshrink(0.6744898)", "hardswish"],
+)
+@pytest.mark.filterwarnings("ignore::isometry.TheoryWarning")  # jumps: not what is asked here
+def test_one_layer_of_any_kinked_slope_is_solved(activation):
+    law = finite_depth_law(ResNetSpec(activation, depth=1))
+    t, weights = law._nodes()
+    assert weights.sum() == pytest.approx(1.0, abs=1e-5)
+    assert weights @ np.exp(t) == pytest.approx(law.mean(), rel=1e-5)
+
+
+def test_one_leaky_layer_without_a_skip_has_both_its_clusters():
+    slope = 1e-4
+    law = finite_depth_law(ResNetSpec(f"leaky_relu({slope})", depth=1, sigma_w=1.0, skip=0.0))
+    # (D W)(D W)^T of two scales: the large half is Marchenko and Pastur's, the small one below.
+    alone = FiniteDepthLaw([[0.0, 1.0]], HALVES, 0.0)
+    lam = alone.icdf([0.55, 0.75, 0.95])
+    np.testing.assert_allclose(law.cdf(lam), [0.55, 0.75, 0.95], atol=10 * slope)
+    assert law.cdf(0.02) == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize(("dead", "atom"), [(0.3, None), (0.7, 0.4)])

@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from isometry.errors import ConvergenceError
-from isometry.theory.laws.free_product import resolvent
+from isometry.theory.laws.free_product import continued, resolvent
 from isometry.theory.laws.layers import Layers
 
 
@@ -30,8 +29,11 @@ def test_the_resolvent_of_marchenko_and_pastur_solves_its_quadratic():
     assert -inside.imag[0] / math.pi == pytest.approx(density, rel=1e-8)
 
 
-def test_a_gap_inside_the_support_is_an_error_and_no_number():
+def test_slopes_far_apart_are_reached_from_the_negative_axis():
+    # u is all but constant between the scales: interpolation met a solution with E > 0.
     two = layers([1e-4, 10.0], skip2=0.0)
     t = np.linspace(-12, 3, 40)
-    with pytest.raises(ConvergenceError, match="was not reached"):
-        resolvent(two, 0.0, t, np.zeros_like(t))
+    u, E = continued(two, 0.0, t, np.full_like(t, math.pi))
+    assert ((u.real > 0) & (u.real < 1) & (E.real < 0).all(axis=1)).all()
+    assert (np.diff(u.real) < 0).all()  # E lam / (lam + exp(t))
+    assert (resolvent(two, 0.0, t, np.zeros_like(t)).imag < 0).all()

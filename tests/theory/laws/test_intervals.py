@@ -5,7 +5,7 @@ import pytest
 
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.factors import Factors
-from isometry.theory.laws.intervals import tabulate
+from isometry.theory.laws.intervals import held, tabulate
 from isometry.theory.laws.layers import Layers
 from isometry.theory.laws.tables import NODES, quadrature
 
@@ -46,10 +46,21 @@ def test_close_clusters_make_one_interval():
     assert shape.left.mass + shape.right.mass == pytest.approx(1, abs=1e-9)
 
 
-def test_a_density_that_diverges_is_an_error_and_not_a_table():
-    halves, ones = np.full((2, 2), 0.5), np.ones(2)
-    factors = Factors(np.array([[1.0, 2.0], [0.9, 1.1]]), halves, ones, ones, ones[:1], ones[:1])
-    with pytest.raises(ConvergenceError, match=r"diverges at an edge|was not (reached|found)"):
+def test_a_density_that_diverges_at_its_edges_is_a_table():
+    # Projections on halves of the space: the product's lam off 0 has the arcsine law on [0, 1].
+    ones = np.ones(1)
+    factors = Factors(np.array([[0.0, 1.0]]), np.full((1, 2), 0.5), 2 * ones, ones, ones, ones)
+    law = held(factors)
+    lam = np.array([1e-6, 0.1, 0.5, 0.9, 1 - 1e-6])
+    arcsine = np.arcsin(np.sqrt(lam)) / math.pi  # and half of the mass at 0
+    np.testing.assert_allclose(law.cdf(lam, None), 0.5 + arcsine, atol=1e-9)
+    np.testing.assert_allclose(law.icdf(0.5 + arcsine), lam, rtol=1e-7)
+
+
+def test_weights_that_all_but_form_an_atom_are_an_error_and_not_a_table():
+    weights, ones = np.array([[0.5, 0.5], [0.4999, 0.5001]]), np.ones(2)
+    factors = Factors(np.array([[1.0, 2.0], [0.9, 1.1]]), weights, ones, ones, ones[:1], ones[:1])
+    with pytest.raises(ConvergenceError, match="diverges at an edge"):
         tabulate(factors)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from isometry.theory.laws.piecewise import Side, Vector, fit_nodes
-from isometry.theory.laws.tables import SOFT
 
 PIECES = 1024
 """Pieces of degree 4 a side, as the universal law has: 1e-13 where the function is smooth."""
@@ -26,7 +25,7 @@ class Chart:
 
     @property
     def soft(self) -> bool:
-        """Return whether the density vanishes like a square root at a positive edge."""
+        """Return whether the edge is positive; the distance's root is the coordinate then."""
         return self.decay == 0.0
 
     def t(self, v: Vector) -> Vector:
@@ -55,4 +54,4 @@ class Chart:
     def tables(self, values: Vector) -> Side:
         """Return the tables from ``density / v**order`` at the nodes of the pieces."""
         jacobian = 2 * abs(self.split - self.edge) if self.soft else 1 / self.decay
-        return Side.build(values, jacobian, SOFT if self.soft else self.order, order=self.order)
+        return Side.build(values, jacobian, self.order + 2 * self.soft, order=self.order)

@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from isometry.errors import ConvergenceError
-from isometry.theory.laws.free_product import Product, continued
+from isometry.theory.laws.free_product import Product
 from isometry.theory.laws.piecewise import Vector
 
 _PLACE = 1e-15  # what a further step would add to log z at an edge
 _LOST = 1e-14  # step in u, relative, that rounding swallows
-_POLE, _BEHIND = 1e6, 1e-4  # u that only an atom brings, and how far behind it the search goes on
+_ASTRAY = 0.25  # of a step in log z, off its two slopes: .06 next to a pole, .13 next to an atom
+_POLE, _BESIDE = 1e6, 2.5e5  # u that only an atom brings, and that of a start next to one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,23 +24,42 @@ class Gap:
     E: Vector
 
 
-def edge(product: Product, gap: Gap, towards: int) -> float:
-    """Return log lam where the continuous part goes on, below or above a gap.
+@dataclasses.dataclass(frozen=True)
+class Edge:
+    """Log lam at an edge, and the power of the distance's root by which the density vanishes."""
 
-    An atom, where u is infinite, lies between two gaps: the search goes on behind it.
+    place: float
+    order: int = 1
+
+
+def edge(product: Product, gap: Gap, towards: int) -> Edge:
+    """Return where the continuous part goes on, below or above a gap.
+
+    An atom, where u is infinite, lies between two gaps: the search goes on behind it. At one that
+    just forms the continuous part goes on at its place, and its density diverges.
 
     Raises:
         ConvergenceError: If no edge is found.
     """
+    places, weights = product.atoms()
     found = -math.inf
-    for _ in range(1 + len(product.atoms()[0])):
+    for _ in range(1 + len(places)):
         found, at_atom = _turning_point(product, gap.u, gap.E, towards)
         if not at_atom:
-            return found
-        t = np.array([found + _BEHIND * towards])
-        u, E = continued(product, product.floor, t, np.zeros(1))
-        gap = Gap(float(u[0].real), E[0].real)
+            return Edge(found)
+        if not len(places):
+            break
+        nearest = int(np.argmin(np.abs(np.log(places) - found)))
+        if not weights[nearest]:
+            return Edge(math.log(places[nearest]), -1)
+        gap = beside(product, nearest, towards)
     raise ConvergenceError(f"The support next to the atom at log lam = {found:.6g} was not found.")
+
+
+def beside(product: Product, index: int, towards: int) -> Gap:
+    """Return a point of the gap below or above an atom."""
+    u = towards * _BESIDE
+    return Gap(u, _settled(product, u, product.at_atom(index, u))[2])
 
 
 @np.errstate(all="ignore")  # a trial step may be wild; what it gives is checked
@@ -66,7 +86,10 @@ def _turning_point(product: Product, u: float, E: Vector, towards: int) -> tuple
         ahead, new_slope, new, new_turn, converged = _settled(product, u + step, guess)
         missed, gone = np.abs(1 / new - 1 / guess), np.abs(1 / new - 1 / E)
         smooth = bool((missed <= 0.2 * gone + 1e-10 * np.abs(1 / new)).all())
-        near = converged and (smooth or beyond)
+        # Another branch may lie where E was predicted; there log z is not what its slope makes it.
+        steepest = max(abs(slope), abs(new_slope))
+        astray = abs(ahead - total - step * (slope + new_slope) / 2)
+        near = converged and (smooth or beyond) and astray <= _ASTRAY * abs(step) * steepest + 1e-9
         if near and new_slope * sign > 0:
             u, E, total, turn, slope = u + step, new, ahead, new_turn, new_slope
             step *= 1.0 if beyond else 2.0

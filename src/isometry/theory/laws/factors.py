@@ -19,7 +19,7 @@ from typing import cast
 import numpy as np
 
 from isometry._typing import Bool, Float
-from isometry.theory.laws.free_product import Numeric, log_product
+from isometry.theory.laws.free_product import FORMING, Numeric, formed, log_product
 from isometry.theory.laws.piecewise import Vector
 
 BISECTIONS = 80
@@ -157,21 +157,33 @@ class Factors:
         return start, np.where(groups, self.ratios * math.exp(start) / self.inverse_means, E)
 
     def atoms(self) -> tuple[Vector, Vector]:
-        """Return places and weights of the atoms off 0.
+        """Return places and weights of the atoms off 0; one of weight 0 just forms.
 
         One atom per factor leaves an atom at their product if the masses off them add up to less
         than 1 (for a product of two: Bercovici and Voiculescu 1998, Belinschi 2003).
         """
+        chosen = self._heavy
+        places = np.exp([self.counts @ np.log(t) for t, _ in chosen])
+        return places, np.array([formed(float(1 - self.counts @ (1 - p))) for _, p in chosen])
+
+    @functools.cached_property
+    def _heavy(self) -> list[tuple[Vector, Vector]]:
+        """Return, per atom of the product, the values of every group and their masses."""
         if not (self.ratios == 1).all() or not (self.spaces == 1).all():
-            return np.empty(0), np.empty(0)
-        found = {0.0: 0.0}  # log of the place, and the mass that is off it
+            return []
+        found: list[tuple[list[float], list[float], float]] = [([], [], 0.0)]
         for row, weights, count in zip(self.t, self.weights, self.counts, strict=True):
-            heavy = {float(t): weights[row == t].sum() for t in np.unique(row[row > 0])}
-            found = {
-                place + count * math.log(t): off + count * (1 - p)
-                for place, off in found.items()
+            heavy = {float(t): float(weights[row == t].sum()) for t in np.unique(row[row > 0])}
+            found = [
+                ([*values, t], [*masses, p], off + count * (1 - p))
+                for values, masses, off in found
                 for t, p in heavy.items()
-                if off + count * (1 - p) < 1 - 1e-12
-            }
-        order = sorted(found)
-        return np.exp(order), np.array([1 - found[place] for place in order])
+                if off + count * (1 - p) < 1 + FORMING
+            ]
+        chosen = [(np.array(values), np.array(masses)) for values, masses, _ in found]
+        return sorted(chosen, key=lambda pair: float(self.counts @ np.log(pair[0])))
+
+    def at_atom(self, index: int, u: float) -> Vector:
+        """Return E next to an atom, where u is large: each is next to its factor's value there."""
+        values, masses = self._heavy[index]
+        return values * (1 + masses / (u - 1))

@@ -45,14 +45,19 @@ class FiniteDepthLaw(TabulatedLaw):
             sum to 1, or the product is zero.
         ConvergenceError: From every method but the mean, if the density could not be computed to
             1e-8 (1e-5 where the support is several intervals); it is never returned on a wrong
-            branch. A density that diverges inside, as with just half of one layer's units dead, is
-            refused.
+            branch. One that all but diverges inside is refused, as with a share of one layer's
+            units dead that is half within 5e-4 but not within 5e-8.
 
     Notes:
         Solved on the real axis, mostly at 96 points, then read from tables. Equal layers cost as
-        much as one. At lam = 0 the density may diverge (an edge at ``-inf`` in log lam). Where the
+        much as one. At lam = 0 the density may diverge (an edge at ``-inf`` in log lam), and at
+        ``skip^(2 depth)`` where just half of one layer's units are dead. Where the
         support is too narrow to be solved (c below about 1e-8) the tables are those of the
         universal law, which is then within 3e-6.
+
+        The layers of a network share the axes of their ``D``, which free layers do not. Measured on
+        one draw of width 1600, two layers: Kolmogorov-Smirnov distance 0.003 to 0.005 with half of
+        the units of either dead (0.002 with axes of their own), 0.05 with three quarters.
 
     Examples:
         >>> law = FiniteDepthLaw.ginibre([0.2] * 5)

@@ -27,6 +27,20 @@ Numeric = NDArray[Any]
 TOLERANCE = 1e-11
 """Last Newton step, relative: the next one, quadratically smaller, is below rounding."""
 
+_SECTIONS, _ROUNDS = 16, 9  # of 2,000 in logit u, to 3e-8: a start for Newton
+
+_ROUNDING = 1e-15
+"""Of log z: a few units in the last place. Next to a divergence it moves u and E by much more."""
+
+FORMING = 1e-7
+"""Mass below which an atom is taken to just form, as half of one layer's units dead makes it: the
+density next to it then differs within 1e-14 of its place only, and the law by that mass."""
+
+
+def formed(mass: float) -> float:
+    """Return the mass of an atom, 0 where it just forms."""
+    return mass if mass > FORMING else 0.0
+
 
 @runtime_checkable
 class Product(Protocol):
@@ -59,7 +73,11 @@ class Product(Protocol):
         ...
 
     def atoms(self) -> tuple[Vector, Vector]:
-        """Return places and weights of the atoms off 0."""
+        """Return places and weights of the atoms off 0, those of weight 0 too that just form."""
+        ...
+
+    def at_atom(self, index: int, u: float) -> Vector:
+        """Return E next to an atom, where u is large, to first order in 1 / u."""
         ...
 
     def beyond(self, u: float) -> Vector:
@@ -109,17 +127,27 @@ def _turned(x: Numeric) -> Numeric:
     return np.angle(-1j * x) - np.pi / 2
 
 
+def _beyond(step: Numeric, rounding: Numeric) -> Numeric:
+    """Return the modulus of steps without what rounding explains."""
+    return np.maximum(np.abs(step) - rounding, 0.0)
+
+
 @np.errstate(all="ignore")
 def newton(
     product: Product, target: Numeric, u: Numeric, E: Numeric, *, steps: int
 ) -> tuple[Numeric, ...]:
-    """Return ``(u, E, size)`` after Newton steps towards ``F = target``; size of the last."""
+    """Return ``(u, E, size)`` after Newton steps towards ``F = target``; size of the last.
+
+    What rounding of F alone would move is no part of the size.
+    """
     size = np.full(u.shape, np.inf)
     for _ in range(steps):
         total, slope, gap, turn = product.linearise(u, E)
         du = (target - total) / slope
         dE = -gap - turn * du[:, None]
         u, E = u + du, E + dE
+        rounding = _ROUNDING / np.abs(slope)
+        du, dE = _beyond(du, rounding), _beyond(dE, rounding[:, None] * np.abs(turn))
         size = np.abs(du / (u * (u - 1))) + np.max(np.abs(dE / E), axis=1)
         if size.max() < TOLERANCE:
             break
@@ -148,6 +176,26 @@ def negative_axis(product: Product, floor: float, t: Vector) -> tuple[Vector, Nu
 
 
 @np.errstate(all="ignore")
+def searched(product: Product, floor: float, t: Vector) -> tuple[Vector, Numeric]:
+    """Return u and E at ``z = -exp(t)`` by sections, for what interpolation does not reach.
+
+    Slopes far apart make u all but constant over the decades of lam between them.
+    """
+    low, width = np.full(t.size, -1000.0), 2000.0
+    for _ in range(_ROUNDS):  # many places at once: the bisections for E cost a call each
+        width /= _SECTIONS
+        logit = low[:, None] + width * np.arange(1, _SECTIONS)
+        u = (floor + (1 - floor) / (1 + np.exp(-logit))).reshape(-1)
+        E = product.solve_real(u)
+        reached, _, gap, _ = product.linearise(u, E)
+        lost = ~(np.abs(gap) < 1e-6 * np.abs(E)).all(axis=1)  # so close to 0 or 1 is no t asked for
+        reached = np.where(lost, np.copysign(np.inf, logit.reshape(-1)), reached)
+        low = low + width * (reached.reshape(logit.shape) < t[:, None]).sum(axis=1)
+    u = floor + (1 - floor) / (1 + np.exp(-low - width / 2))
+    return u, product.solve_real(u)
+
+
+@np.errstate(all="ignore")
 def resolvent(product: Product, floor: float, t: Vector, angle: Vector) -> ComplexArray:
     """Return ``u = z G(z)`` at ``log z = t + i angle``, 0 <= angle <= pi, turning from pi.
 
@@ -171,6 +219,11 @@ def continued(
     """
     u, E = negative_axis(product, floor, t)
     u, E, size = newton(product, t, u, E, steps=50)  # many: at the ends only bisection is exact
+    far = ~((size < 1e-8) & (E < 0).all(axis=1) & (u > floor) & (u < 1))  # or on the other axis
+    if far.any():
+        u[far], E[far], size[far] = newton(
+            product, t[far], *searched(product, floor, t[far]), steps=50
+        )
     if not size.max() < 1e-8:  # the root of what Newton leaves next to a double root
         raise ConvergenceError(f"The negative axis was reached to {size.max():.2g} only.")
     return followed(product, u + 0j, E + 0j, t + 0j, t + 1j * (angle - math.pi))

@@ -16,7 +16,7 @@ from isometry._typing import Int
 from isometry.errors import ConvergenceError
 from isometry.theory.laws.arguments import ComplexArray
 from isometry.theory.laws.charts import SERIES, Chart
-from isometry.theory.laws.edges import Gap, edge
+from isometry.theory.laws.edges import Edge, Gap, beside, edge
 from isometry.theory.laws.free_product import (
     Product,
     continued,
@@ -32,6 +32,8 @@ CHECK, SEVERAL = 1e-8, 1e-5
 
 _SERIES_POINTS = (48, 96, 192)
 _PANEL = 16  # points of a panel
+_POINTS = np.cos(np.pi * (np.arange(_PANEL) + 0.5) / _PANEL)
+_TO_SERIES = np.linalg.inv(chebyshev.chebvander(_POINTS, _PANEL - 1))
 _FINE = 4096  # pieces of the tables of a side that takes panels
 _LEVELS = 13  # halvings of a side before a panel is as small as a piece of the tables
 _EDGE_LEVELS = 5  # of the panel at an edge, where density / v loses digits to the difference in t
@@ -65,7 +67,7 @@ def held(product: Product) -> Tables | Mixture:
     Raises:
         ConvergenceError: If the density could not be computed.
     """
-    places, weights = product.atoms()
+    places, weights = _atoms(product)
     if product.floor > 0:
         places, weights = np.append(0.0, places), np.append(product.floor, weights)
     if weights.sum() > 1 - 1e-9:
@@ -88,10 +90,16 @@ def outer_edges(product: Product) -> tuple[float, float] | None:
     Raises:
         ConvergenceError: If an edge is not found.
     """
-    if product.atoms()[1].sum() + product.floor > 1 - 1e-9:
+    if _atoms(product)[1].sum() + product.floor > 1 - 1e-9:
         return None
     left, right = _outer(product)
     return left.edge, right.edge
+
+
+def _atoms(product: Product) -> tuple[Vector, Vector]:
+    """Return places and weights of the atoms off 0, without those that just form."""
+    places, weights = product.atoms()
+    return places[weights > 0], weights[weights > 0]
 
 
 def tabulate(product: Product) -> list[Shape]:
@@ -100,8 +108,7 @@ def tabulate(product: Product) -> list[Shape]:
     Raises:
         ConvergenceError: If mass or mean is wrong, or a point is not reached.
     """
-    pending = [_outer(product)]
-    done: list[Shape] = []
+    pending, done = _between_atoms(product, _outer(product)), list[Shape]()
     while pending:
         left, right = pending.pop()
         found = _interval(product, left, right)
@@ -128,15 +135,41 @@ def _outer(product: Product) -> tuple[Chart, Chart]:
     if decay:
         u = np.array([(1 + product.floor) / 2])
         middle = float(product.linearise(u, product.solve_real(u))[0][0])
-        split = min(middle, upper - 1.0)
-        return Chart(-math.inf, split, decay, order), Chart(upper, split)
+        return _down_to_zero(Chart(-math.inf, middle, decay, order), upper)
     start, E = product.start_below()
     return _between(edge(product, Gap(product.floor - math.exp(start), E), 1), upper)
 
 
-def _between(lower: float, upper: float) -> tuple[Chart, Chart]:
-    middle = (lower + upper) / 2
-    return Chart(lower, middle), Chart(upper, middle)
+def _between(lower: Edge, upper: Edge) -> tuple[Chart, Chart]:
+    middle = (lower.place + upper.place) / 2
+    return Chart(lower.place, middle, 0.0, lower.order), Chart(
+        upper.place, middle, 0.0, upper.order
+    )
+
+
+def _down_to_zero(hard: Chart, upper: Edge) -> tuple[Chart, Chart]:
+    split = min(hard.split, upper.place - 1.0)
+    return dataclasses.replace(hard, split=split), Chart(upper.place, split, 0.0, upper.order)
+
+
+def _between_atoms(product: Product, outer: tuple[Chart, Chart]) -> list[tuple[Chart, Chart]]:
+    """Return the charts of the intervals that atoms, formed or just forming, leave apart.
+
+    The gap next to an atom may be too narrow for the samples of a density to meet it.
+
+    Raises:
+        ConvergenceError: If an edge of such a gap is not found.
+    """
+    pending = [outer]
+    for index, place in enumerate(np.log(product.atoms()[0]).tolist()):
+        left, right = pending[-1]
+        for towards in (-1, 1):
+            gap = beside(product, index, towards)
+            away = float(product.linearise(np.array([gap.u]), gap.E[None])[0][0]) - place
+            if left.edge < place < right.edge and away * towards > 0:
+                pending = [*pending[:-1], *_cut(product, left, right, gap)[::-1]]
+                break
+    return pending
 
 
 def _interval(product: Product, left: Chart, right: Chart) -> Shape | Gap:
@@ -189,7 +222,8 @@ def _density(
         nearest = known.nearest(t)
         start, target = known.t[nearest] - 1j * math.pi, t - 1j * math.pi
         # Over a bow in the upper half plane: the axis itself may cross a gap not met so far.
-        bow = target + 1j * np.abs(target - start)
+        # No higher than the imaginary axis of lam: pi is the negative one, where the plane ends.
+        bow = target + 1j * np.minimum(np.abs(target - start), math.pi / 2)
         u, E = followed(product, known.u[nearest], known.E[nearest], start, bow)
         u, E = followed(product, u, E, bow, target)
     gap = _real_point(product, t, u, E)
@@ -213,10 +247,9 @@ def _panelled(
     charts, nodes = (left, right), fit_nodes(_FINE)
     out = [np.zeros_like(nodes), np.zeros_like(nodes)]
     panels = [(side, k / 4, (k + 1) / 4) for side in (0, 1) for k in range(4)]
-    y = np.cos(np.pi * (np.arange(_PANEL) + 0.5) / _PANEL)
-    largest = 0.0
+    per_piece, largest = nodes.size // _FINE, 0.0
     for level in range(_LEVELS):
-        places = [(charts[side], a + (b - a) * (1 + y) / 2) for side, a, b in panels]
+        places = [(charts[side], a + (b - a) * (1 + _POINTS) / 2) for side, a, b in panels]
         found = _density(product, places, known)
         if isinstance(found, Gap):
             return found
@@ -224,12 +257,13 @@ def _panelled(
         largest = max(largest, *(float(np.abs(part).max()) for part in values))
         again: list[tuple[int, float, float]] = []
         for (side, a, b), part in zip(panels, values, strict=True):
-            series = chebyshev.chebfit(y, part, _PANEL - 1)
+            series = _TO_SERIES @ part
             last = level == (_EDGE_LEVELS if a == 0.0 else _LEVELS) - 1
             if np.abs(series[-3:]).max() > SERIES * largest and not last:
                 again += [(side, a, (a + b) / 2), (side, (a + b) / 2, b)]
             else:
-                mine = (nodes >= a) & (nodes <= b)
+                reach = slice(int(a * _FINE) * per_piece, math.ceil(b * _FINE) * per_piece)
+                mine = reach.start + np.flatnonzero((nodes[reach] >= a) & (nodes[reach] <= b))
                 x = (2 * nodes[mine] - a - b) / (b - a)
                 out[side][mine] = chebyshev.chebval(x, series)
         panels = again
@@ -264,16 +298,14 @@ def _cut(product: Product, left: Chart, right: Chart, gap: Gap) -> list[tuple[Ch
         ConvergenceError: If an edge of the gap does not lie inside the interval.
     """
     low, high = (edge(product, gap, towards) for towards in (-1, 1))
-    if not left.edge < low < high < right.edge:
+    if not left.edge < low.place < high.place < right.edge:
         raise ConvergenceError(
-            f"A gap of the support from log lam = {low:.6g} to {high:.6g} leaves the interval from "
-            f"{left.edge:.6g} to {right.edge:.6g} it was found in."
+            f"A gap of the support from log lam = {low.place:.6g} to {high.place:.6g} leaves the "
+            f"interval from {left.edge:.6g} to {right.edge:.6g} it was found in."
         )
-    charts = [_between(high, right.edge)]
-    if left.decay:
-        split = min(left.split, low - 1.0)
-        return [*charts, (Chart(-math.inf, split, left.decay, left.order), Chart(low, split))]
-    return [*charts, _between(left.edge, low)]
+    above = _between(high, Edge(right.edge, right.order))
+    below = _down_to_zero(left, low) if left.decay else _between(Edge(left.edge, left.order), low)
+    return [above, below]
 
 
 def _check(product: Product, shapes: list[Shape]) -> None:
@@ -282,7 +314,7 @@ def _check(product: Product, shapes: list[Shape]) -> None:
     Raises:
         ConvergenceError: If either is off by more than is asked.
     """
-    places, weights = product.atoms()
+    places, weights = _atoms(product)
     mass = product.floor + weights.sum()
     mean = weights @ np.exp(np.log(places) - product.log_mean())
     for shape in shapes:

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from isometry._typing import Float
-from isometry.theory.laws.free_product import Numeric, log_product
+from isometry.theory.laws.free_product import FORMING, Numeric, formed, log_product
 from isometry.theory.laws.piecewise import Vector
 
 CRITICAL = 1e-9
@@ -39,9 +39,14 @@ class Layers:
         return float(self.counts @ np.log(self.skip2 + self.mean))
 
     @property
+    def dead(self) -> Vector:
+        """Return the weight of ``d = 0`` in every group."""
+        return np.where(self.d == 0.0, self.weights, 0.0).sum(axis=1)
+
+    @property
     def atom(self) -> Vector:
-        """Return the weight of ``d = 0`` in every group: with no skip, the layer's mass at 0."""
-        return np.where(self.d == 0.0, self.weights, 0.0).sum(axis=1) * (self.skip2 == 0.0)
+        """Return the mass of every group's layer at 0: that of the dead units with no skip."""
+        return self.dead * (self.skip2 == 0.0)
 
     @property
     def floor(self) -> float:
@@ -104,13 +109,16 @@ class Layers:
         """Return places and weights of the atoms off 0.
 
         A layer with a share p of dead units differs from a times an isometry in at most 2 (1 - p) N
-        dimensions: what these leave of the product is at a^(2L).
+        dimensions: what these leave of the product is at a^(2L). One of weight 0 just forms.
         """
-        dead = np.where(self.d == 0.0, self.weights, 0.0).sum(axis=1)
-        mass = 1.0 - 2.0 * float(self.counts @ (1.0 - dead))
-        if not (self.skip2 and mass > 0.0):
+        mass = 1.0 - 2.0 * float(self.counts @ (1.0 - self.dead))
+        if not (self.skip2 and mass > -FORMING):
             return np.empty(0), np.empty(0)
-        return np.array([self.skip2 ** self.counts.sum()]), np.array([mass])
+        return np.array([self.skip2 ** self.counts.sum()]), np.array([formed(mass)])
+
+    def at_atom(self, index: int, u: float) -> Vector:  # noqa: ARG002 (there is one at most)
+        """Return E next to the atom, where u is large: there ``u E`` is ``a^2`` times the dead."""
+        return self.skip2 * self.dead / u
 
     def beyond(self, u: float) -> Vector:
         """Return the modulus of E above which no unit's E = u d is."""

@@ -175,7 +175,9 @@ class Tables:
         v, left = self._locate(lam, log)
         shape = self.shape
         density = shape.read(shape.density, v, left)
-        density *= v if shape.left.order == 1 else np.where(left, v**shape.left.order, v)
+        orders = shape.left.order, shape.right.order
+        with np.errstate(divide="ignore"):  # infinite at an edge where an atom just forms
+            density *= v if orders == (1, 1) else np.where(left, v ** orders[0], v ** orders[1])
         return density
 
     def _tails(self, lam: Vector, log: Vector | None) -> tuple[Vector, Mask]:
@@ -183,7 +185,7 @@ class Tables:
         v, left = self._locate(lam, log)
         shape = self.shape
         tail = shape.read(shape.tail, v, left)
-        if shape.left.power == shape.right.power:
+        if shape.left.power == shape.right.power == SOFT:
             tail *= v
             tail *= v
             tail *= v
@@ -274,7 +276,8 @@ def quadrature(shape: Shape, count: int) -> tuple[Vector, Vector]:
     if shape.left.density.shape[1] > USUAL:
         points, weights = _composite(shape.left.density.shape[1])
     v, weights = (1 + points) / 2, weights / 2
-    right = 2 * (shape.upper - shape.split) * weights * v**2 * evaluate(shape.right.density, v)
+    right = 2 * (shape.upper - shape.split) * weights * v ** (shape.right.power - 1)
+    right = right * evaluate(shape.right.density, v)
     t_right = shape.upper - (shape.upper - shape.split) * v * v
     if shape.decay:  # log v is singular at 0: v = y^3 smooths it
         v, weights = v**3, 3 * v**2 * weights
