@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from isometry.nn.activation import Activation, torch_phi
+from cases_activations import table
+from isometry.nn.activation import WRITTEN_OUT, Activation, torch_phi
+from isometry.theory.activations.catalogue import NAMED, Definition
 from isometry.theory.activations.lookup import activation
 from isometry.theory.working_point import working_point
 
@@ -41,3 +43,20 @@ def test_a_parameter_of_the_name_travels():
     torch.testing.assert_close(
         torch_phi(activation("leaky_relu(0.3)"))(x), torch.tensor([-0.3, 1.0])
     )
+
+
+@pytest.mark.filterwarnings("ignore::isometry.errors.TheoryWarning")  # of jumps
+@pytest.mark.parametrize("text", table())
+def test_the_theory_and_torch_compute_the_same_function(text):
+    act, h = activation(text), np.linspace(-7.013, 7.021, 401)
+    found = torch_phi(act)(torch.tensor(h)).numpy()
+    np.testing.assert_allclose(found, act(h), rtol=1e-12, atol=1e-14)
+
+
+def test_a_parameter_of_what_torch_has_not_travels_too(monkeypatch):
+    monkeypatch.setitem(
+        NAMED, "bent", lambda slope=0.5: Definition(lambda h: slope * h, np.ones_like)
+    )
+    monkeypatch.setitem(WRITTEN_OUT, "bent", lambda h, slope: slope * h)
+    assert torch_phi(activation("bent(3)"))(torch.ones(1)) == 3.0
+    assert torch_phi(activation("bent"))(torch.ones(1)) == 0.5

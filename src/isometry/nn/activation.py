@@ -18,12 +18,12 @@ _NOT_TORCH = (
 )
 
 
-WRITTEN_OUT: dict[str, Callable[[Tensor], Tensor]] = {
+WRITTEN_OUT: dict[str, Callable[..., Tensor]] = {
     "erf": torch.erf,
     "sin": torch.sin,
     "sign": torch.sign,
 }
-"""Named activations that ``torch.nn.functional`` has not under their name."""
+"""Named activations that ``torch.nn.functional`` has not under their name, parameters by name."""
 
 
 def torch_phi(phi: Phi) -> Callable[[Tensor], Tensor]:
@@ -38,9 +38,7 @@ def torch_phi(phi: Phi) -> Callable[[Tensor], Tensor]:
         return _differentiable(phi)
     if phi.name == "linear":
         return nn.Identity()
-    if phi.name in WRITTEN_OUT:
-        return WRITTEN_OUT[phi.name]
-    function = getattr(nn.functional, phi.name, None)
+    function = WRITTEN_OUT.get(phi.name) or getattr(nn.functional, phi.name, None)
     if function is None:
         raise NotImplementedError(_NOT_TORCH.format(phi))
     parameters = dict(phi.parameters)
