@@ -29,6 +29,8 @@ def test_edges_are_sorted_and_keep_the_points_that_lie_within():
     assert (np.diff(ends) > 0).all()
     assert {0.3, 5.0} <= set(ends)
     assert ends[0] == -14
+    last = (quadrature.NEAR[-2] + quadrature.NEAR[-1]) / 2
+    assert last in quadrature.edges(np.array([last]), quadrature.NEAR)
     half = quadrature.edges(np.array([-1.0, 0.3]), quadrature.NEAR, half=True)
     assert half[0] == 0
     assert -1.0 not in half

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from isometry.nn.init.schemes import delta_orthogonal_, normal_, orthogonal_
+from isometry.nn.init.schemes import delta_orthogonal_, draw, normal_, orthogonal_
 
 SHAPES = {"tall": (400, 100), "wide": (100, 400), "kernel": (64, 32, 3, 3), "even": (96, 48, 2)}
 SCHEMES = {"normal": normal_, "orthogonal": orthogonal_}
@@ -93,3 +93,10 @@ def test_wrong_arguments_are_refused(case):
     fill, args, options, error, match = BAD[case]
     with pytest.raises(error, match=match):
         fill(*args, **options)
+
+
+def test_uniform_entries_have_no_mean_and_stay_within_their_bounds():
+    W = draw("uniform", (200, 300), std=1.0, generator=seeded(), wide=True)
+    assert abs(float(W.mean())) < 5 / 60_000**0.5  # standard errors of entries of unit variance
+    assert float(W.square().mean()) == pytest.approx(1.0, rel=0.02)
+    assert float(W.abs().max()) <= math.sqrt(3)

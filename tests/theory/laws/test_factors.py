@@ -38,3 +38,15 @@ def test_a_narrow_space_leaves_zeros_too():
 def test_two_singular_factors_make_the_edge_at_zero_hard():
     both = pair([[0.2, 0.4, 0.4], [0.2, 0.4, 0.4]])
     assert both.decay() == (0.5, 1)
+
+
+@pytest.mark.parametrize("u", [0.3, 0.9])
+@pytest.mark.parametrize("ratios", [(1.0, 1.0), (1.0, 2.0)])
+def test_the_gap_of_a_factor_is_what_its_sum_lacks(u, ratios):
+    factors = pair([[0.1, 0.5, 0.4], [0.0, 0.3, 0.7]], ratios=ratios, spaces=(ratios[1],))
+    E = np.array([[-0.7, -2.0]])
+    _, _, gap, _ = factors.linearise(np.array([u]), E)
+    terms = factors.weights / (E[0][:, None] - factors.t)
+    excess = E[0] * terms.sum(axis=1) - 1 - np.array(ratios) * (u - 1)
+    slope = -(factors.t * factors.weights / (E[0][:, None] - factors.t) ** 2).sum(axis=1)
+    np.testing.assert_allclose(gap[0], excess / slope, rtol=1e-12)

@@ -39,3 +39,18 @@ def test_more_dead_units_than_half_leave_an_atom_at_the_skip():
     assert two.atoms()[0] == pytest.approx(0.25**2)
     assert two.atoms()[1] == pytest.approx(0.6)
     assert layers([0.0, 1.0], weights=(0.4, 0.6)).atoms()[0].size == 0
+
+
+@pytest.mark.parametrize(
+    ("means", "counts", "skip2", "expected"),
+    [
+        ([0.5], [4.0], 1.0, (0.0, 1)),
+        ([1.0], [1.0], 1.0, (1 / 3, 2)),  # critical: the density of log lam goes like lam^(2/3)
+        ([1.0, 2.0], [1.0, 2.0], 1.0, (1 / 7, 2)),
+        ([2.0], [3.0], 1.0, (1 / 4, 1)),
+        ([1.0], [3.0], 0.0, (1 / 4, 1)),
+    ],
+)
+def test_the_power_of_a_hard_edge_counts_the_layers_that_reach_zero(means, counts, skip2, expected):
+    group = layers(*[[mean, mean] for mean in means], counts=counts, skip2=skip2)
+    assert group.decay() == pytest.approx(expected)  # (33)

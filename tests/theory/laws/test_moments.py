@@ -58,3 +58,10 @@ def test_the_standard_deviation_survives_where_the_variance_does_not():
     assert law.std() == pytest.approx(1e200 * math.e * math.sqrt(2), rel=1e-12)
     with pytest.raises(ValueError, match="The variance is exp"):
         law.variance()
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.7, 1e-200])
+def test_the_spread_of_log_lam_knows_no_scale(scale):
+    law = UniversalLaw(0.5, scale)
+    assert law.log_mean() == pytest.approx(math.log(scale), abs=1e-9)
+    assert law.log_variance() == pytest.approx(2 * 0.5 + 0.25 / 3, rel=1e-9)
