@@ -159,7 +159,7 @@ def _probe(source: Vertex, output: Tensor) -> tuple[Tensor, Tensor | None]:
     Raises:
         NotRecordable: If autograd cannot.
     """
-    u = _normal(output, 1)[:1]
+    u = _normal(output, 1)
     if not output.requires_grad:
         return u, None
     try:
@@ -177,8 +177,8 @@ def _probe(source: Vertex, output: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _normal(like: Tensor, seed: int) -> Tensor:
-    """Draw a stack of two tangents, laid out as ``like`` is."""
-    drawn = torch.randn(2, *like.shape, generator=torch.Generator().manual_seed(seed))
+    """Draw a stack of one tangent, laid out as ``like`` is."""
+    drawn = torch.randn(1, *like.shape, generator=torch.Generator().manual_seed(seed))
     return _laid_out(drawn, like)
 
 
@@ -212,8 +212,8 @@ def _proven(recorded: Recorded, v: Tensor, u: Tensor, expected: Tensor) -> float
     """
     tape = recorded.tape(0, recorded.stop, recorded.source, recorded.target)
     tolerance = recorded.tolerance
-    y = torch.cat([torch.zeros_like(u)] * 2) if recorded.image is None else recorded.image
-    pair = _laid_out(torch.cat([u, y[:1]]), u[0])  # y meets J v with all its size, u by chance
+    y = torch.zeros_like(u) if recorded.image is None else recorded.image
+    pair = _laid_out(torch.cat([u, y]), u[0])  # y meets J v with all its size, u by chance
     w = tape.vjp(pair)
     gap = _norm(w[0] - expected)
     if not gap <= tolerance * _norm(expected):
