@@ -76,9 +76,23 @@ def test_what_is_no_count_is_refused_with_both_choices(value):
         check_count("num_probes", value)
 
 
-def test_a_generator_is_made_fresh_and_the_global_one_is_left_alone():
-    before = np.random.get_state()[1].copy()  # noqa: NPY002 (that it stays is the point)
-    assert check_rng(None).random() != check_rng(None).random()
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+@pytest.fixture
+def numpys_state():
+    state = np.random.get_state()  # noqa: NPY002 (the user's own generator)
+    yield
+    np.random.set_state(state)  # noqa: NPY002
+
+
+def test_without_a_generator_numpys_seed_decides_by_one_draw(numpys_state):
+    def drawn(numbers):
+        np.random.seed(3)  # noqa: NPY002
+        own = check_rng(None).random(numbers)
+        return own, check_rng(None).random(), np.random.random()  # noqa: NPY002
+
+    few, second, users = drawn(2)
+    many, second_again, users_again = drawn(500)
+    np.testing.assert_array_equal(few, many[:2])
+    assert (second, users) == (second_again, users_again)
+    assert second not in few
     with pytest.raises(TypeError, match="`rng` is 3; expected a numpy"):
         check_rng(3)

@@ -132,13 +132,16 @@ def check_array(name: str, value: object, *, minimum: float = -math.inf) -> Floa
 
 
 def check_rng(rng: object) -> "np.random.Generator":  # NumPy loads it when it is asked for
-    """Return the generator, or a fresh one, seeded by the system, where none is given.
+    """Return the generator, or a new one whose seed is drawn from NumPy's global generator.
+
+    So ``np.random.seed`` decides, and that one draw is all that moves.
 
     Raises:
         TypeError: If it is something else.
     """
     if rng is None:
-        return np.random.default_rng()
+        words = np.random.randint(2**32, size=4, dtype=np.uint32)  # noqa: NPY002 (the user's own)
+        return np.random.default_rng(words)
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
             f"`rng` is {shown(rng)}; expected a numpy.random.Generator. "

@@ -43,7 +43,7 @@ def residual_product(
         skip: The number a in every factor.
         slopes: The diagonals D_l, of shape (depth, width); 1 without. If they are independent
             of each other, the effective cumulant is c times the mean of ``slopes**2``.
-        rng: Source of the randomness; a fresh generator, seeded by the system, without.
+        rng: Source of the randomness; `np.random.seed` decides without.
 
     Returns:
         The product, float64.

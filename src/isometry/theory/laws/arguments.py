@@ -19,7 +19,7 @@ Lengths: TypeAlias = Checked[Integer | tuple[Integer, ...]]
 """The shape of an array: one length, or a tuple of them."""
 
 Generator: TypeAlias = Checked["np.random.Generator | None"]
-"""A source of randomness; without one a fresh one is seeded by the system."""
+"""A source of randomness; without one `np.random.seed` decides."""
 
 ComplexArray = NDArray[np.complex128]
 

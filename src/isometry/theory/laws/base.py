@@ -169,8 +169,8 @@ class SpectralLaw(Moments, Transforms, Drawn):
 
         Args:
             shape: The shape of the answer; ``()`` gives one number.
-            rng: The only source of randomness; one uniform number is used per draw. Without it a
-                fresh generator is seeded by the system, and no global one is touched.
+            rng: The only source of randomness; one uniform number is used per draw. Without it
+                `np.random.seed` decides.
 
         Raises:
             TypeError: If ``shape`` is not made of integers or ``rng`` is not a
