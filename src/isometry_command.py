@@ -27,7 +27,9 @@ COMMANDS = {
     "law": "Print the universal law: edges, moments and quantiles of the singular values.",
     "reproduce": "Re-measure the paper's claims: run what is missing, then write the page.",
     "results": "What finished runs found.",
+    "schema": "Print the JSON schemas of all results, or of one; always JSON.",
     "sigma-w": "Print the sigma_w that gives a chosen c (1 unless said) or condition number.",
+    "watch": "Show what running monitors have measured, as it comes; stop with Ctrl-C.",
     "web": "Explore c, the law and a measured spectrum on a page in the browser.",
 }
 

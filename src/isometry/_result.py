@@ -3,9 +3,11 @@
 import dataclasses
 import html
 import importlib
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,9 +16,13 @@ from isometry._typing import Axes, Checked
 
 
 def plain(value: object) -> Any:
-    """Return ``value`` made of JSON's types: arrays become lists, results dictionaries."""
-    if isinstance(value, Result):
-        return value.to_dict()
+    """Return ``value`` made of JSON's types: arrays become lists, results dictionaries.
+
+    Raises:
+        TypeError: If something in it is of a type that has no place in JSON.
+    """
+    if isinstance(value, Record):
+        return value._content()  # pyright: ignore[reportPrivateUsage]
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
@@ -28,7 +34,23 @@ def plain(value: object) -> Any:
         return [plain(item) for item in cast(Iterable[object], value)]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    return repr(value)
+    if isinstance(value, (PurePath, Worded)):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no place in JSON; expected numbers and words.")
+
+
+def strict(value: Any) -> Any:
+    """Return what :func:`plain` returned with words for numbers that JSON cannot hold.
+
+    They are "inf", "-inf" and "nan", which Python's ``float`` reads.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: strict(item) for key, item in cast(dict[str, Any], value).items()}
+    if isinstance(value, list):
+        return [strict(item) for item in cast(list[Any], value)]
+    return value
 
 
 def format_cell(value: object) -> str:
@@ -39,6 +61,8 @@ def format_cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
         return f"{float(cast(float, value)):.4g}"
+    if isinstance(value, list):
+        return ", ".join(format_cell(item) for item in cast(list[object], value))
     return str(value)
 
 
@@ -139,20 +163,52 @@ def html_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-class Result:
+class Worded:
+    """Marker of what is one word in JSON: ``str`` of it, by which it can be had again."""
+
+
+class Record:
+    """Mixin of the frozen dataclasses that become JSON, by :meth:`to_dict`."""
+
+    _version: ClassVar[int] = 1
+    """Raised whenever a key of :meth:`to_dict` goes, or changes its meaning or its type."""
+    _also: ClassVar[tuple[str, ...]] = ()
+    """Properties, and fields that are not in ``repr``, which :meth:`to_dict` gives besides."""
+
+    @classmethod
+    def _schema(cls) -> str:
+        """Return the name and version of what :meth:`to_dict` gives: "isometry/spectrum/1"."""
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", cls.__name__).lower()
+        return f"isometry/{words}/{cls._version}"
+
+    @classmethod
+    def _keys(cls) -> tuple[str, ...]:
+        """Return the keys of :meth:`to_dict` besides "schema"."""
+        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        return (*(field.name for field in fields if field.repr), *cls._also)
+
+    def _content(self) -> dict[str, Any]:
+        """Return the fields as Python's numbers, words, lists and dictionaries."""
+        return {key: plain(getattr(self, key)) for key in self._keys()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON's types: arrays as lists, nested results as dictionaries.
+
+        ``schema`` names kind and version; ``isometry schema`` prints what each of them holds. A
+        number that JSON cannot hold is one of the words "inf", "-inf" and "nan".
+        """
+        return {"schema": self._schema(), **strict(self._content())}
+
+
+class Result(Record):
     """Mixin of the frozen result dataclasses.
 
     A result with a table inside overrides :meth:`rows`; it then has ``to_frame`` as well.
     """
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types: arrays as lists, nested results as dictionaries."""
-        fields = dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
-        return {field.name: plain(getattr(self, field.name)) for field in fields if field.repr}
-
     def summary(self) -> dict[str, Any]:
         """Return the scalars, for a logger or a table of many results."""
-        return {k: v for k, v in self.to_dict().items() if not isinstance(v, (list, dict))}
+        return {k: v for k, v in self._content().items() if not isinstance(v, (list, dict))}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table inside, a dictionary a row; by default one row of the scalar fields."""

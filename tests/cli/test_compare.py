@@ -3,6 +3,7 @@ import json
 import pytest
 from cyclopts import App
 
+from cases_schema import check_schema
 from isometry.cli.compare import compare_activations
 from isometry.cli.output import guarded
 
@@ -26,8 +27,10 @@ def test_ones_own_activation_is_compared(tmp_path, capsys, monkeypatch):
     words = [*WORDS, "relu", "my_phi:phi", "--out", "runs", "--report", "report", "--json"]
     assert run(words) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["steps"][0]["rung"] == "equal sigma_w"
-    assert {"relu", "my_phi:phi"} < set(record["steps"][0])
+    first = record["findings"]["numbers"]["times"][0]
+    assert first["rung"] == "equal sigma_w"
+    assert {"relu", "my_phi:phi"} < set(first)
+    check_schema(record)
     assert (tmp_path / "report" / "comparison.html").exists()
 
 

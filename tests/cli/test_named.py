@@ -154,6 +154,6 @@ def test_a_named_model_of_token_ids_is_diagnosed(folder, capsys):
     torch.save(torch.arange(6).reshape(1, 6), "ids.pt")
     status, printed, _ = run("diagnose hf:config.json --input ids.pt --json", capsys)
     assert status == 0
-    assert [block["block"] for block in json.loads(printed)["blocks"]] == [
+    assert [block["name"] for block in json.loads(printed)["blocks"]] == [
         "h.0.attn", "h.0.mlp", "h.1.attn", "h.1.mlp",
     ]  # fmt: skip

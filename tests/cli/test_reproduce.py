@@ -1,12 +1,14 @@
 import csv
 import importlib.util
 import json
+import re
 import shutil
 import sys
 
 import pytest
 from cyclopts import App
 
+from cases_schema import check_schema
 from isometry.cli import reproduce
 from isometry.cli.output import guarded
 from isometry.experiments.engine.runs import Outcome, RunConfig, perform
@@ -35,10 +37,12 @@ def test_the_command_writes_the_page_twice_and_goes_on_where_it_stopped(out, cap
         assert (folder / "reproduction.html").exists()
         assert (folder / "reproduction.json").exists()
     assert run([*WORDS, "--out", str(out), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
-    assert record["runs made"] == 0
-    assert record["runs found"] > 4
-    assert {row["verdict"] for row in record["claims"]} <= {"pass", "fail"}
+    printed = capsys.readouterr()
+    record = json.loads(printed.out)
+    made, found = re.search(r"runs: (\d+) made, (\d+) found", printed.err).groups()
+    assert int(made) == 0 < 4 < int(found)
+    assert {row["verdict"] for row in record["hypotheses"]} <= {"pass", "fail"}
+    check_schema(record)
 
 
 @pytest.mark.parametrize(
@@ -162,5 +166,5 @@ def test_a_damaged_run_is_named_by_the_command_which_makes_it_again(out, tmp_pat
     (place / "arrays.safetensors").write_bytes(b"")
     assert run([*WORDS, "--out", str(tmp_path / "runs"), "--json"]) == 0
     printed = capsys.readouterr()
-    assert json.loads(printed.out)["runs made"] == 1
+    assert "runs: 1 made, " in printed.err
     assert f"set aside: {place} has another arrays.safetensors than was written" in printed.err

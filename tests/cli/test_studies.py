@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 from cyclopts import App
 
+from cases_schema import check_schema
 from isometry.cli.output import guarded
 from isometry.cli.studies import demo
 from isometry.experiments import demo as study
@@ -42,14 +43,13 @@ def test_the_demo_prints_json_with_the_numbers_of_its_page(tmp_path, capsys):
     page = tmp_path / "page.md"
     assert run(["--out", str(page), "--json", "--c", "0.5"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert (record["images"], record["width"], record["depth"], record["c"]) == (
+    assert (record["image_set"], record["width"], record["depth"], record["c"]) == (
         "digits", 32, 8, 0.5,
     )  # fmt: skip
-    assert record["largest KS at equal c"] == max(row["KS"] for row in record["equal c"])
-    assert record["largest KS at equal sigma_w"] == max(
-        row["KS"] for row in record["equal sigma_w"]
-    )
-    assert [row["activation"] for row in record["equal c"]] == ["relu", "tanh"]
+    assert max(network["comparison"]["ks"] for network in record["equal_c"]) > 0
+    for key in ("equal_c", "equal_sigma_w"):
+        assert [network["activation"] for network in record[key]] == ["relu", "tanh"]
+    check_schema(record)
     assert (tmp_path / "page-2.svg").exists()
 
 

@@ -48,7 +48,7 @@ def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
     ]  # fmt: skip
     record = json.loads((target / "reproduction.json").read_text())
     assert record["hypotheses"] == found.to_dict()["hypotheses"]
-    assert {"commit of this page", "versions", "machine"} <= set(record["conditions"])
+    assert {"commit", "versions", "machine"} <= set(record["conditions"])
     assert "(reproduction-2.svg)" in (target / "reproduction.md").read_text()
 
 

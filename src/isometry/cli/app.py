@@ -5,7 +5,19 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from isometry.cli import compare, init, lint, models, reproduce, stream, studies, theory, web
+from isometry.cli import (
+    compare,
+    init,
+    lint,
+    models,
+    reproduce,
+    schema,
+    stream,
+    studies,
+    theory,
+    watch,
+    web,
+)
 from isometry.cli.usage import exact
 from isometry_command import STATUS, SUMMARY, __version__
 
@@ -15,6 +27,7 @@ app = App(
     version=__version__,
     default_parameter=Parameter(converter=exact),
     help_epilogue=STATUS,
+    suppress_keyboard_interrupt=False,  # `guarded` says what becomes of it
 )
 app.command(lint.lint)
 app.command(theory.law)
@@ -28,6 +41,8 @@ app.command(studies.demo)
 app.command(reproduce.reproduce)
 app.command(web.web)
 app.command(compare.compare_activations)
+app.command(schema.schema)
+app.command(watch.watch)
 results = App(name="results", help="What finished runs found.")
 results.command(reproduce.export)
 app.command(results)

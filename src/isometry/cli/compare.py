@@ -4,8 +4,9 @@ from functools import partial
 from pathlib import Path
 
 from isometry._words import ExecutorName, Profile
-from isometry.cli.output import complain, emit
-from isometry.cli.reproduce import bar, window_of
+from isometry.cli.output import complain, emit, json_text
+from isometry.cli.progress import of_runs, progress
+from isometry.cli.reproduce import window_of
 
 
 def compare_activations(
@@ -44,7 +45,7 @@ def compare_activations(
     from isometry.experiments.engine.executors import open_executor
 
     load_images(data, limit=1)  # what is missing is missed now, and not by every run
-    with warnings.catch_warnings(), bar(0) as progress:
+    with warnings.catch_warnings(), progress("runs") as show:
         warnings.simplefilter("ignore")  # what is left out is printed below
         found = compare(
             activations,
@@ -53,19 +54,21 @@ def compare_activations(
             out=out,
             open_executor=partial(open_executor, executor, workers, address=scheduler),
             window=window_of(executor, workers),
-            progress=progress,
+            progress=of_runs(show),
         )
     for where, why in found.refused.items():
         complain("left out", f"{where}: {why}")
-    page = found.write(report)
-    record = {
-        "images": found.images,
-        "runs made": found.runs_made,
-        "page": str(page),
-        "steps": found.rows(),
-        "claims": [row for item in found.findings.hypotheses for row in item.rows()],
-    }
-    emit(record, as_json=json, tables=["steps", "claims"])
+    complain("written", found.write(report))
+    if json:
+        print(json_text(found))  # noqa: T201
+    else:
+        record = {
+            "images": found.images,
+            "runs made": found.runs_made,
+            "steps": found.rows(),
+            "claims": [row for item in found.findings.hypotheses for row in item.rows()],
+        }
+        emit(record, as_json=False, tables=["steps", "claims"])
     if found.failed:
         complain("failed", found.failed[0])
         raise RuntimeError(f"{len(found.failed)} runs failed; finished ones are kept.")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from isometry._words import BatchNorm, PlanMethod, Scheme
 from isometry.cli.output import check_place, complain, json_text
+from isometry.cli.progress import progress
 
 
 def init(
@@ -64,21 +65,23 @@ def init(
             f"`--save` is {save} but the model is a {type(net).__name__}; expected a "
             "torch.nn.Module, whose weights can be saved. Return the module that it calls."
         )
-    made = plan(
-        net,
-        x,
-        wrt=load.key_of(wrt),
-        output=load.key_of(output),
-        c=c,
-        condition_number=condition_number,
-        blocks=blocks,
-        batch_norm=batch_norm,
-        method=method,
-        redraw=redraw,
-        scheme=scheme,
-        rtol=rtol,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    with progress("blocks measured") as show:
+        made = plan(
+            net,
+            x,
+            wrt=load.key_of(wrt),
+            output=load.key_of(output),
+            c=c,
+            condition_number=condition_number,
+            blocks=blocks,
+            batch_norm=batch_norm,
+            method=method,
+            redraw=redraw,
+            scheme=scheme,
+            rtol=rtol,
+            generator=torch.Generator().manual_seed(seed),
+            progress=show,
+        )
     print(json_text(made) if json else made)  # noqa: T201
     if save is not None:
         from safetensors.torch import save_model

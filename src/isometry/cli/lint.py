@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from isometry.cli.output import check_place, complain, json_text
+from isometry.cli.progress import progress
 
 
 def lint(
@@ -51,7 +52,8 @@ def lint(
     x = None if input is None else load.load_input(input)
     net = load.load_model(model)
     load.load_checkpoint(net, checkpoint)
-    report = look(net, x, recipe=recipe, trained=trained)
+    with progress("weights") as show:
+        report = look(net, x, recipe=recipe, trained=trained, progress=show)
     if against is not None:
         report = with_golden(report, against)
     print(json_text(report) if json else report)  # noqa: T201

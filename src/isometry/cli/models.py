@@ -3,14 +3,8 @@
 from pathlib import Path
 
 from isometry._words import BatchNorm, SpectrumMethod
-from isometry.cli.output import (
-    PICTURES,
-    check_place,
-    complain,
-    json_text,
-    progress_bar,
-    write_plot,
-)
+from isometry.cli.output import PICTURES, check_place, complain, json_text, write_plot
+from isometry.cli.progress import progress
 
 
 def diagnose(
@@ -64,7 +58,7 @@ def diagnose(
     check_place("--plot", plot, *PICTURES)
     x, net = load.load_inputs(input), load.load_model(model)
     load.load_checkpoint(net, checkpoint)
-    with progress_bar("spectrum") as show:
+    with progress("spectrum") as show:
         found = measure(
             net,
             x,

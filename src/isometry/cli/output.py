@@ -1,17 +1,15 @@
 """What every command shares: a table for people, JSON for machines, one sentence for an error."""
 
 import json
-import math
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from isometry._result import format_table, plain
+from isometry._result import Record, format_table, plain, strict
 from isometry.cli.faults import in_options, in_own_code, place
 
 PICTURES = ".svg", ".png", ".pdf"
@@ -32,7 +30,8 @@ USER_ERRORS = (
 
 def json_text(value: Any) -> str:
     """Return ``value`` as strict JSON; a number that JSON cannot hold becomes a string."""
-    return json.dumps(_strict(plain(value)), indent=2, allow_nan=False)
+    found = value.to_dict() if isinstance(value, Record) else strict(plain(value))
+    return json.dumps(found, indent=2, allow_nan=False)
 
 
 def emit(record: Mapping[str, Any], *, as_json: bool, tables: Sequence[str] = ()) -> None:
@@ -124,17 +123,6 @@ def write_plot(path: Path | None, draw: Callable[[Any], object]) -> None:
         complain("written", write_figure(path, draw))
 
 
-@contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on standard error once the first of the calls (done, total) comes."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def guarded(
     command: Callable[[], object],
     *,
@@ -196,13 +184,3 @@ def _failed(error: BaseException, options: Mapping[str, str], debug: bool) -> in
         traceback.print_exception(error)
     complain("error", "this is a defect of isometry; please report it with the lines above.")
     return 70
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_strict(item) for item in value]
-    return value

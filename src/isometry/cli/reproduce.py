@@ -1,8 +1,7 @@
 """The studies at one command, and their runs as one table."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from csv import writer
 from functools import partial
 from io import StringIO
@@ -11,6 +10,7 @@ from typing import Any
 
 from isometry._words import ExecutorName, Profile
 from isometry.cli.output import check_folder, check_place, complain, emit, json_text
+from isometry.cli.progress import of_runs, progress
 from isometry.report import write_text
 
 
@@ -54,9 +54,13 @@ def reproduce(
     images = _images(data, profile)
     plan = planned(profile, images, only=studies)
     opened = partial(open_executor, executor, workers, address=scheduler)
-    with bar(sum(len(study.configs) for study in plan)) as progress:
+    with progress("runs") as show:
         report = run_studies(
-            plan, out, open_executor=opened, window=window_of(executor, workers), progress=progress
+            plan,
+            out,
+            open_executor=opened,
+            window=window_of(executor, workers),
+            progress=of_runs(show),
         )
     for place, reason in report.damaged.items():
         complain("set aside", f"{place} {reason}; it was made again.")
@@ -66,8 +70,12 @@ def reproduce(
     target = write(found, out)
     if publish is not None:
         write(found, publish)
-    record = {"runs made": report.made, "runs found": report.found, "page": str(target)}
-    emit(record | {"claims": found.rows()}, as_json=json, tables=["claims"])
+    complain("written", target)
+    complain("runs", f"{report.made} made, {report.found} found.")
+    if json:
+        print(json_text(found))  # noqa: T201
+    else:
+        emit({"claims": found.rows()}, as_json=False, tables=["claims"])
     if report.failed:
         raise RuntimeError(f"{len(report.failed)} runs failed; finished ones are kept.")
 
@@ -134,23 +142,6 @@ def _images(data: str | None, profile: Profile) -> list[str]:
 def window_of(executor: ExecutorName, workers: int) -> int:
     """Return how many runs to have submitted: two a worker, many where workers are not counted."""
     return {"serial": 1, "process": 2 * workers}.get(executor, max(64, 2 * workers))
-
-
-@contextmanager
-def bar(total: int) -> Iterator[Callable[[Any], None]]:
-    """Show the finished runs and the time left on standard error."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.fields[now]:<18}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[left]}"), console=Console(stderr=True)) as bar:
-        task = bar.add_task("runs", total=total, now="starting", left="")
-
-        def show(state: Any) -> None:
-            left = "" if state.seconds_left is None else f"{state.seconds_left / 60:.1f} min left"
-            bar.update(task, completed=state.done, total=state.total, now=state.task, left=left)
-
-        yield show
 
 
 _FORMULA = re.compile(r"\s*[=+\-@\t\r＝＋－＠]")

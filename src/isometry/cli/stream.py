@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isometry.cli.output import check_folder, json_text, progress_bar
+from isometry.cli.output import check_folder, json_text
+from isometry.cli.progress import progress
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -48,7 +49,7 @@ def stream(
     with skeleton():
         net = load.load_model(model)
     x = load.load_inputs(input) if input else _tokens(net, seq, seed)
-    with progress_bar("layers") as show:
+    with progress("layers") as show:
         found = measure(
             net,
             x,

@@ -1,8 +1,10 @@
 """Commands that run networks; torch is loaded when one of them starts, not before."""
 
+import itertools
 from pathlib import Path
 
-from isometry.cli.output import check_place, complain, emit
+from isometry.cli.output import check_place, complain, emit, json_text
+from isometry.cli.progress import progress
 
 
 def demo(
@@ -28,29 +30,28 @@ def demo(
         seed: Chooses the image and every weight.
         json: Print JSON.
     """
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from isometry.cli.origin import origin
     from isometry.data import best_available, load_images
     from isometry.experiments.demo import ACTIVATIONS, first_light, page
 
     check_place("--out", out)
     images = load_images(data or best_available(data_dir), data_dir=data_dir, limit=64)
-    columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(TextColumn("{task.fields[now]:<28}"), *columns, console=console) as bar:
-        task = bar.add_task("networks", total=2 * len(ACTIVATIONS), now="drawing")
+    begun = itertools.count()
+    with progress("networks") as show:
         found = first_light(
             images,
             width=width,
             depth=depth,
             c=c,
             seed=seed,
-            progress=lambda now: bar.update(task, advance=1, now=now),
+            progress=lambda now: show(next(begun), 2 * len(ACTIVATIONS), now=now),
         )
     report = page(found, origin(seed=seed))
     (report.write_markdown if out.suffix == ".md" else report.write_html)(out)
+    complain("written", out)
+    if json:
+        print(json_text(found))  # noqa: T201
+        return
     record = {
         "images": found.image_set,
         "width": width,
@@ -58,10 +59,7 @@ def demo(
         "c": c,
         "largest KS at equal c": found.largest_ks,
         "largest KS at equal sigma_w": max(n.comparison.ks for n in found.equal_sigma_w),
-        "report": str(out),
         "equal c": found.rows(),
         "equal sigma_w": [row for network in found.equal_sigma_w for row in network.rows()],
     }
-    emit(record, as_json=json, tables=["equal c", "equal sigma_w"])
-    if not json:
-        complain("written", out)
+    emit(record, as_json=False, tables=["equal c", "equal sigma_w"])

@@ -96,7 +96,7 @@ def cumulant(
     act = _activation(name)
     spec = ResNetSpec(act, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
     record: dict[str, Any] = {
-        "activation": repr(act),
+        "activation": str(act),
         "depth": depth,
         "sigma_w": sigma_w,
         "sigma_b": sigma_b,
@@ -151,7 +151,7 @@ def sigma_w(
     )  # fmt: skip
     spec = ResNetSpec(act, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
     record = {
-        "activation": repr(act),
+        "activation": str(act),
         "depth": depth,
         "sigma_w": solved,
         "weight_std_times_sqrt_fan_in": solved / math.sqrt(depth),
@@ -167,7 +167,7 @@ def activations(*, json: bool = False) -> None:
         warnings.simplefilter("ignore", TheoryWarning)  # nothing is computed here
         listed = [activation(name) for name in activation_names()]
     rows = [
-        {"activation": repr(act), "breakpoints": str(list(act.breakpoints)), "odd": act.odd}
+        {"activation": str(act), "breakpoints": list(act.breakpoints), "odd": act.odd}
         for act in listed
     ]
     emit({"activations": rows}, as_json=json, tables=["activations"])

@@ -200,8 +200,7 @@ def import_path(act: str | Callable[..., Any]) -> str:
         return act
     known = activation(act)
     if known.source is None and known.recipe is not None:
-        given = ", ".join(f"{key}={value!r}" for key, value in known.parameters.items())
-        return f"{known.name}({given})" if given else known.name
+        return str(known)
     module, name = getattr(act, "__module__", ""), getattr(act, "__qualname__", "")
     try:
         found = getattr(importlib.import_module(module), name)

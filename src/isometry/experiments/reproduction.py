@@ -6,7 +6,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,10 @@ class Reproduction(Result):
         conditions: Commit, versions, machine, seconds of all runs together.
     """
 
+    _also = "hypotheses", "numbers"
+
     profile: Profile
-    findings: dict[str, Findings]
+    findings: dict[str, Findings] = field(repr=False)
     finished: dict[str, tuple[int, int]]
     conditions: dict[str, Any]
 
@@ -53,19 +55,14 @@ class Reproduction(Result):
         """All of them, study by study."""
         return [item for found in self.findings.values() for item in found.hypotheses]
 
+    @property
+    def numbers(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The tables of numbers of every study, by name."""
+        return {name: found.numbers for name, found in self.findings.items()}
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one row a hypothesis."""
         return [row for item in self.hypotheses for row in item.rows()]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as JSON's types, without texts and figures."""
-        return {
-            "profile": self.profile,
-            "conditions": self.conditions,
-            "finished": {name: list(pair) for name, pair in self.finished.items()},
-            "hypotheses": [item.to_dict() for item in self.hypotheses],
-            "numbers": {name: found.numbers for name, found in self.findings.items()},
-        }
 
 
 def run_studies(
@@ -176,7 +173,8 @@ def _overview(found: Reproduction) -> Figure:
 def _origin(found: Reproduction) -> Origin:
     studies = [name for name, (done, planned) in found.finished.items() if done == planned]
     command = shlex.join(["isometry", "reproduce", *studies, "--profile", found.profile])
-    facts = {key: value for key, value in found.conditions.items() if key != "versions"}
+    named = {key.replace("_", " "): value for key, value in found.conditions.items()}
+    facts = {key: value for key, value in named.items() if key != "versions"}
     return Origin([command], {**facts, "versions": found.conditions["versions"]}, {})
 
 
@@ -207,10 +205,10 @@ def write(found: Reproduction, folder: Path) -> Path:
 def _conditions(runs: Sequence[Run]) -> dict[str, Any]:
     versions = sorted({f"{k} {v}" for run in runs for k, v in run.versions.items()})
     return {
-        "commit of this page": _commit(),
+        "commit": _commit(),
         "versions": ", ".join(versions),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",
-        "seconds of all runs": round(sum(run.seconds for run in runs)),
+        "seconds_of_all_runs": round(sum(run.seconds for run in runs)),
     }
 
 

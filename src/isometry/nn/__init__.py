@@ -9,6 +9,7 @@ from isometry.nn.activation import Activation
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+from isometry.nn.diagnosis import adapters
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.monitor import JacobianMonitor
@@ -64,6 +65,7 @@ __all__ = [
     "Stream",
     "StreamReport",
     "TwinOperator",
+    "adapters",
     "apply_",
     "assert_initialised",
     "baselines",

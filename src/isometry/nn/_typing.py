@@ -89,5 +89,8 @@ Rotated: TypeAlias = Checked[_words.Rotated]
 Scheme: TypeAlias = Checked[_words.Scheme]
 """How weights are drawn."""
 
+Progress: TypeAlias = Callable[[int, int], object]
+"""Called with how much is done and how much there is to do, as far as that is known."""
+
 Generator: TypeAlias = Checked[torch.Generator | None]
 """Where random numbers come from."""

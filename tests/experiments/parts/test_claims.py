@@ -25,4 +25,9 @@ def test_a_number_decides(number, low, high, verdict, wanted):
 
 def test_findings_print_without_their_blocks():
     found = Findings("title", [], {"table": [{"a": 1}]}, [])
-    assert found.to_dict() == {"title": "title", "hypotheses": [], "numbers": {"table": [{"a": 1}]}}
+    assert found.to_dict() == {
+        "schema": "isometry/findings/1",
+        "title": "title",
+        "hypotheses": [],
+        "numbers": {"table": [{"a": 1}]},
+    }

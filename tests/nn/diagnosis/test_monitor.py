@@ -1,13 +1,11 @@
 import copy
-import sys
-import types
 
 import pytest
 import torch
 from torch import nn
 
 from cases_models import Residual, mlp, stack
-from isometry.nn.diagnosis.monitor import JacobianMonitor, lightning_callback, tensorboard_log
+from isometry.nn.diagnosis.monitor import JacobianMonitor
 
 
 def seeded():
@@ -69,35 +67,6 @@ def test_the_modes_are_put_back_after_an_error():
 def test_a_model_without_blocks_has_no_c():
     numbers = JacobianMonitor(generator=seeded(), prefix="")(nn.Linear(3, 3), torch.ones(1, 3), 0)
     assert set(numbers) == {"s_min", "s_median", "s_max", "outliers"}
-
-
-def test_tensorboard_gets_a_scalar_per_number():
-    written = []
-    writer = types.SimpleNamespace(add_scalar=lambda *args: written.append(args))
-    monitor = JacobianMonitor(log=[tensorboard_log(writer)], generator=seeded())
-    monitor(nn.Linear(3, 3), torch.ones(1, 3), 0)
-    assert {name for name, _, _ in written} >= {"jacobian/s_max", "jacobian/outliers"}
-
-
-@pytest.mark.parametrize("name", ["lightning.pytorch", "pytorch_lightning", None])
-def test_lightning_gets_a_callback_of_its_own_class(monkeypatch, name):
-    class Callback:
-        pass
-
-    for known in ("lightning.pytorch", "pytorch_lightning"):
-        monkeypatch.delitem(sys.modules, known, raising=False)
-    if name is not None:
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(Callback=Callback))
-    model = nn.Linear(3, 3)
-    model.device = torch.device("cpu")
-    logged = []
-    logger = types.SimpleNamespace(log_metrics=lambda found, step: logged.append(step))
-    callback = lightning_callback(JacobianMonitor(10, generator=seeded()), torch.ones(1, 3))
-    assert isinstance(callback, Callback) == (name is not None)
-    for step in (0, 5, 10):
-        trainer = types.SimpleNamespace(global_step=step, loggers=[logger])
-        callback.on_train_batch_end(trainer, model, None, None, step)
-    assert logged == [0, 10]
 
 
 @pytest.mark.parametrize(("every", "error"), [(0, ValueError), (-3, ValueError)])

@@ -29,7 +29,8 @@ def test_a_diagnosis_becomes_json_a_frame_and_html(tanh):
     assert back["c"] == tanh.c
     assert len(back["blocks"]) == 20
     assert tanh.to_frame()["share of c"].sum() == pytest.approx(1.0)
-    assert back["schema"] == "isometry/diagnosis/1"
+    assert back["schema"] == "isometry/diagnosis/2"
+    assert sum(back["shares"]) == pytest.approx(1.0)
 
 
 def test_a_notebook_shows_what_it_means_before_the_numbers(tanh):

@@ -7,6 +7,7 @@ from cases_models import transformers_model
 from cases_modules import FromEmbeddings, Residual, mlp, stack, strided_stages
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
+from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.twin import twin, twin_of
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.resnet import ResNet
@@ -213,3 +214,15 @@ def test_a_wrong_word_and_an_unclear_axis_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match=r"is not clear.*`rotate='all'`"):
         twin(model, x)
     assert twin(model, x, rotate="all").axes == (None, None)
+
+
+def test_progress_goes_on_from_the_model_to_its_twin():
+    told = []
+    net = ResNet(ResNetSpec(activation="tanh", depth=3), 24, generator=seeded())
+    x = torch.randn(1, 24, generator=seeded(1))
+    diagnose(
+        net, x, method="lanczos", num_matvecs=5, twin=True, generator=seeded(),
+        progress=lambda done, total: told.append(done / total),
+    )  # fmt: skip
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0.1, 1.0)

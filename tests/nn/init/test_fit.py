@@ -87,3 +87,11 @@ def test_a_branch_that_a_bias_outweighs_takes_the_formula_and_no_search(monkeypa
     made = plan(model, torch.randn(16, 64, generator=seeded()), c=1.0, generator=seeded())
     assert made.residual <= 0.02
     assert all(row.factor > 10 for row in made.blocks)
+
+
+def test_progress_counts_the_blocks_of_every_pass():
+    model, told = built(lambda: Residual(mlp(64, 64))), []
+    x = torch.randn(16, 64, generator=seeded())
+    made = plan(model, x, generator=seeded(), progress=lambda *at: told.append(at))
+    assert [done for done, _ in told] == list(range(1, 3 * made.passes + 1))
+    assert {total for _, total in told} == {9}  # three blocks, three passes

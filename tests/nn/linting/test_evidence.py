@@ -21,3 +21,14 @@ def test_tensors_without_values_have_no_numbers():
     assert not has_values(torch.empty(3, device="meta"))
     assert not has_values(torch.arange(3))
     assert not has_values(torch.empty(0))
+
+
+def test_progress_counts_the_entries_that_are_read():
+    model, told = decoder(), []
+    evidence = Evidence(followed(model, tokens()), progress=lambda *at: told.append(at))
+    assert evidence.summaries.keys() >= {"layers.0.attention.qkv.weight[0:64]"}
+    sizes = sum(p.numel() for p in model.parameters())
+    done, total = zip(*told, strict=True)
+    assert set(total) == {done[-1]}
+    assert sizes <= done[-1] <= sizes + sum(b.numel() for b in model.buffers())
+    assert list(done) == sorted(set(done))

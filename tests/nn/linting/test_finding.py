@@ -36,7 +36,7 @@ def test_a_report_prints_and_becomes_json():
     assert "Decoder: 6 warnings" in text
     assert "layers.0.up.weight, layers.1.up.weight, layers.2.up.weight and 3 more" in text
     table = json.loads(json.dumps(report.to_dict()))
-    assert table["schema"] == 1
+    assert table["schema"] == "isometry/lint-report/2"
     assert table["findings"][0]["rule"] == "role-scale"
     assert table["parts"][1]["role"] == "reader"
     assert len(report.rows()) == 6

@@ -22,6 +22,8 @@ class Hypothesis(Result):
         remark: What a reader must know besides, such as a confidence interval.
     """
 
+    _also = ("verdict",)
+
     study: str
     statement: str
     tested: str
@@ -42,10 +44,6 @@ class Hypothesis(Result):
     def verdict(self) -> str:
         """The word "pass", "fail" or "not measured"."""
         return {True: "pass", False: "fail", None: "not measured"}[self.holds]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields and the verdict."""
-        return super().to_dict() | {"verdict": self.verdict}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the hypothesis' line of the page's first table."""

@@ -53,6 +53,8 @@ class BlockTraces(Result):
         exact: Whether the probes are a basis, so that the means are the traces.
     """
 
+    _also = "t", "v", "k", "c", "log_scale", "standard_error"
+
     name: str
     index: int
     size: int
@@ -106,15 +108,6 @@ class BlockTraces(Result):
     @cached_property
     def _estimates(self) -> Float[np.ndarray, "5"]:
         return _estimates(self._sums, self.samples.shape[1], self.skip, exact=self.exact)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the traces, their standard errors and where they are from."""
-        keys = ("t", "v", "k", "c", "log_scale")
-        return (
-            super().to_dict()
-            | {key: getattr(self, key) for key in keys}
-            | {"standard_error": self.standard_error}
-        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row: the name, the traces and their standard errors."""

@@ -25,6 +25,7 @@ from isometry.nn._typing import (
     Model,
     ModelInput,
     Operator,
+    Progress,
     SpectrumMethod,
 )
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
@@ -41,16 +42,14 @@ from isometry.nn.diagnosis.product import (
 )
 from isometry.nn.diagnosis.result import Diagnosis, outliers
 from isometry.nn.diagnosis.trunk import WatchedOperator, common_part, same_products
-from isometry.nn.diagnosis.twin import twin_of
+from isometry.nn.diagnosis.twin import measured_twin, part
 from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.nn.linting.follow import outermost
 from isometry.nn.linting.lint import audit, model_name
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
-from isometry.nn.spectrum.lanczos import Progress
-from isometry.nn.spectrum.spectrum import Measurement, measure, singular_spectrum
+from isometry.nn.spectrum.spectrum import Measurement, measure
 from isometry.theory.comparison import Comparison, compare
-from isometry.theory.spectra_comparison import SpectraComparison, compare_spectra
 from isometry.theory.spectrum import Spectrum
 
 
@@ -104,7 +103,8 @@ def diagnose(
         twin: Measure the model's twin with rotated channels as well (:func:`~isometry.nn.twin`),
             which tells why a law fails and predicts outliers; as much work again as the spectrum.
         generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
-        progress: Called as ``progress(done, total)`` during the Lanczos products.
+        progress: Called as ``progress(done, total)`` during the Lanczos products, of the model and
+            then of the twin.
 
     Returns:
         The diagnosis; ``print`` it.
@@ -137,10 +137,11 @@ def diagnose(
             num_probes=num_probes,
             num_matvecs=num_matvecs,
             generator=generator,
-            progress=progress,
+            progress=part(progress, 0, 1 + twin),
         )
         product = predict_product(stream, measurement.spectrum, method, generator)
-        other, unclear = _twin(stream if twin else None, measurement.spectrum, method, generator)
+        rotated, own = stream if twin else None, measurement.spectrum
+        other, unclear = measured_twin(rotated, own, method, generator, part(progress, 1, 2))
         smaller = _what_if(stream, product, measurement.spectrum, method, generator)
     notes += unclear
     others = findings.Others(product, other, smaller)
@@ -236,23 +237,6 @@ def _is_zero(J: Operator, generator: torch.Generator) -> bool:
 def _numbers(law: MeasuredCumulant | None) -> dict[str, Any]:
     names = ("c", "c_standard_error", "scale", "scale_standard_error", "law")
     return {name: None if law is None else getattr(law, name) for name in names}
-
-
-def _twin(
-    stream: Stream | None,
-    spectrum: Spectrum,
-    method: SpectrumMethod,
-    generator: torch.Generator,
-) -> tuple[tuple[Spectrum, SpectraComparison] | None, list[str]]:
-    """Return the spectrum of the twin and how far it is, or why it is not measured."""
-    if stream is None or not spectrum.values[-1] > 0:
-        return None, []
-    try:
-        other = twin_of(stream, "channels", generator)
-    except ValueError as error:
-        return None, [f"The twin was not measured: {error}"]
-    found = singular_spectrum(other, method, generator=generator)
-    return (found, compare_spectra(spectrum, found)), []
 
 
 def _what_if(

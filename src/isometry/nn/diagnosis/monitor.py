@@ -4,13 +4,12 @@ A monitor is a plain callable for any loop. It leaves nothing behind in the mode
 back, no hook stays, and no measurement moves the global random state.
 """
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from isometry._checks import check_integer
 from isometry._result import Drawn
@@ -161,59 +160,6 @@ def numbers(d: Diagnosis) -> dict[str, float]:
         share = max(row["share of c"] for row in d.rows())
         found |= {"c": d.c, "scale": d.scale, "ks": d.comparison.ks, "largest_share": share}
     return found
-
-
-@runtime_checkable
-class ScalarWriter(Protocol):
-    """What ``torch.utils.tensorboard.SummaryWriter`` is here."""
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int, /) -> object:
-        """Write one number."""
-        ...
-
-
-def tensorboard_log(writer: ScalarWriter) -> Log:
-    """Return a logger for a TensorBoard ``SummaryWriter``.
-
-    Args:
-        writer: Anything with ``add_scalar(name, value, step)``.
-
-    Returns:
-        The logger.
-    """
-
-    def log(found: Mapping[str, float], step: int) -> None:
-        for name, value in found.items():
-            writer.add_scalar(name, value, step)
-
-    return log
-
-
-def lightning_callback(monitor: JacobianMonitor, x: Tensor) -> Any:
-    """Return a Lightning ``Callback`` that monitors and logs to the trainer's loggers.
-
-    Lightning is not imported: its class is used where the caller has imported it, under either
-    of its names.
-
-    Args:
-        monitor: The monitor.
-        x: The input to measure at.
-
-    Returns:
-        The callback, to be passed to the trainer.
-    """
-    modules = (sys.modules.get(name) for name in ("lightning.pytorch", "pytorch_lightning"))
-    base = next((module.Callback for module in modules if module is not None), object)
-
-    def on_train_batch_end(self: Any, trainer: Any, pl_module: Any, *batch: Any) -> None:
-        del self, batch
-        step = trainer.global_step
-        found = monitor(pl_module, x.to(pl_module.device), step)
-        for logger in trainer.loggers if found else ():
-            logger.log_metrics(found, step=step)
-
-    methods = {"on_train_batch_end": on_train_batch_end}
-    return type("JacobianCallback", (base,), methods)()
 
 
 @reversible

@@ -77,6 +77,9 @@ class Diagnosis(Result, Drawn, Paged):
         twin_comparison: How far the twin's spectrum is from the model's.
     """
 
+    _version = 2
+    _also = "blocks", "shares"
+
     model: str
     input_shape: tuple[int, ...]
     dtype: str
@@ -109,21 +112,20 @@ class Diagnosis(Result, Drawn, Paged):
 
     _page = "diagnosis"
 
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Each block's part of c, of all blocks together; 0 where that is 0."""
+        total = sum(block.c for block in self.blocks)
+        return tuple(block.c / total if total > 0 else 0.0 for block in self.blocks)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: name, size, traces with errors, share of c, contribution."""
-        total = sum(block.c for block in self.blocks)
-        rows = [
-            {**block.rows()[0], "share of c": block.c / total if total > 0 else 0.0}
-            for block in self.blocks
-        ]
+        pairs = zip(self.blocks, self.shares, strict=True)
+        rows = [{**block.rows()[0], "share of c": share} for block, share in pairs]
         if len(self.contributions) == len(rows):
             for row, part in zip(rows, self.contributions, strict=True):
                 row["log range"] = part
         return rows
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types, the blocks as the rows of the table."""
-        return {"schema": "isometry/diagnosis/1", **super().to_dict(), "blocks": self.rows()}
 
     def summary(self) -> dict[str, Any]:
         """Return the scalars that a logger or a table of many models takes; None if not measured.

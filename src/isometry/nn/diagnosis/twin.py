@@ -15,7 +15,17 @@ from math import prod
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, Rotated
+from isometry.nn._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Key,
+    Model,
+    ModelInput,
+    Progress,
+    Rotated,
+    SpectrumMethod,
+)
 from isometry.nn.blocks.blocks import Stream, residual_stream
 from isometry.nn.blocks.channels import channel_axes
 from isometry.nn.blocks.graph import layout_of
@@ -25,6 +35,9 @@ from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import whole
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
+from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.theory.spectra_comparison import SpectraComparison, compare_spectra
+from isometry.theory.spectrum import Spectrum
 
 
 class TwinOperator(MatrixFreeOperator):
@@ -171,6 +184,31 @@ def twin_of(stream: Stream, rotate: Rotated, generator: torch.Generator) -> Twin
         shape, dtype, device = layout_of(segment.source)
         rotations.append(Rotation.drawn(shape, axis, generator, dtype=dtype, device=device))
     return TwinOperator(stream.chain, rotations)
+
+
+def measured_twin(
+    stream: Stream | None,
+    spectrum: Spectrum,
+    method: SpectrumMethod,
+    generator: torch.Generator,
+    progress: Progress | None,
+) -> tuple[tuple[Spectrum, SpectraComparison] | None, list[str]]:
+    """Return the twin's spectrum and how far it is from the model's, or why it is not measured."""
+    if stream is None or not spectrum.values[-1] > 0:
+        return None, []
+    try:
+        other = twin_of(stream, "channels", generator)
+    except ValueError as error:
+        return None, [f"The twin was not measured: {error}"]
+    found = singular_spectrum(other, method, generator=generator, progress=progress)
+    return (found, compare_spectra(spectrum, found)), []
+
+
+def part(progress: Progress | None, index: int, of: int) -> Progress | None:
+    """Return what one of several equal parts of the work reports to."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(index * total + done, of * total)
 
 
 def _check_rotate(rotate: object) -> None:

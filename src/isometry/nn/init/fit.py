@@ -34,6 +34,8 @@ from isometry.nn.sandbox.unwrap import plain_parameters
 
 _PASSES = 8
 """Passes over all blocks at most, the first to see what is there and the last to confirm."""
+_USUAL = 3
+"""Passes that most models take, as far as progress can know."""
 _NOTHING = 1e-6
 """Part of its target up to which a block's c counts as rounding at every scale of its weights."""
 _PATIENCE = 4
@@ -67,6 +69,13 @@ class Task:
         units = [unit for index in self.groups[q] for unit in self.scalings[index].units]
         whole = {unit.name: unit for unit in units if unit.part is None}
         return [*whole.values(), *(unit for unit in units if unit.part is not None)]
+
+    def report(self, index: int, sweep: int) -> None:
+        """Tell how far the fit is, after a block."""
+        blocks = len(self.targets)
+        if self.model.progress is not None:
+            done = (sweep - 1) * blocks + index + 1
+            self.model.progress(done, max(_USUAL, sweep) * blocks)
 
     def why(self, index: int) -> str:
         """Return how the tensors of a block were chosen, and who else has them."""
@@ -199,7 +208,10 @@ def _first(task: Task, blocks: Sequence[Block], followed: bool) -> Pass:
     Where something is drawn anew first, this pass says nothing of what will be scaled. What has
     no c here may have one in a run that can try other factors.
     """
-    traces = {block.index: task.model.trace(block) for block in blocks}
+    traces = {}
+    for block in blocks:
+        traces[block.index] = task.model.trace(block)
+        task.report(block.index, 1)
     history = History(((),) * len(task.groups))
     if task.fresh:
         return Pass(history, traces, 1)
@@ -261,6 +273,7 @@ def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedP
                     step = history.groups[q][-1].step
                     units = task.scalings[met.index].units if step != 1.0 else ()
                     run.change(trial.with_factor(units, step))
+                task.report(met.index, sweep)
     except LostError:
         return None
     shared = history.correcting(sweep) and max(map(len, task.groups)) > 1
@@ -277,6 +290,7 @@ def _measured(task: Task, state: Pass) -> Pass:
         if block.index == task.groups[q][-1]:
             seen = task.met(history, sweep, q, traces, math.nan)
             history = _next(task, history, seen, traces)
+        task.report(block.index, sweep)
     return Pass(history, traces, sweep)
 
 

@@ -23,6 +23,7 @@ from isometry.nn._typing import (
     Model,
     ModelInput,
     PlanMethod,
+    Progress,
     Scheme,
 )
 from isometry.nn.init.centring import without_means
@@ -62,6 +63,7 @@ class PlanOptions(TypedDict, total=False):
     rtol: Real
     centre: bool
     generator: Generator
+    progress: Progress | None
 
 
 def plan(
@@ -82,6 +84,7 @@ def plan(
     rtol: Real = 0.02,
     centre: bool = False,
     generator: Generator = None,
+    progress: Progress | None = None,
 ) -> InitPlan:
     """Work out which weights give the model the effective cumulant ``c``; change nothing.
 
@@ -120,6 +123,9 @@ def plan(
             added to its output (data), or by the theory's mean per layer (theory).
             ``plan.centred`` says what became of each. It needs a batch.
         generator: Source of probes and draws, on the CPU; without one `torch.manual_seed` decides.
+        progress: Called as ``progress(done, total)`` after every block of a pass (data), with
+            the three passes that are usual as the total; from the start again where the plan is
+            made in several rounds.
 
     Returns:
         The plan; ``print`` it, then :func:`apply_` it.
@@ -170,7 +176,8 @@ def plan(
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     root = root_of(specimen, batch_norm)
     source = generator_or_fresh(generator)
-    measured = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, seed_from(source))
+    seed = seed_from(source)
+    measured = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
     plain = blocks is None and shares is None
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(measured, target, scheme, seed_from(source), centre=centre)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn._typing import BatchNorm
+from isometry.nn._typing import BatchNorm, Progress
 from isometry.nn.blocks.blocks import Block, Stream, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
@@ -41,6 +41,7 @@ class MeasuredModel:
     blocks: Sequence[str | nn.Module] | None
     batch_norm: BatchNorm
     seed: int
+    progress: Progress | None = None
 
     def stream(self, changes: Changes) -> Stream:
         """Return the residual stream of the model under the changes."""

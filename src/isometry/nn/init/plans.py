@@ -111,6 +111,8 @@ class InitPlan(Result, Drawn):
         condition: The condition number asked for, where blocks were measured for it; else None.
     """
 
+    _also = "c_before", "c_after", "residual", "parameters"
+
     c: float | None
     method: str
     blocks: tuple[PlannedBlock, ...]
@@ -135,6 +137,11 @@ class InitPlan(Result, Drawn):
         return math.fsum(block.c_after for block in self.blocks)
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that change."""
+        return tuple(sorted(self.changes))
+
+    @property
     def residual(self) -> float:
         """Largest relative distance of a block's c from what was asked; 0 for a baseline."""
         return max(
@@ -154,11 +161,6 @@ class InitPlan(Result, Drawn):
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: c now, c after, tensors, factor, why."""
         return [row for block in self.blocks for row in block.rows()]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON's types, the new values left out."""
-        totals = {"c_before": self.c_before, "c_after": self.c_after, "residual": self.residual}
-        return super().to_dict() | totals | {"parameters": sorted(self.changes)}
 
     def __str__(self) -> str:
         outside = [f"left out: {addition}" for addition in self.left]

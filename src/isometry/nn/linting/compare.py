@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from isometry._result import Result, format_table
+from isometry._result import Result, format_table, plain
 from isometry.nn._typing import Generator, Model, ModelInput
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
@@ -71,7 +71,7 @@ class ModelComparison(Result):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per pair."""
-        return [pair.to_dict() for pair in self.pairs]
+        return plain(self.pairs)
 
     def __str__(self) -> str:
         head = f"{len(self.differing)} of {len(self.pairs)} maps with the same place differ"

@@ -1,12 +1,14 @@
 """What the rules look at: the parts of a model, their numbers, and what repeats."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
+from isometry.nn._typing import Progress
 from isometry.nn.linting.fits import Fit, best_fit
 from isometry.nn.linting.follow import Followed
 from isometry.nn.linting.kinds import Kind, kinds_of
@@ -21,6 +23,8 @@ class Evidence:
 
     followed: Followed
     trained: bool = False
+    progress: Progress | None = field(default=None, kw_only=True)
+    """Called while the numbers are taken, with the entries that were read and that there are."""
 
     @cached_property
     def parts(self) -> list[Part]:
@@ -50,11 +54,14 @@ class Evidence:
     @cached_property
     def summaries(self) -> Mapping[str, Summary]:
         """{name: numbers} of every part that has values."""
-        return {
-            part.name: summarise(self.entries(part))
-            for part in self.parts
-            if has_values(self.tensor(part))
-        }
+        known = [part for part in self.parts if has_values(self.tensor(part))]
+        total, done, found = sum(math.prod(part.shape) for part in known), 0, {}
+        for part in known:
+            found[part.name] = summarise(self.entries(part))
+            done += math.prod(part.shape)
+            if self.progress is not None:
+                self.progress(done, total)
+        return found
 
     @cached_property
     def kinds(self) -> list[Kind]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from isometry._result import Drawn, Paged, Result
+from isometry._result import Drawn, Paged, Result, plain
 from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
 
@@ -22,7 +22,6 @@ Rule = Literal[
 """What a finding is about."""
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-SCHEMA = 1
 _WIDTH = 96
 _SHOWN = 3
 
@@ -67,6 +66,9 @@ class LintReport(Result, Drawn, Paged):
         summaries: The numbers of every part with values, by its name.
     """
 
+    _version = 2
+    _also = ("parts",)
+
     model: str
     findings: tuple[Finding, ...]
     parts: tuple[Part, ...] = field(repr=False)
@@ -105,15 +107,7 @@ class LintReport(Result, Drawn, Paged):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per finding."""
-        return [finding.to_dict() for finding in self.findings]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON's types, with the version of their schema."""
-        parts = [
-            {"name": p.name, "role": p.role, "shape": list(p.shape), "kind": p.kind}
-            for p in self.parts
-        ]
-        return {"schema": SCHEMA} | super().to_dict() | {"findings": self.rows(), "parts": parts}
+        return plain(self.findings)
 
     def _draw(self, room: Any, ax: Any) -> None:
         """Draw the root mean square of every map, gain and table in the model's order, by role."""

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from isometry.nn.linting.finding import SCHEMA, Finding, LintReport, ordered
+from isometry.nn.linting.finding import Finding, LintReport, ordered
 from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
 
+_SCHEMA = 1
 _SIGMAS = 6.0
 """Standard errors within which two draws are of one rule."""
 _EXACT = 1e-5
@@ -36,7 +37,7 @@ def golden(report: LintReport) -> dict[str, Any]:
         )
     parts = {part.name: _entry(part, report.summaries.get(part.name)) for part in report.parts}
     return {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "model": report.model,
         "structure": _structure(parts),
         "parts": parts,
@@ -69,9 +70,9 @@ def load_golden(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"`golden` is {path}, which is not JSON; expected a golden file."
         ) from error
-    if not isinstance(table, dict) or table.get("schema") != SCHEMA or "parts" not in table:
+    if not isinstance(table, dict) or table.get("schema") != _SCHEMA or "parts" not in table:
         raise ValueError(
-            f"`golden` is {path}; expected a golden file of schema {SCHEMA}. Save it anew."
+            f"`golden` is {path}; expected a golden file of schema {_SCHEMA}. Save it anew."
         )
     return table
 

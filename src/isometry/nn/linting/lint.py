@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from isometry._typing import Checked
-from isometry.nn._typing import Model, ModelInput
+from isometry.nn._typing import Model, ModelInput, Progress
 from isometry.nn.linting.adherence import adherence, against_recipe, nearest
 from isometry.nn.linting.buffers import buffers
 from isometry.nn.linting.entries import precision, symmetry, values, zeros
@@ -40,7 +40,12 @@ _AUDIT = (values, zeros, symmetry, layers)
 
 
 def lint(
-    model: Model, x: ModelInput = None, recipe: RecipeLike = None, trained: bool = False
+    model: Model,
+    x: ModelInput = None,
+    recipe: RecipeLike = None,
+    trained: bool = False,
+    *,
+    progress: Progress | None = None,
 ) -> LintReport:
     """Look at how a model is initialised, and say what contradicts itself.
 
@@ -54,6 +59,8 @@ def lint(
             or a TOML file of that form. What departs from it is an error.
         trained: Whether the weights are meant to be trained ones: rules of initialisation are off,
             and weights that are still a fresh draw are errors.
+        progress: Called as ``progress(done, total)`` while the weights are read, which takes most
+            of the time, with their entries.
 
     Returns:
         The report; ``print`` it.
@@ -68,7 +75,7 @@ def lint(
         all zero (again for zeros that wait for others to move), and one pass over the weights.
     """
     chosen = None if recipe is None else recipe_of(recipe)
-    evidence = Evidence(followed(model, x), trained)
+    evidence = Evidence(followed(model, x), trained, progress=progress)
     return report_of(model_name(model, evidence.followed.roots), evidence, chosen)
 
 

@@ -36,6 +36,8 @@ class ScaleReport(Result):
         blocks: The blocks of this rank's layers, or of all stages on the rank that gathered them.
     """
 
+    _also = ("findings",)
+
     c: float
     c_standard_error: float
     log_scale: float
@@ -120,10 +122,6 @@ class ScaleReport(Result):
                 "the others."
             )
         return said
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the totals, the findings and every block."""
-        return super().to_dict() | {"findings": self.findings}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each block, with its share of c."""

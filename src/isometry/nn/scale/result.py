@@ -35,6 +35,8 @@ class BlockScale(Result):
         traces: t, v, k, c and log scale with standard errors; None where they are not defined.
     """
 
+    _also = "c", "log_scale", "traces"
+
     name: str
     index: int
     size: int
@@ -71,15 +73,6 @@ class BlockScale(Result):
         """Whether every number is one."""
         samples = np.zeros(1) if self.traces is None else self.traces.samples
         return bool(np.isfinite(samples).all()) and math.isfinite(self.backward)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers and the standard errors of t, v, k, c and log scale."""
-        found = super().to_dict()
-        if self.traces is not None:
-            traces = self.traces
-            found |= {key: getattr(traces, key) for key in ("t", "v", "k", "c", "log_scale")}
-            found["standard_error"] = traces.standard_error
-        return found
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row: the name, the traces and both gains."""

@@ -7,18 +7,14 @@ dtype; everything done to B is float64.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from isometry._typing import Float
-from isometry.nn._typing import Operator
+from isometry.nn._typing import Operator, Progress
 from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.spectrum.wide import precision_of
-
-Progress = Callable[[int, int], None]
-"""Called with the number of products done and the number to do."""
 
 
 @dataclasses.dataclass(frozen=True)

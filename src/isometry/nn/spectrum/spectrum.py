@@ -18,7 +18,7 @@ from isometry._checks import check_count
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
 from isometry.errors import AccuracyWarning
-from isometry.nn._typing import Generator, Operator, Ranked, SpectrumMethod
+from isometry.nn._typing import Generator, Operator, Progress, Ranked, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.budget import budget
@@ -45,7 +45,7 @@ def singular_spectrum(
     reorthogonalise: bool = True,
     max_basis_bytes: Integer = 2**32,
     generator: Generator = None,
-    progress: lanczos.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Spectrum:
     """Return the law of lam = s^2 over the singular values of ``J``.
 
@@ -133,7 +133,7 @@ def measure(
     reorthogonalise: bool = True,
     max_basis_bytes: Integer = 2**32,
     generator: Generator = None,
-    progress: lanczos.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Measurement:
     """Do what :func:`singular_spectrum` does, and keep what the largest value's vector needs."""
     counts = check_count("num_probes", num_probes), check_count("num_matvecs", num_matvecs)
@@ -178,7 +178,7 @@ def _measured_apart(
     probes: int,
     schedule: Sequence[int],
     generator: torch.Generator,
-    progress: lanczos.Progress | None,
+    progress: Progress | None,
 ) -> _Run | None:
     """Measure a few inputs that are stretched far more by themselves, where there are such.
 
@@ -209,7 +209,7 @@ def _run(
     probes: int,
     steps: Sequence[int],
     generator: torch.Generator,
-    progress: lanczos.Progress | None,
+    progress: Progress | None,
     share: float = 1.0,
 ) -> _Run:
     """Measure some of the inputs."""
@@ -236,7 +236,7 @@ def _resolve(
     schedule: Sequence[int],
     size: int,
     rank: int,
-    progress: lanczos.Progress | None,
+    progress: Progress | None,
     share: float = 1.0,
 ) -> Quadrature:
     """Multiply until the spectrum is resolved, or more products would not resolve it.

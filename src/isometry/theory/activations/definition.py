@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 
 from isometry._checks import check_array
+from isometry._result import Worded
 from isometry._typing import Checked, Function, Reals
 from isometry.theory.activations.catalogue import NAMED
 
@@ -15,7 +16,7 @@ _GRADES = (1.0, 2.0, 4.0, 8.0, *(4.0**k for k in range(2, 42)))
 
 
 @dataclass(frozen=True)
-class Activation:
+class Activation(Worded):
     """Describe an elementwise activation for the theory.
 
     Args:
@@ -82,6 +83,11 @@ class Activation:
         """Return ``Activation('leaky_relu', negative_slope=0.1)``."""
         parameters = "".join(f", {key}={value!r}" for key, value in self.parameters.items())
         return f"Activation({self.name!r}{parameters})"
+
+    def __str__(self) -> str:
+        """Return ``leaky_relu(negative_slope=0.1)``, which :func:`isometry.activation` takes."""
+        given = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
+        return f"{self.name}({given})" if given else self.name
 
 
 ActivationLike: TypeAlias = Checked[Union[str, Activation, Callable[..., Any]]]  # noqa: UP007

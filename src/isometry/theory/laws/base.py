@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from isometry._checks import check_array, check_real, check_rng
-from isometry._result import Drawn
+from isometry._result import Drawn, Record
 from isometry._typing import Float, Numbers, Real, Reals
 from isometry.theory.laws.arguments import (
     LARGEST_LOG,
@@ -27,7 +27,7 @@ from isometry.theory.laws.piecewise import Vector, in_chunks
 from isometry.theory.laws.transforms import Transforms
 
 
-class SpectralLaw(Moments, Transforms, Drawn):
+class SpectralLaw(Moments, Transforms, Drawn, Record):
     """The law of a non-negative spectrum; ``lam`` is s^2, the squared singular value.
 
     Methods take numbers or arrays of any shape and answer in the same shape. Outside the support
