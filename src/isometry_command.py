@@ -25,10 +25,17 @@ COMMANDS = {
     "diagnose": "Measure a model's Jacobian spectrum and compare it with what its blocks predict.",
     "init": "Initialise a model at an effective cumulant c; print the plan, save the weights.",
     "law": "Print the universal law: edges, moments and quantiles of the singular values.",
+    "mcp": (
+        "Serve lint, diagnose, init and the theory as tools of the Model Context Protocol (stdio)."
+    ),
     "reproduce": "Re-measure the paper's claims: run what is missing, then write the page.",
     "results": "What finished runs found.",
     "schema": "Print the JSON schemas of all results, or of one; always JSON.",
     "sigma-w": "Print the sigma_w that gives a chosen c (1 unless said) or condition number.",
+    "stream": (
+        "Measure c, growth and initialisation of a model of any size, "
+        "one layer in memory at a time."
+    ),
     "watch": "Show what running monitors have measured, as it comes; stop with Ctrl-C.",
     "web": "Explore c, the law and a measured spectrum on a page in the browser.",
 }

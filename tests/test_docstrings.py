@@ -8,10 +8,11 @@ import pytest
 
 import isometry
 from isometry import data, nn
+from isometry.nn.diagnosis import adapters
 from isometry.nn.init import baselines
 
 SOURCE = pathlib.Path(__file__).parent.parent / "src"
-FACES = (isometry, nn, baselines, data)
+FACES = (isometry, nn, baselines, adapters, data)
 EXAMPLES = [
     ".".join(path.relative_to(SOURCE).with_suffix("").parts)
     for path in sorted(SOURCE.rglob("*.py"))

@@ -1,4 +1,7 @@
+import inspect
 import json
+import re
+import subprocess
 
 import pytest
 
@@ -36,6 +39,43 @@ def test_an_integer_is_not_rounded_in_any_command(capsys):
 
 def test_a_whole_number_may_be_written_with_a_point(capsys):
     assert json.loads(run("cumulant gelu --depth 2.0 --json", capsys)[1])["depth"] == 2
+
+
+WITHOUT_JSON = {
+    ("schema",): "prints JSON always",
+    ("web",): "serves or writes a page",
+    ("mcp",): "serves a protocol whose answers are JSON",
+    ("--install-completion",): "writes a script for a shell",
+}
+
+
+def commands(group=app, above=()):
+    """Go through (names, function) of all commands, those of groups included."""
+    for name in group:
+        inner = group[name]
+        if name in ("--help", "-h", "--version"):
+            continue
+        if inner.default_command is None:
+            yield from commands(inner, (*above, name))
+        else:
+            yield (*above, name), inner.default_command
+
+
+def test_every_command_answers_in_json_or_is_listed_with_the_reason():
+    found = dict(commands())
+    assert len(found) > 12
+    silent = {name for name, f in found.items() if "json" not in inspect.signature(f).parameters}
+    assert silent == set(WITHOUT_JSON)
+
+
+def test_completion_is_written_for_the_shell_that_is_asked_for(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))  # whose start file gets a line
+    place = tmp_path / "isometry"
+    words = f"--install-completion --shell bash --output {place}"
+    assert run(words, capsys)[0] == 0
+    script = place.read_text()
+    assert {"diagnose", "lint", "compare-activations"} <= set(re.findall(r"[\w-]+", script))
+    assert subprocess.run(["bash", "-n", place], check=False).returncode == 0
 
 
 def test_the_table_holds_every_command():

@@ -48,6 +48,15 @@ class Conditioned(nn.Module):
 
 def conditioned():
     return Conditioned()
+
+class Talking(nn.Sequential):
+    def forward(self, x):
+        print("a pass")
+        return super().forward(x)
+
+def talking():
+    print("made")
+    return Talking(*[Skip() for _ in range(2)])
 """
 
 
@@ -77,6 +86,15 @@ def test_a_diagnosis_becomes_json(folder, capsys):
     found = json.loads(text)
     assert found["c"] > 0
     assert len(found["blocks"]) == 4
+
+
+@pytest.mark.parametrize("command", ["diagnose", "lint", "init"])
+def test_what_a_model_prints_is_not_in_the_answer(folder, capsys, command):
+    words = f"{command} their_module:talking --input x.pt --json"
+    status, printed, complaint = run(words, capsys)
+    assert status == 0
+    assert json.loads(printed)["schema"]
+    assert complaint.index("made") < complaint.index("a pass")
 
 
 def test_a_model_without_blocks_is_measured_and_the_reason_given(folder, capsys):

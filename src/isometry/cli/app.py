@@ -9,6 +9,7 @@ from isometry.cli import (
     compare,
     init,
     lint,
+    mcp,
     models,
     reproduce,
     schema,
@@ -42,7 +43,9 @@ app.command(reproduce.reproduce)
 app.command(web.web)
 app.command(compare.compare_activations)
 app.command(schema.schema)
+app.command(mcp.mcp)
 app.command(watch.watch)
+app.register_install_completion_command()
 results = App(name="results", help="What finished runs found.")
 results.command(reproduce.export)
 app.command(results)

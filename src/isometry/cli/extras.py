@@ -10,6 +10,7 @@ _EXTRAS = {
     "distributed": "dask",
     "ray": "ray",
     "transformers": "hf",
+    "mcp": "mcp",
 }
 
 

@@ -1,7 +1,9 @@
 """A model, its weights and an input from the command line: ``module:callable`` and files."""
 
 import inspect
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,16 @@ def load_model(reference: str) -> Any:
     named = named_model(reference)
     if named is not None:
         return named
+    with redirect_stdout(sys.stderr):  # what a model prints is not our answer
+        return _loaded(reference)
+
+
+def _loaded(reference: str) -> Any:
+    """Do what :func:`load_model` does.
+
+    Raises:
+        TypeError: If the result cannot be called.
+    """
     found = load_object("MODEL", reference, "a function that returns the model")
     if not callable(found):
         raise TypeError(

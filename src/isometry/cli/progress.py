@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -21,11 +21,15 @@ Show: TypeAlias = Callable[..., None]
 def progress(name: str) -> Iterator[Show]:
     """Show a bar with the time left once the work has taken two seconds, if a terminal is there.
 
+    What the work itself prints, a model's own words, goes to standard error: standard output is
+    for the answer.
+
     Args:
         name: What is done, in a word or two.
     """
     if not sys.stderr.isatty():
-        yield _silent
+        with redirect_stdout(sys.stderr):
+            yield _silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -49,7 +53,8 @@ def progress(name: str) -> Iterator[Show]:
             bar.start()
 
     try:
-        yield show
+        with redirect_stdout(sys.stderr):
+            yield show
     finally:
         if bar.live.is_started:
             bar.stop()

@@ -20,6 +20,13 @@ from isometry._result import strict
 from isometry.nn._typing import ModelInput
 from isometry.nn.diagnosis.monitor import JacobianMonitor, Log
 
+__all__ = [
+    "jsonl_log",
+    "lightning_callback",
+    "tensorboard_log",
+    "trainer_callback",
+]
+
 
 @runtime_checkable
 class ScalarWriter(Protocol):
