@@ -55,11 +55,11 @@ def standardised(w):
 class Adapted(nn.Module):
     """A linear map with a low-rank bypass that starts at 0."""
 
-    def __init__(self, width, out):
+    def __init__(self, width, out, zeros="b"):
         super().__init__()
         self.base, self.a = nn.Linear(width, out), nn.Linear(width, 4, bias=False)
         self.b = nn.Linear(4, out, bias=False)
-        nn.init.zeros_(self.b.weight)
+        nn.init.zeros_(getattr(self, zeros).weight)
 
     def forward(self, x):
         return self.base(x) + 2 * self.b(self.a(x))
@@ -116,6 +116,9 @@ LAYERS = {
         "body.1.parametrizations.weight.original0",
     ),
     "adapter at 0": (lambda: Residual(body(Adapted)), "body.1.base.weight"),
+    "adapter, first map at 0": (
+        lambda: Residual(body(lambda n, m: Adapted(n, m, "a"))), "body.1.base.weight",
+    ),
     "cube": (lambda: Powers(lambda h: h**3), "map.weight"),
     "squared silu": (lambda: Powers(lambda h: functional.silu(h) ** 2), "map.weight"),
     "complex weight": (Spectral, "weight"),
@@ -201,6 +204,11 @@ FIXED = {
         lambda n, m: nn.utils.spectral_norm(nn.Linear(n, m)),
         r"by `SpectralNorm`.*torch\.nn\.utils\.remove_spectral_norm\(model\.0\.body\.1\)",
         nn.utils.remove_spectral_norm,
+    ),
+    "orthogonal": (
+        lambda n, m: parametrizations.orthogonal(nn.Linear(n, m)),
+        r"by `Orthogonal`.*parametrize\.remove_parametrizations\(model\.0\.body\.1, 'weight'\)",
+        lambda layer: parametrize.remove_parametrizations(layer, "weight"),
     ),
     "standardised": (
         lambda n, m: Computed(n, m, standardised),

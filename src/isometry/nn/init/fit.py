@@ -19,7 +19,7 @@ from isometry.nn.init.gates import opened
 from isometry.nn.init.history import History, Seen
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
-from isometry.nn.init.refusals import unreachable
+from isometry.nn.init.refusals import fixed_size, unreachable
 from isometry.nn.init.replay import LostError, RecordedPass
 from isometry.nn.init.scaling import (
     Choice,
@@ -250,9 +250,18 @@ def _next(
         if silent and max([error.high[1], *known]) <= _NOTHING * seen.target:
             return task.corrected(history, seen, traces)  # which says that it is silent
         high = max([error.high[1], *known])
-        text = unreachable(trial.block, seen.target, error.low, (error.high[0], high))
+        fixed = [unit.name for unit in task.units(seen.group) if _computed(trial.block, unit)]
+        if fixed and error.low[1] < seen.target < high:  # orthogonal: it turns and does not grow
+            text = fixed_size(task.model.root, trial.block, fixed[0])
+        else:
+            text = unreachable(trial.block, seen.target, error.low, (error.high[0], high))
         raise ValueError(text) from error
     return history.and_then(replace(seen, step=step))
+
+
+def _computed(block: Block, unit: Unit) -> bool:
+    magnitude = unit.name.endswith(("weight.original0", "weight_g"))
+    return block.parameters.get(unit.name) == "reparametrised" and not magnitude
 
 
 def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedPass) -> Pass | None:

@@ -85,6 +85,7 @@ def chosen(choice: Choice, block: Block, trial: Trial | None) -> Scaling:
         ValueError: If nothing scales the block, or it must be redrawn and that is not allowed.
     """
     terms, idle = _terms(choice, block)
+    terms, unfed = _fed(choice, block, terms, trial)
     units, reasons = [], []
     for names in terms:
         roles = {name: block.parameters.get(name, "linear") for name in names}
@@ -98,7 +99,7 @@ def chosen(choice: Choice, block: Block, trial: Trial | None) -> Scaling:
         done = "redrawn" if name in choice.fresh else "scaled"
         reasons.append(f"{_words(name, block.parameters.get(name, 'linear'))}, {done}")
     units = [Unit(name) for name in dict.fromkeys(unit.name for unit in units)]
-    stays = [f"`{name}` is 0 and stays" for name in idle]
+    stays = [f"`{name}` is 0 and stays" for name in (*idle, *unfed)]
     why = "; ".join(dict.fromkeys([*reasons, *stays]))
     far = trial is not None and not trial.closed and _far_from_linear(trial, units)
     return Scaling(tuple(units), why, far)
@@ -133,6 +134,22 @@ def _terms(choice: Choice, block: Block) -> tuple[list[tuple[str, ...]], list[st
     if live and len(live) < len(terms):
         return live, [name for dead in zero for name in dead]
     return terms, []
+
+
+def _fed(
+    choice: Choice, block: Block, terms: list[tuple[str, ...]], trial: Trial | None
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """Return the terms that no map of zeros in front keeps at 0, and such maps.
+
+    The adapter that starts as nothing once more, with its zeros in the first of its two maps.
+    """
+    known, ends = plain_parameters(choice.root), {name for names in terms for name in names}
+    inner = [n for n, role in block.parameters.items() if role == "linear" and n not in ends]
+    zeros = [n for n in inner if n in known and vanishing(known[n].detach(), 0.0)]
+    if not zeros or len(terms) < 2 or trial is None or trial.closed:
+        return terms, []
+    fed = [names for names in terms if any(_answer(trial, n) != "nothing" for n in names)]
+    return (fed, zeros) if 0 < len(fed) < len(terms) else (terms, [])
 
 
 def zero_ends(choice: Choice, block: Block) -> bool:
