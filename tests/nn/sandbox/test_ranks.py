@@ -28,7 +28,9 @@ def pair():
 
 
 def meshed(*groups):
-    return SimpleNamespace(device_mesh=SimpleNamespace(get_all_groups=lambda: groups))
+    parameter = torch.ones(1)
+    parameter.device_mesh = SimpleNamespace(get_all_groups=lambda: groups)
+    return parameter
 
 
 @pytest.fixture
@@ -53,11 +55,11 @@ def test_groups_of_a_mesh_are_kept_once_and_those_of_one_process_not():
 
 def test_the_group_of_a_collective_is_noted(monkeypatch):
     group, ranks = pair(), Ranks()
-    ranks.note(SimpleNamespace(namespace="aten"), (group.boxed(),))
+    ranks.note(torch.ops.aten.add.Tensor, (group.boxed(),))
     assert not ranks
-    ranks.note(SimpleNamespace(namespace="c10d"), (torch.ones(1), 3, group.boxed()))
+    ranks.note(torch.ops.c10d.allreduce_.default, (torch.ones(1), 3, group.boxed()))
     assert len(ranks._groups) == 1
-    functional, named = SimpleNamespace(namespace="_c10d_functional"), pair()
+    functional, named = torch.ops._c10d_functional.all_reduce.default, pair()
     monkeypatch.setattr(
         distributed.distributed_c10d, "_resolve_process_group", {"tp": named}.__getitem__
     )
