@@ -102,3 +102,23 @@ def test_wrong_use_is_status_2(folder, capsys):
     assert "--recipe" in err
     assert run("lint their_nets:right --against absent.json", capsys)[0] == 2
     assert run("lint their_nets:right --save golden.txt", capsys)[0] == 2
+
+
+def test_a_model_with_several_inputs_takes_a_file_for_each(folder, capsys):
+    more = """
+class Shifted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stack = right()
+    def forward(self, x, shift):
+        return self.stack(x) + shift
+
+def shifted():
+    return Shifted()
+"""
+    with (folder / "their_nets.py").open("a") as file:
+        file.write(more)
+    torch.save(torch.ones(32), "shift.pt")
+    code, out, err = run("lint their_nets:shifted --input x.pt --input shift.pt", capsys)
+    assert code == 0, err
+    assert "4 reader, 4 writer" in out

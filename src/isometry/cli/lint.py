@@ -11,7 +11,7 @@ def lint(
     model: str,
     /,
     *,
-    input: Path | None = None,
+    input: list[Path] | None = None,
     checkpoint: Path | None = None,
     recipe: str | None = None,
     trained: bool = False,
@@ -26,7 +26,8 @@ def lint(
     Args:
         model: module:callable or file.py:callable; the callable takes no argument and returns the
             model. Or hf:, timm: or torchvision: and a name, where that package is installed.
-        input: An input, as .pt, .npy or .safetensors; without it fewer roles are known.
+        input: An input, as .pt, .npy or .safetensors; of a model with several inputs one file for
+            each, in order, or one file that holds them by name. Without it fewer roles are known.
         checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
         recipe: What the weights are to follow: gpt2, bert, llama, llama-depth, vit, t5, mup-like,
             completep-like, "torch default", he, xavier, or a .toml file.
@@ -49,7 +50,7 @@ def lint(
 
     check_place("--save", save, ".json")
     check_place("--html", html)
-    x = None if input is None else load.load_input(input)
+    x = load.load_inputs(input) if input else None
     net = load.load_model(model)
     load.load_checkpoint(net, checkpoint)
     with progress("weights") as show:

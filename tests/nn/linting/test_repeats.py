@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+import isometry as iso
 from cases_lint import Bank, decoder, edited, linted, named
 from isometry import nn as inn
 
@@ -38,6 +39,17 @@ def test_copied_layers_are_a_note():
     )
     assert report.worst() == ()
     assert named(report, "copies", "note")
+    assert all("the layers are copies" in f.message for f in report.of("note"))
+
+
+def test_maps_that_start_alike_in_layers_that_differ_are_no_copies_of_layers():
+    torch.manual_seed(0)
+    net = inn.HyperResNet(iso.ResNetSpec("tanh", depth=4), 16, streams=4, logit=3.0)
+    report = inn.lint(net, torch.ones(1, 16))
+    assert report.worst() == ()
+    said = [f.message for f in report.findings if f.rule == "copies"]
+    assert len(said) == 1
+    assert "other maps of these layers are not: they start alike" in said[0]
 
 
 def banks(edit=None):

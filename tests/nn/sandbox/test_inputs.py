@@ -49,3 +49,15 @@ def test_of_an_output_the_first_floating_tensor_is_meant_that_is_no_loss():
         picked({"a": X, "b": T}, "c")
     with pytest.raises(ValueError, match="expected one of a Tensor without parts"):
         picked(X, "c")
+
+
+def test_numbers_where_a_model_wants_token_ids_are_one_sentence():
+    table = torch.nn.Embedding(5, 3)
+    alone = r"`input` is float32 and the model looks .* expected token ids, of an integer type"
+    with pytest.raises(TypeError, match=alone):
+        arguments_of(table, X, None).call(table, X)
+    both = arguments_of(lambda x, ids: x + table(ids), (X, T.double()), None)
+    with pytest.raises(TypeError, match="the inputs are float32 and float64"):
+        both.call(lambda x, ids: x + table(ids), X)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        both.call(lambda x, ids: x + ids, X)

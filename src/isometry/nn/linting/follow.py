@@ -177,7 +177,7 @@ def _flow(
         flow = Flow(named.parameters, named.buffers, own)
         try:
             with flow, _device_of(point):
-                model(*args, **kwargs)
+                arguments.run(model, args, kwargs)
         except NotImplementedError as error:  # a scripted model, or one on two devices
             return flow, str(error)
         except RuntimeError as error:

@@ -11,6 +11,14 @@ from isometry.nn.linting.finding import Finding, Rule
 from isometry.nn.linting.parts import Part, layer_of
 from isometry.nn.linting.statistics import repeated_rows
 
+_LAYERS = (
+    ": the layers are copies.",
+    "torch.nn.TransformerEncoder copies its layer; draw each again if that is not meant.",
+)
+_START = (
+    ", and other maps of these layers are not: they start alike.",
+    "Right for a start that is set, such as a mixing near the identity; draw each again otherwise.",
+)
 _REDRAW = "Give every shard, expert and layer a seed of its own, and draw it again."
 
 
@@ -47,22 +55,26 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
         summary = evidence.summaries.get(part.name)
         if summary is not None and summary.finite and summary.std > 0 and summary.size >= 16:
             groups[part.shape, summary.mean, summary.std, summary.largest].append(part)
+    found: list[list[Part]] = []
     for same in (group for group in groups.values() if len(group) > 1):
         first = evidence.entries(same[0])
-        equal = [same[0]]
-        equal += [p for p in same[1:] if torch.equal(first, evidence.entries(p))]
-        if len(equal) > 1:
-            yield _copied(equal)
+        equal = [p for p in same[1:] if torch.equal(first, evidence.entries(p))]
+        found += [[same[0], *equal]] if equal else []
+    copied = {part.kind for equal in found for part in equal}
+    for equal in found:
+        siblings = {part.kind for part in evidence.maps if part.stack == equal[0].stack}
+        yield _copied(equal, siblings <= copied)
 
 
-def _copied(equal: list[Part]) -> Finding:
+def _copied(equal: list[Part], whole: bool) -> Finding:
+    """Return what to say of equal maps; ``whole``: where all other maps of their layers are too."""
     names = ", ".join(f"`{p.name}`" for p in equal[1:3])
     others = f"{names} and {len(equal) - 3} more" if len(equal) > 3 else names
     layers = {layer_of(p.parameter) for p in equal}
     if len({p.kind for p in equal}) == 1 and len(layers) == len(equal):
+        said, remedy = _LAYERS if whole else _START
         return Finding(
-            equal[0].name, "copies", "note", f"It is equal to {others}: the layers are copies.",
-            "torch.nn.TransformerEncoder copies its layer; draw each again if that is not meant.",
+            equal[0].name, "copies", "note", f"It is equal to {others}{said}", remedy,
             float(len(equal)),
         )  # fmt: skip
     rule: Rule = "experts" if "expert" in equal[0].kind else "copies"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 Key = str | int
 
@@ -36,7 +36,32 @@ class Arguments:
             args = (*args[: self.key], point, *args[self.key + 1 :])
         else:
             kwargs[self.key] = point
-        return model(*args, **kwargs)
+        return self.run(model, args, kwargs)
+
+    def run(self, model: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Call the model, and say so in a sentence where it wanted token ids and got numbers.
+
+        Raises:
+            TypeError: If the model looks floating-point numbers up in an embedding.
+            RuntimeError: As the model raises it.
+        """
+        try:
+            return model(*args, **kwargs)
+        except RuntimeError as error:
+            if "arguments for embedding" not in str(error):
+                raise
+            raise TypeError(self._no_ids()) from error
+
+    def _no_ids(self) -> str:
+        """Say which inputs are numbers where the model may have wanted token ids."""
+        leaves = tree_leaves((self.positional, dict(self.named)))
+        held = {str(leaf.dtype) for leaf in leaves if isinstance(leaf, Tensor)}
+        kinds = " and ".join(sorted(kind.removeprefix("torch.") for kind in held))
+        what = f"`{self.label}` is {kinds}" if self.alone else f"the inputs are {kinds}"
+        return (
+            f"{what} and the model looks numbers up in an embedding; expected token ids, of an "
+            "integer type. Pass ids, e.g. `torch.randint(0, vocabulary, (1, length))`."
+        )
 
 
 def _held(leaf: Any) -> Any:
