@@ -11,7 +11,15 @@ project = "isometry"
 author = "The isometry developers"
 version = release = isometry.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "rooms", "llms"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "mathml",
+    "rooms",
+    "tutorials",
+    "llms",
+]
 exclude_patterns = ["generated/*.md", "**.html"]
 
 html_theme = "furo"
