@@ -3,12 +3,20 @@ import runpy
 
 import pytest
 import torch
+from matplotlib import pyplot
 
 TUTORIALS = sorted((pathlib.Path(__file__).parent.parent / "tutorials").glob("*.py"))
 
 
+@pytest.fixture(autouse=True)
+def no_window_and_no_figure_is_left():
+    pyplot.switch_backend("agg")
+    yield
+    pyplot.close("all")
+
+
 def test_there_are_tutorials():
-    assert TUTORIALS
+    assert len(TUTORIALS) >= 6
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
@@ -18,6 +26,7 @@ def test_a_tutorial_runs_to_its_last_assertion(path, capsys):
     with torch.random.fork_rng():
         runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out
+    assert pyplot.get_fignums()  # a tutorial has a picture
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)

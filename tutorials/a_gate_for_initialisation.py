@@ -48,6 +48,7 @@ recipe = {
 }
 report = inn.assert_initialised(make_model(), x, recipe=recipe)
 print(report)
+report.plot()
 
 # A golden file: another seed passes, and a scale that is 6 % off does not.
 with tempfile.TemporaryDirectory() as folder:

@@ -49,8 +49,11 @@ missed = look(make_model(projection="out_proj"))  # the loop that matches nothin
 
 print("As intended:\n")
 print(landed)
-print("\nWith a name that matches nothing:\n")
+landed.plot()
+
+# With a name that matches nothing.
 print(missed)
+missed.plot()
 
 # Every branch is sqrt(2L) too large, so its part of c is 2L = 12 times what it should be. In the
 # first blocks that is what is seen; further on the stream itself has grown by then, and a layer

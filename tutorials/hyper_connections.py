@@ -66,6 +66,7 @@ with torch.no_grad():
     for layer in net.layers:
         layer.logits += torch.randn(STREAMS, STREAMS, generator=source, dtype=torch.float64)
 drawn = singular(trunk(net))
+inn.singular_spectrum(trunk(net), "dense").plot(law=iso.UniversalLaw(1.0))
 print(f"Logits 4 on the diagonal plus N(0, 1): s from {drawn[0]:.2g} to {drawn[-1]:.2f}")
 
 # The twin turns the channels between layers and leaves the mixing: it is no matter of chance.
@@ -78,6 +79,7 @@ print(f"Quantiles (10, 50, 90 %) of its rotated twin: within {apart.max():.1%}")
 wanted = 0.5 ** (1 / DEPTH)
 logit = math.log(1 + STREAMS * wanted / (1 - wanted))
 mended = singular(trunk(hyper(logit)))
+inn.singular_spectrum(trunk(hyper(logit)), "dense").plot(law=iso.UniversalLaw(1.0))
 print(f"\nlogit {logit:.2f}: s from {mended[0]:.3f} to {mended[-1]:.3f}")
 
 assert kept[2.0] < 1e-5 < 0.1 < kept[6.0]

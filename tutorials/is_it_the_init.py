@@ -57,6 +57,7 @@ assert not right.worst()
 print("\nWhat runs:\n")
 report = inn.lint(make_model(twice=True), x)
 print(report)
+report.plot()
 named = {f.parameter.split(".", 1)[1] for f in report.worst()}
 
 # Two findings, each with its number. The gains multiply the branch by 0.02, and the map behind them

@@ -113,14 +113,14 @@ def page(script: Path, folder: Path) -> str:
             name = f"{script.stem}-{count}.svg"
             (folder / name).write_text(svg)
             written.append(f"![{_words(cell.text or title)}]({name})")
-    source = f"tutorials/{script.name}"
-    written.append(f"*This page ran `{source}` when it was built; so does `python {source}`.*")
+    written.append(f"*Made by running `python tutorials/{script.name}` when the pages were built.*")
     return "\n\n".join(part for part in written if part) + "\n"
 
 
 def _words(text: str) -> str:
     """Return what a picture is called for those who do not see it: the first sentence."""
-    return re.sub(r"[\[\]`]", "", " ".join(text.split())).partition(". ")[0]
+    plain = re.sub(r"[\[\]`*]|\b\d\. ", "", " ".join(text.split()))
+    return plain.partition(". ")[0]
 
 
 def _drawn() -> list[str]:

@@ -114,7 +114,8 @@ def plot_points(
     ax.set_xlabel(across)
     ax.set_ylabel(up)
     if ax.has_data():
-        ax.legend()
+        beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        ax.legend(**(beside if len(ax.lines) > 5 else {}))
 
 
 def plot_powers(
