@@ -1,6 +1,8 @@
 """Every block of Python in README, changelog and docs runs, a page from its top to its end."""
 
+import contextlib
 import inspect
+import io
 import pathlib
 import re
 import socket
@@ -16,15 +18,44 @@ from isometry.theory.activations.catalogue import NAMED
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = ROOT / "README.md"
-BLOCK = re.compile(r"(<!-- not run: .+ -->\n\n)?```python\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(<!-- not run: .+ -->\n\n)?```python\n(.*?)```(?:\n\n```text\n(.*?)\n```)?", re.DOTALL
+)
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 REGISTRIES = (NAMED, RULES, WRITTEN_OUT, study._REGISTRY)
 
 
 def blocks(path):
-    """Return the blocks that run, each behind as many empty lines as stand before it."""
+    """Return the blocks that run, each behind as many empty lines as stand before it.
+
+    With each goes what the page shows of its output; None where it shows nothing.
+    """
     text = path.read_text()
     found = [match for match in BLOCK.finditer(text) if not match[1]]
-    return [compile("\n" * text.count("\n", 0, m.start(2)) + m[2], path, "exec") for m in found]
+    return [
+        (compile("\n" * text.count("\n", 0, m.start(2)) + m[2], path, "exec"), m[3]) for m in found
+    ]
+
+
+def execute(block, names):
+    """Run a block, and hold what it prints to what the page shows of it."""
+    code, shown = block
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(code, names)
+    if shown is not None:
+        assert_alike(said.getvalue(), shown)
+
+
+def assert_alike(said, shown):
+    """Compare words exactly and numbers to 2 %; behind a line of three dots nothing is compared."""
+    lines = [[line.rstrip() for line in text.strip("\n").splitlines()] for text in (said, shown)]
+    if lines[1][-1] == "...":
+        lines = [lines[0][: len(lines[1]) - 1], lines[1][:-1]]
+    words = [re.sub(r"-{2,}", "--", NUMBER.sub("#", "\n".join(each))).split() for each in lines]
+    assert words[0] == words[1]
+    numbers = [[float(x) for x in NUMBER.findall("\n".join(each))] for each in lines]
+    assert numbers[0] == pytest.approx(numbers[1], rel=0.02, abs=1e-4)
 
 
 def rows(paths):
@@ -51,8 +82,8 @@ def registries_and_random_state_are_put_back():
 def run(path):
     """Run a page in one namespace."""
     names = {}
-    for code in blocks(path):
-        exec(code, names)
+    for block in blocks(path):
+        execute(block, names)
     return names
 
 
@@ -67,9 +98,18 @@ def one_process_world(monkeypatch):
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
 
 
-@pytest.mark.parametrize("code", blocks(README), ids=range(len(blocks(README))))
-def test_the_readme_runs_block_by_block(code):
-    exec(code, {})
+@pytest.mark.parametrize("block", blocks(README), ids=range(len(blocks(README))))
+def test_the_readme_runs_block_by_block(block):
+    execute(block, {})
+
+
+def test_what_a_page_shows_is_compared_with_what_is_printed():
+    said = "c     = 1.00\n------  --\na  2.5e3"
+    assert_alike(said, "c = 1.01\n---  ----\na  2500")
+    assert_alike(said, "c = 1.01\n...")
+    for wrong in ("c = 1.03\n...", "d = 1.0\n...", "c = 1.0"):
+        with pytest.raises(AssertionError):
+            assert_alike(said, wrong)
 
 
 def test_the_readme_has_blocks_to_run_and_is_short():
