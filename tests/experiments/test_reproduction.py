@@ -1,3 +1,4 @@
+import dataclasses
 import html
 import json
 from functools import partial
@@ -7,6 +8,7 @@ import pytest
 from isometry.experiments.engine.executors import open_executor
 from isometry.experiments.profiles import studies
 from isometry.experiments.reproduction import gather, page, run_studies, write
+from isometry.report import Beside
 
 SERIAL = partial(open_executor, "serial")
 
@@ -28,7 +30,6 @@ def test_the_page_states_every_claim_with_its_number_and_verdict(made):
     for item in found.hypotheses:
         assert f'<span class="badge">{item.verdict}</span>{html.escape(item.statement)}.' in text
         assert f"{item.number:.4g}" in text
-    assert text.index('<div class="beside">') < text.index("The distance tells c")
     assert "isometry reproduce matrices --profile smoke" in text
     missing = len(both[1].configs)
     assert f"Not finished, hence absent: training (0 of {missing} runs)" in text
@@ -43,8 +44,8 @@ def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
     assert write(found, target) == target / "reproduction.html"
     names = sorted(path.name for path in target.iterdir())
     assert names == [
-        "reproduction-1.svg", "reproduction-2.svg", "reproduction-3.svg",
-        "reproduction.html", "reproduction.json", "reproduction.md",
+        "reproduction-1.svg", "reproduction-2.svg", "reproduction.html", "reproduction.json",
+        "reproduction.md",
     ]  # fmt: skip
     record = json.loads((target / "reproduction.json").read_text())
     assert record["hypotheses"] == found.to_dict()["hypotheses"]
@@ -62,3 +63,13 @@ def test_a_page_that_cannot_be_written_is_one_sentence(made, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"`out` is .*file.*cannot be written"):
         write(found, tmp_path / "file" / "docs")
+
+
+def test_of_several_studies_the_head_counts_claims_and_each_study_has_its_figure_beside(made):
+    found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
+    alone = page(found)
+    assert alone.figure.caption != "Claims by study."
+    twice = dataclasses.replace(found, findings={"a": found.findings["matrices"]} | found.findings)
+    assert page(twice).figure.caption == "Claims by study."
+    assert isinstance(page(twice).sections[1].blocks[0], Beside)
+    assert not isinstance(alone.sections[1].blocks[0], Beside)

@@ -15,7 +15,7 @@ from isometry._words import Profile
 from isometry.experiments.engine.runs import Run, find_run
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
-from isometry.experiments.parts.claims import Findings, Hypothesis, section_of
+from isometry.experiments.parts.claims import Findings, Hypothesis, by_claim, section_of
 from isometry.experiments.parts.study import PlannedStudy
 from isometry.experiments.tasks import run_task
 from isometry.plotting import figure_svg, plot_counts
@@ -145,19 +145,28 @@ def page(found: Reproduction) -> Report:
         "set after pilots, smaller and shorter versions of these studies."
     )
     head = Section("The claims", [about, *([Points(absent)] if missing else [])])
+    figure, led = _overview(found)
+    studies = [section_of(item, led=led) for item in found.findings.values()]
     every = Section("All claims in one table", [Table(found.rows(), title="Claims")])
     return Report(
         f"Reproduction, profile {found.profile}",
         f"{passed} of {len(found.hypotheses)} claims pass, {failed} fail.",
-        [head, *map(section_of, found.findings.values()), every],
+        [head, *studies, every],
         tone="good" if passed == len(found.hypotheses) else "open",
-        figure=_overview(found),
+        figure=figure,
         origin=_origin(found),
     )
 
 
-def _overview(found: Reproduction) -> Figure:
-    """Draw how many claims of each study pass and fail."""
+def _overview(found: Reproduction) -> tuple[Figure, bool]:
+    """Return the figure at the head, and whether it is that of the only study there is.
+
+    Of several studies it shows how many claims of each pass and fail.
+    """
+    if len(found.findings) == 1:
+        _, first, _ = by_claim(next(iter(found.findings.values())))
+        if first is not None:
+            return first, True
     counts = {
         item.hypotheses[0].study if item.hypotheses else name: {
             verdict: sum(claim.verdict == verdict for claim in item.hypotheses)
@@ -167,7 +176,7 @@ def _overview(found: Reproduction) -> Figure:
     }
     height = 1.1 + 0.32 * len(counts)
     svg = figure_svg(lambda figure: plot_counts(figure.add_subplot(), counts), (7.2, height))
-    return Figure(svg, "Claims by study.")
+    return Figure(svg, "Claims by study."), False
 
 
 def _origin(found: Reproduction) -> Origin:

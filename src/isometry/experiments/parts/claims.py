@@ -105,10 +105,15 @@ def folded(block: Block) -> Block:
     return block
 
 
-def section_of(findings: Findings) -> Section:
-    """Return a study's section: its claims beside its first figure, then the rest, in pairs."""
+def section_of(findings: Findings, *, led: bool = False) -> Section:
+    """Return a study's section: its claims beside its first figure, then the rest, in pairs.
+
+    Args:
+        findings: Of the study.
+        led: Whether the first figure stands elsewhere, at the head of the page.
+    """
     claims, first, blocks = by_claim(findings)
-    head = Beside([claims], [first]) if first else claims
+    head = claims if led or first is None else Beside([claims], [first])
     figures = [block for block in blocks if isinstance(block, Figure)]
     pairs = [Beside(figures[i : i + 1], figures[i + 1 : i + 2]) for i in range(0, len(figures), 2)]
     rest = [block for block in blocks if not isinstance(block, Figure)]
