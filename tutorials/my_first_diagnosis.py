@@ -1,4 +1,4 @@
-"""My model's first diagnosis
+"""A first diagnosis, of a small GPT
 
 A small GPT, as one would write it, from the first look to a model whose blocks carry what they
 should. Nothing of the model is changed before the last step, and nothing needs training.

@@ -79,7 +79,7 @@ def cells(source: str) -> tuple[str, str, list[Cell]]:
         said = "\n".join(re.sub("^# ?", "", line) for line in text[:count])
         at = start + (count if text else 0)
         found.append(Cell(said, "\n".join(lines[at:stop]).strip("\n"), at))
-    return head[1], head[2].strip(), [cell for cell in found if cell.text or cell.code]
+    return head[1].rstrip("."), head[2].strip(), [cell for cell in found if cell.text or cell.code]
 
 
 def _comments(source: str) -> list[int]:

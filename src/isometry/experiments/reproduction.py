@@ -147,9 +147,10 @@ def page(found: Reproduction) -> Report:
     head = Section("The claims", [about, *([Points(absent)] if missing else [])])
     figure, led = _overview(found)
     studies = [section_of(item, led=led) for item in found.findings.values()]
+    of = f" of the study {next(iter(found.findings))}" if led else ""
     every = Section("All claims in one table", [Table(found.rows(), title="Claims")])
     return Report(
-        f"Reproduction, profile {found.profile}",
+        f"Reproduction{of}, profile {found.profile}",
         f"{passed} of {len(found.hypotheses)} claims pass, {failed} fail.",
         [head, *studies, every],
         tone="good" if passed == len(found.hypotheses) else "open",
