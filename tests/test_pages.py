@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from isometry.experiments.parts import study
+from isometry.experiments.studies import all_studies
 from isometry.experiments.tasks import tasks
 from isometry.nn.activation import WRITTEN_OUT
 from isometry.nn.tape.rules import RULES
@@ -22,6 +23,7 @@ BLOCK = re.compile(
     r"(<!-- not run: .+ -->\n\n)?```python\n(.*?)```(?:\n\n```text\n(.*?)\n```)?", re.DOTALL
 )
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+all_studies()  # before a page does: what is put back must be whole
 REGISTRIES = (NAMED, RULES, WRITTEN_OUT, study._REGISTRY)
 
 

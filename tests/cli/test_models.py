@@ -183,3 +183,23 @@ def test_bad_input_is_one_sentence_and_status_2(folder, capsys, words, message):
     lines = [line for line in complaint.splitlines() if line.strip()]
     assert (status, printed, len(lines)) == (2, "", 1)
     assert message in lines[0]
+
+
+def test_what_a_diagnosis_advises_is_said_in_options(folder, capsys):
+    more = """
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.branch = nn.Sequential(nn.BatchNorm1d(16), nn.Linear(16, 16), nn.Tanh())
+    def forward(self, x):
+        return x + self.branch(x)
+
+def normed():
+    return nn.Sequential(*[Normed() for _ in range(4)]).eval()
+"""
+    with (folder / "their_module.py").open("a") as file:
+        file.write(more)
+    status, text, _ = run("diagnose their_module:normed --input x.pt", capsys)
+    assert status == 0
+    assert "--batch-norm batch measures with the statistics" in " ".join(text.split())
+    assert "batch_norm=" not in text

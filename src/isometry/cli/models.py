@@ -3,8 +3,14 @@
 from pathlib import Path
 
 from isometry._words import BatchNorm, SpectrumMethod
+from isometry.cli.faults import in_options
 from isometry.cli.output import PICTURES, check_place, complain, json_text, write_plot
 from isometry.cli.progress import progress
+
+_ADVISED = {
+    name: f"--{name.replace('_', '-')}" for name in ("batch_norm", "method", "num_matvecs", "twin")
+}
+"""Arguments that a diagnosis may advise, and what they are called here."""
 
 
 def diagnose(
@@ -73,7 +79,7 @@ def diagnose(
             generator=torch.Generator().manual_seed(seed),
             progress=show,
         )
-    print(json_text(found) if json else found)  # noqa: T201
+    print(json_text(found) if json else in_options(str(found), _ADVISED))  # noqa: T201
     write_plot(plot, found.plot)
     if html is not None:
         diagnosis_page(found, origin(seed=seed)).write_html(html)
