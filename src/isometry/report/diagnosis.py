@@ -82,5 +82,6 @@ def _tables(found: "Diagnosis") -> list[Block]:
     if found.parameters:
         audit = [row for finding in found.parameters for row in finding.rows()]
         tables.append(Table(audit, title="Parameters to look at"))
-    tables.append(Table([found.summary()], title="All numbers"))
+    numbers = [{"number": name, "value": value} for name, value in found.summary().items()]
+    tables.append(Table(numbers, title="All numbers"))
     return [*tables, Code(str(found), title="As a terminal shows it")]
