@@ -172,14 +172,15 @@ def test_what_a_smaller_block_would_do_is_said():
 def test_what_chance_does_at_a_width_is_said_where_it_is_known():
     law = UniversalLaw(1.0)
     exact = Spectrum(law.icdf((np.arange(100) + 0.5) / 100))
-    (said,) = findings.chance(compare(exact, law), law, positions=1)
+    (said,) = findings.chance(compare(exact, law), law, positions=1, blocks=100)
     assert "at N = 100" in said
     assert "is within" in said.split(",")[0]
     wide = Spectrum(UniversalLaw(1.5).icdf((np.arange(100) + 0.5) / 100))
-    (said,) = findings.chance(compare(wide, law), law, positions=1)
+    (said,) = findings.chance(compare(wide, law), law, positions=1, blocks=100)
     assert "is beyond" in said
     assert "is below" in said
     assert "is above" in said
-    assert findings.chance(compare(exact, law), law, positions=2) == []
+    assert findings.chance(compare(exact, law), law, positions=2, blocks=100) == []
     few = Spectrum(law.icdf((np.arange(10) + 0.5) / 10))
-    assert findings.chance(compare(few, law), law, positions=1) == []
+    assert findings.chance(compare(few, law), law, positions=1, blocks=100) == []
+    assert findings.chance(compare(exact, law), law, positions=1, blocks=4) == []

@@ -309,7 +309,7 @@ def _sentences(
     within: list[str] = []
     if verdicts.law_holds(comparison, spectrum) is True:
         positions = math.prod(stream.stages[-1].trunk.target_shape[:-1])
-        within = findings.chance(comparison, prediction.one.law, positions)
+        within = findings.chance(comparison, prediction.one.law, positions, len(prediction.traces))
     return [
         findings.level(isometric, span, prediction.one.law),
         *findings.unresolved(spectrum),

@@ -25,6 +25,8 @@ from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectra_comparison import SpectraComparison
 from isometry.theory.spectrum import Spectrum
 
+_FINITE = 0.5
+"""Times 1 / blocks: how far finite depth moves a bulk from the universal law, measured."""
 _IDENTITY = 1.2
 """Factor that the singular values span, up to which blocks hardly act."""
 
@@ -125,10 +127,11 @@ def agreement(comparison: Comparison, spectrum: Spectrum, others: Others = _ALON
     return f"The law {words} {what}: {distance}. {_why(others, spectrum)}"
 
 
-def chance(comparison: Comparison, law: UniversalLaw, positions: int) -> list[str]:
+def chance(comparison: Comparison, law: UniversalLaw, positions: int, blocks: int) -> list[str]:
     """Say whether a bulk that the law describes is as near to it as chance alone puts one.
 
-    Nothing is said where the same weights act at several positions: their scatter is another.
+    Nothing is said where the same weights act at several positions, whose scatter is another, and
+    where there are so few blocks that their number moves the bulk by more than chance does.
     """
     size = comparison.dimension
     resolved = comparison.unresolved == 0 and from_point(comparison) is None
@@ -136,6 +139,8 @@ def chance(comparison: Comparison, law: UniversalLaw, positions: int) -> list[st
     if positions != 1 or not resolved or not known:
         return []
     bands = width_bands(law, size)
+    if _FINITE / blocks > bands.ks:
+        return []
     ends: list[str] = []
     pairs = zip(("lower", "upper"), comparison.measured_edges, strict=True)
     for (name, lam), band in zip(pairs, (bands.lower_edge, bands.upper_edge), strict=True):
