@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +139,8 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
     names: dict[nn.Module, str] = {}
     names |= {module: _name(key, bare) for key, module in plain_modules(together)}
     calls: list[ModuleCall] = []
-    with sandbox.varied(LOW), watch(names, calls):
+    gathered: dict[str, Tensor] = {}
+    with sandbox.varied(LOW), watch(names, calls), _gathering(names, gathered):
         leaves = {
             key: p.detach().requires_grad_()
             for key, p in plain_parameters(together).items()
@@ -154,8 +155,9 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
             "gradients on. Remove `torch.no_grad` or `detach` inside the model."
         )
     known = {id(leaf): _name(key, bare) for key, leaf in leaves.items()}
-    maps = Maps(forward, sandbox.ranks)
-    return Recording(graph, tuple(calls), known, tuple(leaves.values()), maps)
+    known |= {id(leaf): name for name, leaf in gathered.items()}
+    held = (*leaves.values(), *gathered.values())
+    return Recording(graph, tuple(calls), known, held, Maps(forward, sandbox.ranks))
 
 
 def _roots(f: object, met: Iterable[nn.Module]) -> list[nn.Module]:
@@ -247,6 +249,36 @@ def watch(undo: Undo, names: dict[nn.Module, str], calls: list[ModuleCall]) -> N
             continue  # it takes no hook; what is around it names the block
         undo.before(_forget_hook, module, note)
         module.register_forward_hook(note, with_kwargs=True)
+
+
+@reversible
+def _gathering(undo: Undo, names: dict[nn.Module, str], found: dict[str, Tensor]) -> None:
+    """Note the whole parameters that modules gather from their shards before they run (FSDP2).
+
+    They take part in the graph as leaves for as long, so that it shows where they are used.
+    """
+
+    def note(module: nn.Module, _: object) -> None:
+        for key, held in module._parameters.items():
+            if held is not None and held.is_leaf and held.is_floating_point():
+                found[f"{names[module]}.{key}".lstrip(".")] = held
+                undo.before(held.requires_grad_, held.requires_grad)
+                held.requires_grad_()
+
+    hooks = {}
+    for module in names:
+        if hasattr(module, "unshard") or any(map(_is_shard, module._parameters.values())):
+            undo.before(_remove, hooks, module)
+            hooks[module] = module.register_forward_pre_hook(note)
+
+
+def _is_shard(parameter: object) -> bool:
+    return hasattr(parameter, "placements")
+
+
+def _remove(hooks: dict[nn.Module, Any], module: nn.Module) -> None:
+    if module in hooks:
+        hooks.pop(module).remove()
 
 
 def _forget_hook(module: nn.Module, hook: object) -> None:

@@ -142,16 +142,17 @@ def write(root: nn.Module, changes: Changes) -> None:
         _check_target(name, change, known)
     values = {name: change.values(name, known[name].detach()) for name, change in changes.items()}
     for name, value in values.items():
-        if not torch.isfinite(_local(value)).all():
+        if not torch.isfinite(local(value)).all():
             raise ValueError(
                 f"`plan` gives {name!r} values that {known[name].dtype} cannot hold; expected "
                 "finite numbers. Use a wider type or a smaller c."
             )
     for name, value in values.items():
-        known[name].detach().copy_(value)
+        local(known[name].detach()).copy_(local(value))
 
 
-def _local(value: Any) -> Tensor:
+def local(value: Any) -> Tensor:
+    """Return the part of a tensor that this process holds."""
     return value.to_local() if hasattr(value, "to_local") else value
 
 
@@ -174,4 +175,5 @@ def _check_target(name: str, change: Change, known: Mapping[str, Tensor]) -> Non
 
 def vanishing(values: Tensor, largest: float) -> bool:
     """Return whether every entry is at most ``largest`` in size (never for NaN)."""
-    return float(values.detach().abs().max()) <= largest
+    size: Any = values.detach().abs().max()
+    return float(size.full_tensor() if hasattr(size, "full_tensor") else size) <= largest

@@ -8,21 +8,23 @@ from torch import nn
 
 from isometry.errors import TheoryWarning
 from isometry.nn.blocks.blocks import Block
+from isometry.nn.init.changes import local
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 
 def copies(blocks: Sequence[Block], root: nn.Module) -> dict[int, int]:
     """Return {block: earlier block} where all weights of linear maps are equal and not shared.
 
-    Weights of one constant, as zeros, count for nothing.
+    Weights of one constant, as zeros, count for nothing; of sharded ones the part held here counts.
     """
     known = plain_parameters(root)
     found: dict[int, int] = {}
     seen: dict[tuple, list[int]] = {}
     weights = [
-        [known[name].detach() for name in linear_maps(block) if name in known] for block in blocks
+        [local(known[name].detach()) for name in linear_maps(block) if name in known]
+        for block in blocks
     ]
-    drawn = [[w for w in own if bool((w != w.flatten()[0]).any())] for own in weights]
+    drawn = [[w for w in own if w.numel() and bool((w != w.flatten()[0]).any())] for own in weights]
     for index, own in enumerate(drawn):
         alike = seen.setdefault(tuple((w.shape, complex(w.sum())) for w in own), [])
         for other in alike if own else []:

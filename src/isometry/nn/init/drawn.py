@@ -17,6 +17,7 @@ from isometry.nn.init.changes import (
 from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import candidates
+from isometry.nn.init.sharded import refuse_sharded
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.unwrap import plain_parameters
@@ -78,6 +79,8 @@ def drawn(
     known = {key: options.get(key) for key in ("inputs", "wrt", "output")}
     specimen = Specimen.of(model, x, **known, batch_norm=batch_norm)
     root = root_of(specimen, batch_norm)
+    remedy = "Plan before `fully_shard` or `parallelize_module`, `apply_` afterwards."
+    refuse_sharded(root, "a baseline", remedy)
     source = generator_or_fresh(options.get("generator"))
     seed = seed_from(source)
     blocks, probes = options.get("blocks"), seed_from(source)

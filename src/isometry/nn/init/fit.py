@@ -292,11 +292,12 @@ def _replayed(task: Task, state: Pass, blocks: Sequence[Block], calls: RecordedP
 
 def _measured(task: Task, state: Pass) -> Pass:
     """Record the model under the changes so far, and correct all blocks from what is seen."""
-    history, traces, sweep = state.history, {}, state.sweep + 1
-    for block in task.model.found(task.changes(history)):
-        traces[block.index] = task.model.trace(block)
-        q = task.group_of(block.index)
-        if block.index == task.groups[q][-1]:
+    history, sweep = state.history, state.sweep + 1
+    with task.model.under(task.changes(history)) as blocks:
+        traces = {block.index: task.model.trace(block) for block in blocks}
+    for index in sorted(traces):
+        q = task.group_of(index)
+        if index == task.groups[q][-1]:
             seen = task.met(history, sweep, q, traces, math.nan)
             history = _next(task, history, seen, traces)
         task.report(block.index, sweep)

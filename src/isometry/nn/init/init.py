@@ -35,6 +35,13 @@ from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.schemes import check_scheme
+from isometry.nn.init.sharded import (
+    ShardedModel,
+    is_sharded,
+    refuse_sharded,
+    refuse_strided,
+    reshard,
+)
 from isometry.nn.init.theory_route import follows_theory, theory_plan
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
@@ -137,7 +144,8 @@ def plan(
             its share, weights are not finite or on another device, an argument is out of range,
             no c gives the condition number, or a layer in train mode makes the model random.
         NotImplementedError: If ``method`` is ``"theory"`` for a model that it does not cover, or
-            the model is sharded: plan first, shard, then apply.
+            the weights are sharded and an argument asks for what needs whole ones, or they are
+            sharded by FSDP2 over tensor parallelism.
         ConvergenceError: If a block is not within ``rtol`` in the eighth pass, or the condition
             number not in the sixth round.
 
@@ -158,6 +166,11 @@ def plan(
         with ReLU between the blocks), up to five where an activation follows the branch's last
         linear map. Where blocks differ in size, c is the sum over all of them.
 
+        Sharded weights (FSDP2, or tensor parallelism) are measured by reverse products on all
+        processes together, which call this alike and get the same plan. All blocks are then
+        corrected from one pass to the next, so that the factors are within ``rtol`` of those of
+        the whole model. Blocks that are closed or far from linear are not opened or searched.
+
         A condition number takes, per round, one such route, the blocks' spectra and the edges of
         their product law; two or three rounds for GPTs of 6 layers, width 32 to 64, 8 to 32 tokens.
         Up to 768 values blocks are written out; of larger ones random probes leave the law's
@@ -176,9 +189,14 @@ def plan(
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     root = root_of(specimen, batch_norm)
     source = generator_or_fresh(generator)
+    sharded = is_sharded(root)
+    if sharded:
+        refuse_strided(root)
+        _refuse_whole(root, redraw, centre, asked, method)
+    kind = ShardedModel if sharded else MeasuredModel
     seed = seed_from(source)
-    measured = MeasuredModel(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
-    plain = blocks is None and shares is None
+    measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
+    plain = blocks is None and shares is None and not sharded
     if method == "theory" or (method is None and plain and follows_theory(root)):
         return theory_plan(measured, target, scheme, seed_from(source), centre=centre)
     stream, calls = measured.recorded({})
@@ -198,7 +216,11 @@ def plan(
     def kappa(made: InitPlan) -> float:
         return product_condition_number(measured, made)
 
-    return fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
+    try:
+        return fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
+    finally:
+        if sharded:
+            reshard(root)
 
 
 def apply_(model: SomeModel, plan: Checked[InitPlan]) -> SomeModel:
@@ -258,6 +280,26 @@ def residual_(model: SomeModel, x: ModelInput = None, **options: Unpack[PlanOpti
     known = {key: options.get(key) for key in ("inputs", "wrt", "output", "batch_norm")}
     apply_(root_of(Specimen.of(model, x, **known), options.get("batch_norm")), made)
     return model
+
+
+def _refuse_whole(
+    root: nn.Module, redraw: bool, centre: bool, asked: float | None, method: str | None
+) -> None:
+    """Refuse of sharded weights what is only known for whole ones.
+
+    Raises:
+        NotImplementedError: If an argument asks for it.
+    """
+    given = {
+        "`redraw=True`": redraw,
+        "`centre=True`": centre,
+        "`condition_number`": asked is not None,
+        "`method='theory'`": method == "theory",
+    }
+    for what in (what for what, asks in given.items() if asks):
+        refuse_sharded(
+            root, what, "Plan before `fully_shard` or `parallelize_module`, `apply_` afterwards."
+        )
 
 
 def _target(c: Real | None, condition_number: Real | None) -> tuple[float, float | None]:

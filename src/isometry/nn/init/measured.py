@@ -47,11 +47,15 @@ class MeasuredModel:
         """Return the residual stream of the model under the changes."""
         with tried(self.root, changes):
             stream = residual_stream(self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
-        return _with_numbers(stream)
+        return with_numbers(stream)
 
     def found(self, changes: Changes) -> list[Block]:
         """Return the residual blocks of the model under the changes."""
         return list(self.stream(changes).blocks)
+
+    def under(self, changes: Changes) -> Reversible[list[Block]]:
+        """Let the residual blocks be measured as they are under the changes."""
+        return _under(self, changes)
 
     def recorded(self, changes: Changes) -> tuple[Stream, RecordedPass]:
         """Return the residual stream, and the pass in which it was found."""
@@ -66,7 +70,7 @@ class MeasuredModel:
         with tried(self.root, changes):
             stream = residual_stream(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
         recorder, output = seen[0]
-        return _with_numbers(stream), recorder.recorded(output, stream.blocks)
+        return with_numbers(stream), recorder.recorded(output, stream.blocks)
 
     def linear_maps(self) -> dict[str, WeightMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""
@@ -116,7 +120,7 @@ class MeasuredModel:
         return measure(block, count, generator)
 
 
-def _with_numbers(stream: Stream) -> Stream:
+def with_numbers(stream: Stream) -> Stream:
     """Pass on a stream some of whose skips are numbers.
 
     Raises:
@@ -133,6 +137,11 @@ def _with_numbers(stream: Stream) -> Stream:
 
 
 @reversible
+def _under(_: Undo, model: MeasuredModel, changes: Changes) -> list[Block]:
+    return model.found(changes)
+
+
+@reversible
 def _replay(undo: Undo, model: MeasuredModel, recorded: RecordedPass, changes: Changes) -> Replay:
     tried(model.root, changes).change(undo)
     Sandbox(model.x, model.batch_norm, [model.root]).change(undo)
@@ -144,7 +153,6 @@ def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:
     """Return the module that holds the parameters: the model, or the one a function calls.
 
     Raises:
-        NotImplementedError: If the parameters are sharded.
         ValueError: If the parameters have no storage, or a function calls no module or several.
     """
     if isinstance(specimen.model, nn.Module):
@@ -157,13 +165,6 @@ def root_of(specimen: Specimen, batch_norm: BatchNorm) -> nn.Module:
                 "module with all parameters. Put them into one `torch.nn.Module`."
             )
         root = unwrapped(roots[0])
-    sharded = [name for name, p in plain_parameters(root).items() if hasattr(p, "placements")]
-    if sharded:
-        raise NotImplementedError(
-            f"`model` has {sharded[0]!r} sharded over processes; expected whole weights, which a "
-            "plan tries out. Plan before `fully_shard` or `parallelize_module` and call `apply_` "
-            "afterwards."
-        )
     meta = [name for name, p in plain_parameters(root).items() if p.is_meta]
     if meta:
         raise ValueError(
