@@ -1,6 +1,7 @@
 """Draw all weights by a recipe so that they are the same on any number of processes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -79,7 +80,9 @@ def draw_(
     root: Any = unwrapped(model)
     known = plain_parameters(root)
     _refuse_unplaced(known)
-    made = fills(followed(root, x), chosen, keep)
+    seen = followed(root, x)
+    whole = {name: _whole(p) for name, p in seen.parameters.items()}
+    made = fills(replace(seen, parameters=whole), chosen, keep)
     parts = {name: held_indices(known[name]) for name in made}
     for name, fill in made.items():
         fill_(_with_storage(root, known[name]), fill, key_of(seed, name), parts[name])
@@ -132,6 +135,13 @@ def _numbers(
 
 def _slot(places: np.ndarray | None) -> Any:
     return slice(None) if places is None else torch.from_numpy(places)
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    """Return a tensor of the whole shape without values for a shard, others as they are."""
+    if not hasattr(parameter, "placements"):
+        return parameter
+    return torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
 
 
 def _refuse_unplaced(known: dict[str, Tensor]) -> None:
