@@ -300,7 +300,7 @@ def _measured(task: Task, state: Pass) -> Pass:
         if index == task.groups[q][-1]:
             seen = task.met(history, sweep, q, traces, math.nan)
             history = _next(task, history, seen, traces)
-        task.report(block.index, sweep)
+        task.report(index, sweep)
     return Pass(history, traces, sweep)
 
 
