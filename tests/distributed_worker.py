@@ -180,6 +180,7 @@ CASES = {
     "sharded, NaN": with_nan_on_one_rank,
     "sharded, after an error": after_a_wrong_dtype,
     "sharded, block products": lambda: residual_blocks(sharded(), X)[0].jvp(X[None]),
+    "sharded as one, diagnosed": lambda: diagnosis(fully_shard(whole(), mesh=MESH)),
     "sharded flat": lambda: JacobianOperator(sharded_flat(), X),
     "trained": lambda: trained(measure=False),
     "trained and measured": lambda: trained(measure=True),

@@ -148,16 +148,32 @@ class Segment:
         return self._pull(seed, False, create_graph=True), seed
 
 
+_SHARDED_WHOLE = (
+    "The model is sharded by one `fully_shard(model)`, which frees the weights before its blocks "
+    "can be measured; expected one layer by layer. Call `fully_shard` on every layer first."
+)
+
+
 def _over_probes(
     product: Callable[[Tensor, bool], Tensor | None], probes: Tensor, shape: tuple[int, ...]
 ) -> Tensor:
-    """Apply a product to all probes at once; one by one where an operation has no batching."""
+    """Apply a product to all probes at once; one by one where an operation has no batching.
+
+    Raises:
+        NotImplementedError: If the weights were freed.
+        RuntimeError: What the product itself raises.
+    """
     zero = probes.new_zeros(shape)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # slow batching of single operations
             result = product(probes, True)
     except RuntimeError:
-        single = [product(probe, False) for probe in probes]
+        try:
+            single = [product(probe, False) for probe in probes]
+        except RuntimeError as error:
+            if "storage of size 0" in str(error):  # FSDP freed what its own hook would gather
+                raise NotImplementedError(_SHARDED_WHOLE) from error
+            raise
         return torch.stack([zero if row is None else row for row in single]).detach()
     return zero.expand(len(probes), *shape) if result is None else result.detach()
