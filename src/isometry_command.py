@@ -30,6 +30,9 @@ COMMANDS = {
     ),
     "reproduce": "Re-measure the paper's claims: run what is missing, then write the page.",
     "results": "What finished runs found.",
+    "scale": (
+        "Measure c, gains and stream growth of every block, on one process or under torchrun."
+    ),
     "schema": "Print the JSON schemas of all results, or of one; always JSON.",
     "sigma-w": "Print the sigma_w that gives a chosen c (1 unless said) or condition number.",
     "stream": (

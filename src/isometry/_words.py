@@ -44,3 +44,6 @@ Profile: TypeAlias = Literal["smoke", "quick", "full"]
 
 ExecutorName: TypeAlias = Literal["serial", "process", "dask", "ray", "submitit"]
 """Where runs are done."""
+
+Monitored: TypeAlias = Literal["model", "blocks"]
+"""What a monitor measures: the whole model's spectrum, or every block by itself."""

@@ -8,7 +8,8 @@ import pytest
 from cases_cli import run
 from isometry.cli.app import app, options
 
-COMMANDS = ["law", "cumulant", "sigma-w", "activations", "diagnose", "init", "demo", "reproduce"]
+COMMANDS = ["law", "cumulant", "sigma-w", "activations", "diagnose", "init", "scale", "demo"]
+COMMANDS += ["reproduce"]
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "results export"])

@@ -31,6 +31,10 @@ def test_results_have_exported_types():
     net = inn.ResNet(iso.ResNetSpec("tanh", depth=4), 8, generator=seeded())
     x = torch.randn(1, 8, generator=seeded())
     stream: inn.Stream = inn.residual_stream(net, x)
+    scale: inn.ScaleReport = inn.measure_scale(net, x, num_probes=4, seed=1)
+    block: inn.BlockScale = scale.blocks[0]
+    assert block.backward > 0
+    assert inn.JacobianMonitor(every=2, at="blocks")(net, x, 1) is None
     traces: list[inn.BlockTraces] = inn.block_traces(stream.blocks, generator=seeded())
     law: inn.MeasuredCumulant = inn.measured_law(traces)
     top: inn.ExtremeSingularValues = inn.largest_singular_values(

@@ -12,6 +12,7 @@ from isometry.cli import (
     mcp,
     models,
     reproduce,
+    scale,
     schema,
     stream,
     studies,
@@ -38,6 +39,7 @@ app.command(theory.activations)
 app.command(models.diagnose)
 app.command(init.init)
 app.command(stream.stream)
+app.command(scale.scale)
 app.command(studies.demo)
 app.command(reproduce.reproduce)
 app.command(web.web)

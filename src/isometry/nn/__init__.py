@@ -28,6 +28,9 @@ from isometry.nn.linting.finding import Finding, LintReport
 from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
 from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.scale.report import ScaleReport
+from isometry.nn.scale.result import BlockScale
+from isometry.nn.scale.scale import measure_scale
 from isometry.nn.spectrum.budget import estimate_seconds
 from isometry.nn.spectrum.dense import matrix_spectrum
 from isometry.nn.spectrum.extremes import (
@@ -43,6 +46,7 @@ from isometry.nn.streaming.streaming import stream
 __all__ = [
     "Activation",
     "Block",
+    "BlockScale",
     "BlockTraces",
     "CentredBlock",
     "ConvResNet",
@@ -61,6 +65,7 @@ __all__ = [
     "PlannedBlock",
     "PlannedCondition",
     "ResNet",
+    "ScaleReport",
     "Stage",
     "Stream",
     "StreamReport",
@@ -81,6 +86,7 @@ __all__ = [
     "learning_rates",
     "lint",
     "matrix_spectrum",
+    "measure_scale",
     "measured_law",
     "outliers_from_forward",
     "plan",

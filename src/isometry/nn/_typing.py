@@ -86,6 +86,9 @@ RouteName: TypeAlias = Checked[_words.RouteName | None]
 Rotated: TypeAlias = Checked[_words.Rotated]
 """What is rotated between the blocks."""
 
+Monitored: TypeAlias = Checked[_words.Monitored]
+"""What a monitor measures."""
+
 Scheme: TypeAlias = Checked[_words.Scheme]
 """How weights are drawn."""
 

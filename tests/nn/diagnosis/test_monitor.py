@@ -78,3 +78,38 @@ def test_a_bad_interval_is_refused(every, error):
 def test_a_bad_step_is_refused():
     with pytest.raises(ValueError, match="`step` is -1"):
         JacobianMonitor()(nn.Linear(3, 3), torch.ones(1, 3), -1)
+
+
+def test_blocks_are_followed_through_a_training_and_leave_it_bitwise_as_it_was():
+    def trained(monitor):
+        torch.manual_seed(0)
+        model = stack(lambda: Residual(nn.Sequential(mlp(12, 24), nn.Dropout(0.1))))
+        optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+        for step in range(5):
+            model(torch.randn(4, 12)).square().mean().backward()
+            if monitor is not None:
+                monitor(model, torch.ones(2, 12), step)
+            optimiser.step()
+            optimiser.zero_grad()
+        state = optimiser.state_dict()["state"]
+        moments = [value for entry in state.values() for value in entry.values()]
+        return [*model.parameters(), *moments, torch.get_rng_state()]
+
+    with torch.random.fork_rng():
+        logged = []
+        monitor = JacobianMonitor(2, at="blocks", log=lambda *args: logged.append(args))
+        measured, plain = trained(monitor), trained(None)
+    assert all(torch.equal(a, b) for a, b in zip(measured, plain, strict=True))
+    assert [step for _, step in logged] == [0, 2, 4]
+    assert logged[0][0]["jacobian/c"] != logged[1][0]["jacobian/c"]
+    assert len(monitor.last.blocks) == 3
+    assert {"jacobian/growth", "jacobian/backward_max"} <= set(logged[0][0])
+
+
+def test_the_scale_of_the_loss_is_not_in_the_numbers_of_the_blocks():
+    model, x = stack(lambda: Residual(mlp(12, 24))), torch.randn(4, 12)
+    monitor = JacobianMonitor(at="blocks")
+    plain = monitor(model, x, 0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+    scaler.scale(model(x).square().sum()).backward()
+    assert monitor(model, x, 200) == plain

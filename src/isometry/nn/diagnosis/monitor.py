@@ -4,35 +4,52 @@ A monitor is a plain callable for any loop. It leaves nothing behind in the mode
 back, no hook stays, and no measurement moves the global random state.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from isometry._checks import check_integer
 from isometry._result import Drawn
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
-from isometry.nn._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput, SpectrumMethod
+from isometry.nn._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Key,
+    Model,
+    ModelInput,
+    Monitored,
+    SpectrumMethod,
+)
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import Diagnosis
-from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.undo import Undo, reversible
+from isometry.nn.scale.report import ScaleReport
+from isometry.nn.scale.scale import measure_scale
 
 Log = Callable[[dict[str, float], int], object]
 """Takes the numbers and the step, as ``wandb.log`` does."""
 
 
 class JacobianMonitor(Drawn):
-    """Diagnose a model every ``every`` steps and hand the numbers to loggers.
+    """Measure a model every ``every`` steps and hand the numbers to loggers.
 
     The same probes are used every time, so that what changes is the model. Layers that act
     differently in training (dropout, batch norm) are measured in eval mode.
 
     Args:
         every: Steps between two measurements, at least 1; step 0 is measured.
+        at: "model" diagnoses the whole model, spectrum included. "blocks" measures every residual
+            block alone, by reverse products: for models of any size, sharded ones included, at a
+            cost of two forward passes and two backward passes a probe.
+        mesh: With "blocks", the device mesh, as for :func:`~isometry.nn.measure_scale`.
+        split: With "blocks", as for :func:`~isometry.nn.measure_scale`.
         log: Callables ``log(numbers, step)``, one or several.
         prefix: Put in front of the names of the numbers.
         blocks: As for :func:`~isometry.nn.diagnose`.
@@ -40,18 +57,24 @@ class JacobianMonitor(Drawn):
         output: As for :func:`~isometry.nn.diagnose`.
         batch_norm: As for :func:`~isometry.nn.diagnose`.
         method: As for :func:`~isometry.nn.diagnose`.
-        num_probes: As for :func:`~isometry.nn.diagnose`.
+        num_probes: As for :func:`~isometry.nn.diagnose`; 4 by default with "blocks".
         num_matvecs: As for :func:`~isometry.nn.diagnose`.
         generator: Where the seed of the probes is drawn from, once; without one `torch.manual_seed`
-            decides.
+            decides, and with "blocks" it is 0, the same on every rank.
 
     Attributes:
         history: One ``(step, numbers)`` per measurement.
-        last: The last diagnosis, in full; None before the first.
+        last: The last diagnosis, or the last report of the blocks, in full; None before the first.
 
     Raises:
         TypeError: If ``every`` is not an integer.
         ValueError: If ``every`` is smaller than 1.
+
+    Notes:
+        With "blocks" nothing is measured or sent inside a hook: between two steps every rank
+        measures its part, and one reduction of a table of sums ends it, so that all ranks have to
+        call the monitor. Gradients, optimiser and random state are bitwise as before.
+        ``benchmarks/bench_monitor.py`` measures the cost over that of the training.
 
     Examples:
         >>> monitor = JacobianMonitor(every=100, generator=torch.Generator().manual_seed(0))
@@ -67,6 +90,9 @@ class JacobianMonitor(Drawn):
         self,
         every: Integer = 200,
         *,
+        at: Monitored = "model",
+        mesh: Checked[DeviceMesh | None] = None,
+        split: Checked[Mapping[str, int] | None] = None,
         log: Log | Sequence[Log] = (),
         prefix: str = "jacobian/",
         blocks: Blocks = None,
@@ -80,9 +106,11 @@ class JacobianMonitor(Drawn):
     ) -> None:
         self.every = check_integer("every", every, minimum=1)
         self.history: list[tuple[int, dict[str, float]]] = []
-        self.last: Diagnosis | None = None
+        self.last: Diagnosis | ScaleReport | None = None
         self._loggers: tuple[Log, ...] = (log,) if callable(log) else tuple(log)
         self._prefix = prefix
+        self._at: Monitored = at
+        self._sharing: dict[str, Any] = {"mesh": mesh, "split": split}
         self._options: dict[str, Any] = {
             "blocks": blocks,
             "wrt": wrt,
@@ -92,8 +120,8 @@ class JacobianMonitor(Drawn):
             "num_probes": num_probes,
             "num_matvecs": num_matvecs,
         }
-        source = generator_or_fresh(generator)
-        self._seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+        shared = at == "blocks" and generator is None
+        self._seed = 0 if shared else seed_from(generator_or_fresh(generator))
 
     def _draw(self, room: Any, ax: Any) -> None:
         """Draw every number that was measured against the step, on a logarithmic axis.
@@ -118,7 +146,9 @@ class JacobianMonitor(Drawn):
 
         Returns:
             The numbers, also in ``history``; None where nothing is measured. ``c``, ``scale``,
-            ``ks`` and ``largest_share`` are there for residual models only.
+            ``ks`` and ``largest_share`` are there for residual models only. With "blocks" they are
+            ``c``, ``log_scale``, ``growth``, ``largest_share`` and the smallest and largest
+            ``backward`` gain of a block; a pipeline stage has the totals of all stages.
 
         Raises:
             TypeError: As :func:`~isometry.nn.diagnose`.
@@ -128,14 +158,32 @@ class JacobianMonitor(Drawn):
         step = check_integer("step", step, minimum=0)
         if step % self.every:
             return None
+        measure = self._of_blocks if self._at == "blocks" else self._of_model
         with _evaluating(model):
-            generator = torch.Generator().manual_seed(self._seed)
-            self.last = diagnose(model, x, generator=generator, **self._options)
-        found = {f"{self._prefix}{key}": value for key, value in numbers(self.last).items()}
+            measured = measure(model, x)
+        found = {f"{self._prefix}{key}": value for key, value in measured.items()}
         self.history.append((step, found))
         for log in self._loggers:
             log(found, step)
         return found
+
+    def _of_model(self, model: Model, x: ModelInput) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(self._seed)
+        found = diagnose(model, x, generator=generator, **self._options)
+        self.last = found
+        return numbers(found)
+
+    def _of_blocks(self, model: Model, x: ModelInput) -> dict[str, float]:
+        blocks, probes = self._options["blocks"], self._options["num_probes"]
+        probes = _PROBES if probes == "auto" else probes
+        options = {"blocks": blocks, "num_probes": probes, "seed": self._seed}
+        found = measure_scale(model, x, **self._sharing, **options)
+        self.last = found
+        return found.scalars()
+
+
+_PROBES = 4
+"""Probes a block: with a batch of a thousand entries c is known to a few percent."""
 
 
 def numbers(d: Diagnosis) -> dict[str, float]:
@@ -165,6 +213,8 @@ def numbers(d: Diagnosis) -> dict[str, float]:
 @reversible
 def _evaluating(undo: Undo, model: object) -> None:
     """Put every module in eval mode, and back in the mode it was in."""
-    for module in model.modules() if isinstance(model, nn.Module) else ():
+    stages = model if isinstance(model, (list, tuple)) else [model]
+    tops = [getattr(stage, "submod", stage) for stage in stages]
+    for module in [m for top in tops if isinstance(top, nn.Module) for m in top.modules()]:
         undo.before(setattr, module, "training", module.training)
         module.training = False

@@ -16,6 +16,8 @@ from isometry.theory.laws.universal import UniversalLaw
 
 _GROWTH = 3.0
 """Growth of the stream that is worth a sentence."""
+_OFF = 0.1
+"""Relative distance of c from the wanted one up to which an initialisation has landed."""
 _LARGEST = 300.0
 """Size of c up to which the law's span is a float64."""
 _GAIN = 2.0
@@ -52,7 +54,16 @@ class ScaleReport(Result):
         stages: ProcessGroup | None = None,
         device: torch.device | str = "cpu",
     ) -> "ScaleReport":
-        """Add up over blocks and, in one reduction on a device, over the pipeline stages."""
+        """Add up over blocks and, in one reduction, over the pipeline stages.
+
+        Args:
+            blocks: Of this rank's layers.
+            stages: The group of the pipeline stages, which all have to call it.
+            device: Where that group reduces.
+
+        Returns:
+            The report, with the totals of all stages.
+        """
         known = [b.traces for b in blocks if b.traces is not None]
         forward = [math.nan if b.forward is None else math.log(b.forward) for b in blocks]
         parts = torch.tensor(
@@ -73,7 +84,14 @@ class ScaleReport(Result):
         return cls(c, math.sqrt(c_variance), log_scale, math.sqrt(variance), grown, tuple(blocks))
 
     def gathered(self, stages: ProcessGroup | None) -> "ScaleReport":
-        """Return the report with the blocks of all pipeline stages; every stage has to call it."""
+        """Return the report with the blocks of all pipeline stages.
+
+        Args:
+            stages: Their group, which all have to call it; without one the report is whole.
+
+        Returns:
+            The report, with the blocks numbered through.
+        """
         if stages is None:
             return self
         everyone: list[Any] = [None] * distributed.get_world_size(stages)
@@ -96,6 +114,28 @@ class ScaleReport(Result):
                 f"Not finite from block `{broken[0]}` on: look for NaN or infinite weights there."
             ]
         return [_level(max(self.c, 0.0), self.c_standard_error), *self._landing(), *self._odd()]
+
+    def scalars(self) -> dict[str, float]:
+        """Return what is worth a curve: c, log scale, growth, the largest share, block gains."""
+        gains = [block.backward for block in self.blocks]
+        found = {"c": self.c, "log_scale": self.log_scale}
+        found |= {} if self.growth is None else {"growth": self.growth}
+        found |= {"largest_share": max(self.shares.values())} if self.shares else {}
+        return found | {"backward_min": min(gains), "backward_max": max(gains)}
+
+    def landed(self, c: float | None = None) -> bool:
+        """Return whether every number is finite and c is what the initialisation was to give it.
+
+        Args:
+            c: Wanted; a tenth of it and three standard errors are allowed. Any without.
+
+        Returns:
+            Whether it is so.
+        """
+        finite = all(block.finite for block in self.blocks)
+        if c is None or not finite:
+            return finite
+        return abs(self.c - c) <= _OFF * abs(c) + 3 * self.c_standard_error
 
     def _landing(self) -> list[str]:
         if self.growth is None or not self.growth > _GROWTH:

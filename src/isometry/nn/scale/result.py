@@ -47,7 +47,15 @@ class BlockScale(Result):
 
     @classmethod
     def of(cls, sums: BlockSums, index: int = 0) -> "BlockScale":
-        """Return the numbers of sums over the whole batch."""
+        """Return the numbers of sums over the whole batch.
+
+        Args:
+            sums: What :func:`isometry.nn.scale.products.block_sums` returns, or their total.
+            index: The block's place among the model's.
+
+        Returns:
+            The numbers.
+        """
         samples = wide_on_cpu(sums.products).numpy() / sums.entries
         before, after = sums.squares.tolist()
         forward = math.sqrt(after / before) if before > 0 and math.isfinite(after) else None

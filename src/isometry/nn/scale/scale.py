@@ -27,6 +27,7 @@ from isometry.nn.scale.report import ScaleReport
 from isometry.nn.scale.result import BlockScale
 from isometry.nn.scale.share import Share, sharded_over
 from isometry.nn.scale.stages import modules_of, receive, send, stage_index
+from isometry.nn.scale.together import together
 
 _SAME = 1e-2
 """Relative difference of a layer's output, when it is run again, that 16 bits may cause."""
@@ -142,6 +143,7 @@ def measure_scale(
         ValueError: If no layer maps the stream to the stream, a layer is random, or ranks that
             should hold the same stream do not.
         NotImplementedError: If a stream is a pending sum or the model sharded by the first FSDP.
+        RuntimeError: If another rank is gone, or does not answer within its group's timeout.
 
     Notes:
         Cost: two forward passes and 2 ``num_probes`` backward passes without parameter gradients.
@@ -165,7 +167,8 @@ def measure_scale(
     """
     share = Share.of(mesh, split)
     options = {"blocks": blocks, "num_probes": num_probes, "seed": seed}
-    return local_sums(model, x, share, **options).reduced()
+    with together():
+        return local_sums(model, x, share, **options).reduced()
 
 
 def local_sums(

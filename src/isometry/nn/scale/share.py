@@ -7,7 +7,7 @@ the second, and sums over blocks add up along the third.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -96,8 +96,8 @@ class Share:
         return cls(tuple(parts), mesh.get_group(STAGES) if staged else None)
 
     def whole(self) -> "Share":
-        """Return the share where every rank has the whole batch: nothing is split."""
-        parts = [Part(p.name, p.group, None, p.place, p.size) for p in self.parts]
+        """Return the share where every rank has the whole batch."""
+        parts = [replace(part, axis=part.axis or None) for part in self.parts]
         return Share(tuple(parts), self.stages)
 
     def draw(self, key: Sequence[int], like: Any) -> Tensor:
