@@ -207,3 +207,26 @@ def test_the_benchmark_of_devices_agrees_with_the_cpu(monkeypatch, capsys):
     assert len(errors) == 4
     # bfloat16 keeps 8 bits; a product of a dozen layers loses little of them.
     assert all(error < (1e-4 if "float32" in name else 0.05) for name, error in errors.items())
+
+
+def test_the_benchmark_of_the_monitor_runs_small(capsys):
+    pytest.importorskip("transformers")
+    bench = importlib.import_module("bench_monitor")
+    bench.main(["--quick"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["blocks"] == 4
+    percent, over = found["percent of 200 steps"], found["measurement over a step"]
+    assert all(percent[name] == pytest.approx(over[name] / 2, abs=0.01) > 0 for name in over)
+
+
+def test_the_table_of_costs_counts_what_one_rank_of_many_does():
+    table, sized = importlib.import_module("table_scale"), importlib.import_module("_sized")
+    size = sized.Size(depth=3, width=64, heads=4, groups=2, hidden=96, words=100)
+    alone = table.measured(size, {"dp": 8}, 16, 4)
+    # one gather a layer in the pass and one for all products, and the root's
+    assert (alone["gathers"], alone["reductions"], alone["blocks"]) == (2 * 3 + 1, 0, 6)
+    both = table.measured(size, {"dp": 8, "tp": 2}, 16, 4)
+    assert both["held"] < 0.7 * alone["held"]
+    # forward two a layer and pass; backward, a product, one for q, k, v, gate and up each
+    assert both["reductions"] == 3 * (2 * 2 + 2 * 4 * (3 + 2))
+    assert not torch.distributed.is_initialized()

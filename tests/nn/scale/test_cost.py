@@ -26,6 +26,14 @@ def test_fake_tensors_count_as_real_ones_do():
     assert 8000 <= cost.peak < 9000
 
 
+def test_memory_that_is_given_back_in_place_is_not_counted():
+    with Cost() as cost:
+        first = torch.ones(1000)
+        first.untyped_storage().resize_(0)
+        work()
+    assert 8000 <= cost.peak < 9000
+
+
 def test_views_take_nothing():
     x = torch.ones(1000)
     with Cost() as cost:

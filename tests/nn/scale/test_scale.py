@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import pathlib
@@ -7,6 +8,8 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from cases_modules import Residual, mlp, stack
 from cases_scale import DEPTH, Layer, batch, numbers, whole_model
@@ -182,3 +185,42 @@ def test_a_ten_percent_wrong_block_is_seen():
         for block in model:
             block.body[-1].weight.mul_(1.1)
     assert measure_scale(model, x).c / before == pytest.approx(1.21, rel=0.03)
+
+
+class Added(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = mlp(8, 16)
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+@contextlib.contextmanager
+def fake_group(size):
+    """Be the first rank of a process group that sends nothing."""
+    fake = pytest.importorskip("torch.testing._internal.distributed.fake_pg")
+    store = fake.FakeStore()
+    torch.distributed.init_process_group("fake", rank=0, world_size=size, store=store)
+    try:
+        yield
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+# Every operation is done for each of 32 ranks: 4 that copy the model, each in 8 parts.
+@needs_ranks
+def test_thirty_two_ranks_in_one_process_measure_what_one_does():
+    local = pytest.importorskip("torch.distributed._local_tensor")
+    torch.manual_seed(0)
+    model, x = stack(Added, 2), torch.randn(2, 8)
+    expected = numbers(measure_scale(model, x, num_probes=3))
+    plan = {"body.0": ColwiseParallel(), "body.2": RowwiseParallel()}
+    with fake_group(32), local.LocalTensorMode(32):
+        mesh = init_device_mesh("cpu", (4, 8), mesh_dim_names=("copies", "tp"))
+        for layer in model:
+            parallelize_module(layer, mesh["tp"], plan)
+        agree(numbers(measure_scale(model, x, mesh=mesh, num_probes=3)), expected)
+        other = local.LocalTensor({rank: x + 0.1 * rank for rank in range(32)})
+        with pytest.raises(ValueError, match="The ranks of `copies` hold other parts"):
+            measure_scale(model, other, mesh=mesh, num_probes=3)

@@ -51,7 +51,7 @@ def test_names_say_what_is_split(monkeypatch):
     share = Share.of(Mesh())
     assert [(p.name, p.axis, p.place, p.size) for p in share.parts] == [
         ("dp", 0, 2, 3),
-        ("tp", None, 1, 2),
+        ("tp", None, 0, 2),
     ]
     by_sequence = Share.of(Mesh(), {"dp": 0, "tp": 1})
     assert [p.axis for p in by_sequence.parts] == [0, 1]

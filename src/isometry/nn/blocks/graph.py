@@ -200,12 +200,20 @@ def _vanishes(vertex: Vertex, index: int) -> bool:
     if name == PRODUCT:
         other = _saved(node, "_saved_other" if index == 0 else "_saved_self")
         if isinstance(other, Tensor):
-            return not bool(other.detach().any())
+            return _is_zero(other)
         return isinstance(other, (int, float)) and other == 0
     if name in ("Add", "Sub"):
         return index == 1 and _scalar(node, "_saved_alpha") == 0
     weight = _scalar(node, "_saved_weight") if name == "Lerp" else None
     return weight is not None and (weight if index == 1 else 1.0 - weight) == 0
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    """Return whether every entry is 0; not so of fake tensors, which have no values."""
+    try:
+        return not bool(tensor.detach().any())
+    except RuntimeError:
+        return False
 
 
 def factor(graph: Graph, vertex: Vertex, index: int, like: Vertex) -> float | None:

@@ -14,6 +14,10 @@ _COMMUNICATING = ("c10d", "_c10d_functional")
 _WAITING = ("wait_tensor", "barrier")
 
 
+_OFTEN = 8
+"""Operations after which sizes are asked for at the latest."""
+
+
 class Cost(Observer):
     """Context that counts what the operations inside it make and send.
 
@@ -30,16 +34,21 @@ class Cost(Observer):
         self.peak = 0
         self.collectives: Counter[str] = Counter()
         self._alive = 0
-        self._known: set[int] = set()
+        self._known: dict[int, tuple[weakref.ref[torch.UntypedStorage], int]] = {}
+        self._calls = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace in _COMMUNICATING and not any(w in func.__name__ for w in _WAITING):
             self.collectives[func.__name__.split(".")[0].strip("_")] += 1
-        given = {_place(t) for t in tree_leaves((args, kwargs)) if type(t) is Tensor}
         result = func(*args, **(kwargs or {}))
+        given = {_place(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         for made in tree_leaves(result):
             if isinstance(made, Tensor) and _place(made) not in given:
                 self._note(made)
+        self._calls += 1
+        if self._alive > self.peak or self._calls % _OFTEN == 0:
+            self._measure_again()
+        self.peak = max(self.peak, self._alive)
         return result
 
     def _note(self, made: Tensor) -> None:
@@ -47,14 +56,21 @@ class Cost(Observer):
         if storage is None or (place := storage._cdata) in self._known:
             return
         size = storage.nbytes()
-        self._known.add(place)
+        self._known[place] = weakref.ref(storage), size
         self._alive += size
-        self.peak = max(self.peak, self._alive)
-        weakref.finalize(storage, self._gone, place, size)
+        weakref.finalize(storage, self._gone, place)
 
-    def _gone(self, place: int, size: int) -> None:
-        self._known.discard(place)
-        self._alive -= size
+    def _measure_again(self) -> None:
+        """Ask every storage for its size: FSDP2 empties one to free it, and fills it again."""
+        for place, (reference, size) in list(self._known.items()):
+            storage = reference()
+            now = 0 if storage is None else storage.nbytes()
+            if now != size:
+                self._known[place] = reference, now
+                self._alive += now - size
+
+    def _gone(self, place: int) -> None:
+        self._alive -= self._known.pop(place)[1]
 
 
 def held_bytes(module: torch.nn.Module) -> int:

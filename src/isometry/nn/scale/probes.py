@@ -84,11 +84,14 @@ def _rows(
 
 
 def _absorbed(key: Sequence[int]) -> int:
-    """Return one number for a key, by the hash of each entry in turn."""
-    state = torch.tensor(0, dtype=torch.int64)
+    """Return one number for a key, by the hash of each entry in turn; no tensor takes part."""
+    state = 0
     for entry in key:
-        state = _mixed(state + _signed(_GOLDEN) + int(entry))
-    return int(state)
+        state = (state + _GOLDEN + int(entry)) % 2**_BITS
+        state = (state ^ state >> 30) * _FIRST % 2**_BITS
+        state = (state ^ state >> 27) * _SECOND % 2**_BITS
+        state ^= state >> 31
+    return _signed(state)
 
 
 def _mixed(z: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Part:
         name: Of the dimension, for messages.
         group: The ranks along it.
         axis: Of the stream.
-        place: Of this rank along it.
+        place: Of this rank along it, where the stream is split.
         size: Number of ranks along it.
     """
 
@@ -88,9 +88,16 @@ class Share:
                     f"stream is split, of {', '.join(names)}.{suggest(name, names)}"
                 )
         parts = [
-            Part(name, mesh.get_group(name), split.get(name), mesh.get_local_rank(name), size)
-            for name, size in zip(names, mesh.shape, strict=True)
-            if size > 1 and name != STAGES
+            Part(
+                name,
+                mesh.get_group(name),
+                axis,
+                0 if axis is None else mesh.get_local_rank(name),
+                n,
+            )
+            for name, n in zip(names, mesh.shape, strict=True)
+            if n > 1 and name != STAGES
+            for axis in [split.get(name)]
         ]
         staged = STAGES in names and mesh.size(names.index(STAGES)) > 1
         return cls(tuple(parts), mesh.get_group(STAGES) if staged else None)
