@@ -1,4 +1,3 @@
-import dataclasses
 import math
 
 import numpy as np
@@ -348,14 +347,3 @@ def test_branches_of_zeros_take_one_round_of_probes():
     for trace in block_traces(residual_blocks(model, x)):
         assert trace.samples.shape == (3, 64)  # a basis, once
         assert trace.c == 0.0
-
-
-def test_the_standard_errors_are_the_jackknifes_of_every_probe_left_out():
-    samples = np.random.default_rng(0).normal([[0.2], [0.5], [0.1]], 0.3, (3, 6))
-    trace = BlockTraces("block", 0, 10, 1.0, samples)
-    for key, found in trace.standard_error.items():
-        left = [
-            getattr(dataclasses.replace(trace, samples=np.delete(samples, i, axis=1)), key)
-            for i in range(6)
-        ]
-        assert found == pytest.approx(math.sqrt(5 * np.var(left)), rel=1e-9)
