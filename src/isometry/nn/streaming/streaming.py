@@ -5,6 +5,7 @@ it is called, is measured there by reverse products, hands its output on and giv
 back. What layers take beside the stream (masks, rotations, earlier states) is what they take.
 """
 
+import gc
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -192,6 +193,7 @@ class _Run:
                 )  # fmt: skip
         finally:
             self._busy = False
+            gc.collect()  # graphs are in circles of references, and they hold the layer's weights
 
 
 @reversible
