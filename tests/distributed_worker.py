@@ -1,11 +1,8 @@
 """Run as one of two processes: measures models that both compute together, writes what it got.
 
-Usage: distributed_worker.py RANK FOLDER, where the processes share the folder.
+Usage: distributed_worker.py RANK RANKS FOLDER, where the processes share the folder.
 """
 
-import datetime
-import json
-import pathlib
 import sys
 
 import torch
@@ -16,6 +13,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from cases_modules import Residual, mlp, stack
+from cases_ranks import joined
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.diagnosis.diagnosis import diagnose
@@ -204,15 +202,6 @@ def result_of(case):
 
 
 if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[2])
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'store'}",
-        rank=RANK,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    MESH = init_device_mesh("cpu", (2,))
-    results = {name: result_of(case) for name, case in CASES.items()}
-    (folder / f"{RANK}.json").write_text(json.dumps(results, default=repr))
-    dist.destroy_process_group()
+    with joined() as (_, answer):
+        MESH = init_device_mesh("cpu", (2,))
+        answer({name: result_of(case) for name, case in CASES.items()})

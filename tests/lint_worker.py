@@ -1,15 +1,11 @@
 """Run as one of two processes: lints models of which both hold a part or a copy.
 
-Usage: lint_worker.py RANK FOLDER, where the processes share the folder.
+Usage: lint_worker.py RANK RANKS FOLDER, where the processes share the folder.
 """
 
-import datetime
-import json
-import pathlib
 import sys
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -18,6 +14,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.parallel import DistributedDataParallel
 
 from cases_lint import STD, decoder, redraw, tokens
+from cases_ranks import joined
 from isometry import nn as inn
 
 RANK = int(sys.argv[1])
@@ -90,15 +87,6 @@ CASES = {
 }
 
 if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[2])
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'store'}",
-        rank=RANK,
-        world_size=2,
-        timeout=datetime.timedelta(seconds=60),
-    )
-    MESH = init_device_mesh("cpu", (2,))
-    results = {name: case() for name, case in CASES.items()}
-    (folder / f"{RANK}.json").write_text(json.dumps(results))
-    dist.destroy_process_group()
+    with joined() as (_, answer):
+        MESH = init_device_mesh("cpu", (2,))
+        answer({name: case() for name, case in CASES.items()})

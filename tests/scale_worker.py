@@ -3,14 +3,9 @@
 Usage: scale_worker.py RANK RANKS FOLDER, where the processes share the folder.
 """
 
-import datetime
-import json
-import pathlib
-import sys
 import traceback
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -24,6 +19,7 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 
+from cases_ranks import joined
 from cases_scale import DEPTH, batch, numbers, whole_model
 from isometry.nn.scale.cost import Cost
 from isometry.nn.scale.scale import measure_scale
@@ -190,19 +186,9 @@ def result_of(case):
 
 
 def main():
-    rank, ranks, folder = int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'store'}",
-        rank=rank,
-        world_size=ranks,
-        timeout=datetime.timedelta(seconds=120),
-    )
-    cases = two_ranks() if ranks == 2 else four_ranks()
-    results = {name: result_of(case) for name, case in cases.items()}
-    (folder / f"{rank}.json").write_text(json.dumps(results))
-    dist.barrier()
-    dist.destroy_process_group()
+    with joined() as (ranks, answer):
+        cases = two_ranks() if ranks == 2 else four_ranks()
+        answer({name: result_of(case) for name, case in cases.items()})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,8 @@
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import pytest
 import torch
 
-TESTS = pathlib.Path(__file__).parent.parent.parent
+from cases_ranks import together
+
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_available(), reason="torch without distributed"
 )
@@ -15,25 +10,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ranks")
-    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(TESTS / "lint_worker.py"), str(rank), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment | {"GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [worker.communicate(timeout=120)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0], said[0][-2000:]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return together("lint_worker.py", 2, tmp_path_factory.mktemp("ranks"))
 
 
 def named(found, rule):

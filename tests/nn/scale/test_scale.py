@@ -1,9 +1,5 @@
 import contextlib
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -12,6 +8,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from cases_modules import Residual, mlp, stack
+from cases_ranks import together
 from cases_scale import DEPTH, Layer, batch, numbers, whole_model
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces, measured_law
@@ -23,36 +20,14 @@ needs_ranks = pytest.mark.skipif(
 )
 
 
-def together(ranks, folder):
-    """Run the workers; return what each wrote."""
-    places = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": places}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(TESTS / "scale_worker.py"), str(rank), str(ranks), str(folder)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment | {"GLOO_SOCKET_IFNAME": "lo"},
-        )
-        for rank in range(ranks)
-    ]
-    try:
-        said = [worker.communicate(timeout=280)[1] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * ranks, said[0][-2000:]
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    return together(2, tmp_path_factory.mktemp("two"))
+    return together("scale_worker.py", 2, tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module")
 def four(tmp_path_factory):
-    return together(4, tmp_path_factory.mktemp("four"))
+    return together("scale_worker.py", 4, tmp_path_factory.mktemp("four"))
 
 
 @pytest.fixture(scope="module")
