@@ -58,8 +58,8 @@ def map_skip(graph: Graph, source: Vertex, target: Vertex) -> MapSkip | None:
     if all(_is_linear(graph, v) for v in members):
         return None
     sums = [v for v in sums if graph.ancestors([v], inside) & members]
-    once = (tuple(dict.fromkeys(some)) for some in (heads, sums))
-    return MapSkip(tuple(skip), LinearPart(None, *once))
+    branch = LinearPart(None, tuple(dict.fromkeys(heads)), tuple(dict.fromkeys(sums)))
+    return MapSkip(tuple(skip), branch)
 
 
 def _stacked(graph: Graph, target: Vertex) -> list[Vertex]:
