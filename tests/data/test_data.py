@@ -54,7 +54,7 @@ def test_an_image_set_prints_its_label_and_not_its_pixels():
     digits = data.load_images("digits", limit=4)
     assert "label='digits'" in repr(digits)
     assert "array" not in repr(digits)
-    assert set(digits.to_dict()) == {"name", "label", "split", "source", "classes"}
+    assert set(digits.to_dict()) == {"schema", "name", "label", "split", "source", "classes"}
 
 
 def test_the_jpeg_copy_is_labelled_as_one():

@@ -120,7 +120,7 @@ def test_numbers_in_give_floats_out_and_empty_gives_empty():
     assert isinstance(gaussian_moments("gelu", 1).slope, float)
     assert isinstance(gaussian_moments("gelu", np.float64(1)).mean, float)
     assert gaussian_moments("gelu", np.empty((0, 3))).slope.shape == (0, 3)
-    assert set(gaussian_moments("relu", 2.0).to_dict()) == set(FIELDS)
+    assert set(gaussian_moments("relu", 2.0).to_dict()) == {"schema", *FIELDS}
 
 
 BAD_Q = [
