@@ -147,3 +147,15 @@ def test_a_network_without_a_mean_has_a_smaller_outlier():
         for centre in (False, True)
     )
     assert centred < 0.5 * whole
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "m2"),
+    [
+        ("hardswish", {"depth": 1, "sigma_w": 2.88, "skip": 0.9}, 9.2e-5),
+        ("softshrink", {"depth": 3, "sigma_w": 0.304, "skip": -1.0}, 2.8),
+    ],
+)
+def test_layers_without_a_chart_on_one_side_have_no_outlier_there(name, options, m2):
+    """One layer whose noise reaches 0; entries for which no one noise stands: no warning either."""
+    assert predict_outliers(ResNetSpec(name, **options), m2=m2).tolist() == []

@@ -148,6 +148,8 @@ def effective_alpha(alpha: Float[np.ndarray, "depth n"], mu: float) -> Float[np.
     effective = alpha.mean(axis=1)
     kappa = (mu * mu - 1.0) / 4.0
     for _ in range(_ROUNDS):
+        if not (1.0 + effective * (2.0 * mu + effective) >= 0.0).all():  # (39a) is not real there
+            break
         nu = kappa / growth(effective, np.array(mu))
         apart = alpha - effective[:, None]
         left = 1.0 - apart * nu[:, None]

@@ -52,6 +52,8 @@ def roots(of: Overlaps) -> list[Root]:
     found: list[Root] = []
     for side in (-1, 1):
         zs = _points(of, side)
+        if not len(zs):
+            continue
         parts = np.array_split(zs, 1 + len(zs) * 4 * len(of.alpha) ** 2 // _AT_ONCE)
         signs = np.concatenate([of_overlaps(of, mu_of(part, side))[0] for part in parts])
         for i in np.flatnonzero(signs[1:] * signs[:-1] < 0.0):
@@ -137,6 +139,8 @@ def _points(of: Overlaps, side: int) -> FloatArray:
     size = np.diag(of.x_x)
     per = np.divide(np.diag(of.u_u), size, where=size > 0.0, out=np.zeros_like(size))
     reach = float(np.log1p(np.sqrt(per) + 2.0 * np.sqrt(of.alpha)).sum())
+    if side < 0 and float(of.alpha.max()) >= 1.0:  # a layer of which nothing keeps s off 0
+        return np.empty(0)
     zs = edge(of.alpha, side) - np.arange(_SPACING / 100.0, 2.0 * reach + 8.0, _SPACING)
     return zs[np.abs(log_singular_value(of.alpha, mu_of(zs, side))) <= reach + 2.0 * _SPACING]
 
