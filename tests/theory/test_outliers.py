@@ -154,8 +154,9 @@ def test_a_network_without_a_mean_has_a_smaller_outlier():
     [
         ("hardswish", {"depth": 1, "sigma_w": 2.88, "skip": 0.9}, 9.2e-5),
         ("softshrink", {"depth": 3, "sigma_w": 0.304, "skip": -1.0}, 2.8),
+        ("prelu", {"depth": 1, "sigma_w": 1.69, "sigma_b": 0.158, "skip": -1.0}, 5e-324),
     ],
 )
 def test_layers_without_a_chart_on_one_side_have_no_outlier_there(name, options, m2):
-    """One layer whose noise reaches 0; entries for which no one noise stands: no warning either."""
+    """Noise that reaches 0, entries that no one noise stands for, an input of next to nothing."""
     assert predict_outliers(ResNetSpec(name, **options), m2=m2).tolist() == []

@@ -17,7 +17,7 @@ from isometry.errors import ConvergenceError
 from isometry.theory.noise_chain import edge, log_singular_value, mu_of
 from isometry.theory.overlaps import Entries, Overlaps, membership, wide_entries, wide_overlaps
 from isometry.theory.propagation import ResNetSpec, Signal
-from isometry.theory.rank_one import of_entries, of_overlaps
+from isometry.theory.rank_one import NOTHING, of_entries, of_overlaps
 from isometry.theory.roots import bracketed_root
 
 _SPACING = 0.17  # of z: near the edge s - edge grows by a third from point to point, far off by 9 %
@@ -137,7 +137,7 @@ def _outliers_of(of: Overlaps, entries: Entries) -> list[float]:
 def _points(of: Overlaps, side: int) -> FloatArray:
     """Return the z to look at, from the edge outwards, as far as a root can lie."""
     size = np.diag(of.x_x)
-    per = np.divide(np.diag(of.u_u), size, where=size > 0.0, out=np.zeros_like(size))
+    per = np.divide(np.diag(of.u_u), size, where=size > NOTHING, out=np.zeros_like(size))
     reach = float(np.log1p(np.sqrt(per) + 2.0 * np.sqrt(of.alpha)).sum())
     if side < 0 and float(of.alpha.max()) >= 1.0:  # a layer of which nothing keeps s off 0
         return np.empty(0)

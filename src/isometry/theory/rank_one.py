@@ -14,6 +14,9 @@ from isometry.theory.overlaps import Entries, Overlaps
 Matrices: TypeAlias = Float[np.ndarray, "k depth depth"]
 Signed: TypeAlias = tuple[FloatArray, FloatArray]
 
+NOTHING = 1e-290
+"""Mean square of a layer's input up to which it has no direction: one over it is near overflow."""
+
 
 def of_overlaps(of: Overlaps, mu: Float[np.ndarray, "k"]) -> Signed:
     """Return sign and log modulus at every mu, with every entry's D^2 replaced by its mean."""
@@ -73,7 +76,7 @@ def _either(
 
 def _inverse(size: Float[np.ndarray, "depth"]) -> Float[np.ndarray, "depth"]:
     """Return 1 / size, and 0 where an input of a layer is 0: it has no direction."""
-    return np.divide(1.0, size, where=size > 0.0, out=np.zeros_like(size))
+    return np.divide(1.0, size, where=size > NOTHING, out=np.zeros_like(size))
 
 
 def _signed(
