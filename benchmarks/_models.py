@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

@@ -26,7 +26,7 @@ from isometry.experiments.parts.classifiers import Classifier
 from isometry.experiments.parts.training import Training, train
 from isometry.experiments.studies.random_matrices import plan
 from isometry.experiments.tasks import run_task
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 FULL = {"runs": 24, "width": 300, "depth": 100, "steps": 30, "repeats": 3}

@@ -17,7 +17,7 @@ import torch
 from _common import machine, show
 from isometry._result import format_table
 from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.prediction import predict_outliers
 from isometry.theory.propagation import ResNetSpec
 

@@ -25,7 +25,7 @@ from cases_modules import (
     shared,
     stack,
 )
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
 
 

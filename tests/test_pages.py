@@ -13,7 +13,7 @@ import torch
 from isometry.experiments.parts import study
 from isometry.experiments.studies import all_studies
 from isometry.experiments.tasks import tasks
-from isometry.nn.activation import WRITTEN_OUT
+from isometry.nn.networks.activation import WRITTEN_OUT
 from isometry.nn.tape.rules import RULES
 from isometry.theory.activations.catalogue import NAMED
 
@@ -138,7 +138,7 @@ def test_the_activation_that_its_page_adds_agrees_with_mpmath():
     names = run(ROOT / "docs/howto/activation.md")
     from cases_activations import averages
     from isometry import activation, gaussian_moments
-    from isometry.nn.activation import torch_phi
+    from isometry.nn.networks.activation import torch_phi
 
     ((text, row),) = names["mpmath_rows"].items()
     for q in (1e-8, 1.0, 1e8):

@@ -28,7 +28,7 @@ from isometry.experiments.parts.training import training_settings
 from isometry.experiments.reproduction import gather, run_studies
 from isometry.experiments.studies import all_studies
 from isometry.experiments.studies.ladder import LADDER, plan
-from isometry.nn.activation import torch_phi
+from isometry.nn.networks.activation import torch_phi
 from isometry.report import Origin, Point, Points, Report, Section, write_text
 from isometry.theory.activations.lookup import activation
 

@@ -14,7 +14,7 @@ import torch
 from isometry._result import Result
 from isometry.data import ImageSet, embed
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Origin, Paragraph, Report, Section, Table

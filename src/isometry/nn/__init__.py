@@ -5,7 +5,6 @@ try:
 except ImportError:
     raise ImportError("`isometry.nn` needs torch; run `pip install 'isometry[nn]'`.") from None
 
-from isometry.nn.activation import Activation
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
@@ -15,7 +14,6 @@ from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
-from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.init import baselines
 from isometry.nn.init.draw import draw_
 from isometry.nn.init.init import apply_, gain, plan, residual_
@@ -27,7 +25,9 @@ from isometry.nn.linting.depth import DepthCheck, depth_check
 from isometry.nn.linting.finding import Finding, LintReport
 from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.activation import Activation
+from isometry.nn.networks.hyper_resnet import HyperResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.nn.scale.report import ScaleReport
 from isometry.nn.scale.result import BlockScale
 from isometry.nn.scale.scale import measure_scale

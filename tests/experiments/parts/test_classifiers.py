@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 
 DENSE = {
     "images": "digits", "limit": 12, "activation": "gelu", "depth": 3, "sigma_w": 1.0,

@@ -13,7 +13,7 @@ from isometry.experiments.parts.rungs import (
     scheme_sigma_w,
     spec_of,
 )
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.activations.lookup import activation
 from isometry.theory.propagation import ResNetSpec, effective_cumulant, propagate
 

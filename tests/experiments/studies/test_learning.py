@@ -14,7 +14,7 @@ from isometry.experiments.studies.learning import (
     summarise,
     two_parameter_law,
 )
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.comparison import compare
 from isometry.theory.propagation import ResNetSpec
 from isometry.theory.spectrum import Spectrum

@@ -6,7 +6,7 @@ from cases_models import GPT, LLAMA, T5, tokens
 from cases_modules import LayerScale, Mixer, Residual, encoder, mlp, preactivation, stack
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.channels import channel_axes
-from isometry.nn.hyper_resnet import HyperResNet
+from isometry.nn.networks.hyper_resnet import HyperResNet
 from isometry.theory.propagation import ResNetSpec
 
 

@@ -12,7 +12,7 @@ from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.spectra import block_spectra, operator_spectra
 from isometry.nn.blocks.traces import block_traces, measured_law
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.theory.comparison import compare
 from isometry.theory.laws.product import ProductLaw

@@ -10,7 +10,7 @@ from cases_modules import Residual, mlp
 from isometry.errors import AccuracyWarning
 from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.traces import BlockTraces, block_traces, measured_law
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNetSpec
 

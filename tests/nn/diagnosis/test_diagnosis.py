@@ -9,8 +9,8 @@ from torch import nn
 from cases_models import MODELS, NOT_RESIDUAL, Residual, make, mlp, stack
 from isometry.cli.load import load_input, load_model
 from isometry.nn.diagnosis.diagnosis import diagnose
-from isometry.nn.hyper_resnet import HyperResNet
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.hyper_resnet import HyperResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNetSpec

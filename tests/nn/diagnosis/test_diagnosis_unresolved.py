@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from isometry.nn.diagnosis.diagnosis import diagnose
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.result import outliers
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.propagation import ResNetSpec

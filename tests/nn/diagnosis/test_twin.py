@@ -10,7 +10,7 @@ from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.twin import twin, twin_of
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.theory.comparison import compare
 from isometry.theory.laws.product import ProductLaw

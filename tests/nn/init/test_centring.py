@@ -5,7 +5,7 @@ from torch import nn
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.init.init import apply_, plan
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 

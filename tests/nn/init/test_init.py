@@ -9,7 +9,7 @@ from cases_modules import Parallel, Residual, mlp, shared, stack
 from isometry import nn as inn
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.init.init import apply_, plan, residual_
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.propagation import ResNetSpec
 

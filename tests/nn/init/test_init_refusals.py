@@ -5,7 +5,7 @@ from torch import nn
 from cases_models import MODELS, make
 from cases_modules import Gate, LayerScale, Residual, mlp, stack
 from isometry.nn.init.init import apply_, plan, residual_
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
 
 

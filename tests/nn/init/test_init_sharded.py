@@ -9,7 +9,7 @@ from torch import nn
 
 from isometry.nn.init.init import apply_, plan
 from isometry.nn.init.schemes import normal_
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 pytestmark = [

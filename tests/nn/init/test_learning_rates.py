@@ -6,7 +6,7 @@ from torch import nn
 
 from isometry.nn.init.init import apply_, plan
 from isometry.nn.init.learning_rates import learning_rates
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.kernels import network_kernels
 from isometry.theory.propagation import ResNetSpec
 

@@ -10,7 +10,7 @@ from isometry.nn.init.changes import Change
 from isometry.nn.init.init import apply_, plan
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.scaling import candidates
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.propagation import ResNetSpec
 
 

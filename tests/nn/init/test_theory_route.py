@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from isometry.nn.init.init import residual_
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw

@@ -16,7 +16,7 @@ from cases_operators import (
 )
 from isometry.errors import AccuracyWarning
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 # Central differences are good to about 1e-10 of the size of f and its third derivative, which

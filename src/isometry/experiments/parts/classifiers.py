@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from isometry.experiments.parts.rungs import spec_of
 from isometry.experiments.parts.samples import planes, vectors
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 
 CLASSES = 10
 ACTIVATIONS = (

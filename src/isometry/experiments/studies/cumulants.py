@@ -14,7 +14,7 @@ from isometry.experiments.engine.runs import Outcome, Run, RunConfig
 from isometry.experiments.parts.claims import Findings, Hypothesis
 from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped, line_figure, slope
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.report import Paragraph, Table
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.propagation import ResNetSpec, effective_cumulant

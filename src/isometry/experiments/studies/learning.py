@@ -31,7 +31,7 @@ from isometry.experiments.parts.training import (
     training_settings,
 )
 from isometry.nn.diagnosis.twin import twin
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.report import Paragraph, Table
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw

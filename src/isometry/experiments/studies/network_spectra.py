@@ -19,7 +19,7 @@ from isometry.experiments.parts.rungs import scheme_sigma_w
 from isometry.experiments.parts.study import Study, register
 from isometry.experiments.parts.tables import grouped
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
 from isometry.plotting import figure_svg, plot_collapse
 from isometry.report import Figure, Paragraph, Table

@@ -17,7 +17,6 @@ from math import prod
 from torch import Tensor, nn
 
 from isometry._result import Result
-from isometry.nn._typing import BatchNorm, Blocks, Key, Model, ModelInput
 from isometry.nn.blocks.additions import LeftAddition, left_additions
 from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
 from isometry.nn.blocks.graph import Graph, shape_of
@@ -33,6 +32,7 @@ from isometry.nn.blocks.pieces import (
 from isometry.nn.blocks.recording import Recording, record
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.spans import SpanningBlock, spans
+from isometry.nn.sandbox._typing import BatchNorm, Blocks, Key, Model, ModelInput
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.tape import Vertex
 

@@ -13,11 +13,11 @@ import torch
 from isometry._checks import check_count
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
-from isometry.nn._typing import Generator, Operator, SpectrumMethod
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.gauss import GaussRule, bulk_points, total_spread
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.traces import check_list
+from isometry.nn.sandbox._typing import Generator, Operator, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.dense import matrix_spectrum, name_of

@@ -23,8 +23,8 @@ from isometry._checks import check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Checked, Float, Integer, Real
 from isometry.errors import AccuracyWarning
-from isometry.nn._typing import Generator
 from isometry.nn.blocks.blocks import Block
+from isometry.nn.sandbox._typing import Generator
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.laws.universal import UniversalLaw

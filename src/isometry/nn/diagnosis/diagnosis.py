@@ -17,17 +17,6 @@ import torch
 from isometry._checks import check_count
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
-from isometry.nn._typing import (
-    BatchNorm,
-    Blocks,
-    Generator,
-    Key,
-    Model,
-    ModelInput,
-    Operator,
-    Progress,
-    SpectrumMethod,
-)
 from isometry.nn.blocks.blocks import Stage, Stream, stream_of
 from isometry.nn.blocks.levels import heavy_blocks
 from isometry.nn.blocks.operator import SegmentOperator
@@ -46,6 +35,17 @@ from isometry.nn.diagnosis.twin import measured_twin, part
 from isometry.nn.diagnosis.verdicts import Verdict
 from isometry.nn.linting.follow import outermost
 from isometry.nn.linting.lint import audit, model_name
+from isometry.nn.sandbox._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Key,
+    Model,
+    ModelInput,
+    Operator,
+    Progress,
+    SpectrumMethod,
+)
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.spectrum import Measurement, measure

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from isometry._checks import check_kind
 from isometry._typing import Checked, FloatArray
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.theory.outliers import outliers_of
 from isometry.theory.overlaps import Entries

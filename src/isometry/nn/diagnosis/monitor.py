@@ -16,7 +16,9 @@ from isometry._checks import check_integer
 from isometry._result import Drawn
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
-from isometry.nn._typing import (
+from isometry.nn.diagnosis.diagnosis import diagnose
+from isometry.nn.diagnosis.result import Diagnosis
+from isometry.nn.sandbox._typing import (
     BatchNorm,
     Blocks,
     Generator,
@@ -26,8 +28,6 @@ from isometry.nn._typing import (
     Monitored,
     SpectrumMethod,
 )
-from isometry.nn.diagnosis.diagnosis import diagnose
-from isometry.nn.diagnosis.result import Diagnosis
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.scale.report import ScaleReport

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from isometry.errors import ConvergenceError
-from isometry.nn._typing import SpectrumMethod
 from isometry.nn.blocks.blocks import Block, Stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.spectra import PROBE_ENTRIES, block_spectra, operator_spectra
+from isometry.nn.sandbox._typing import SpectrumMethod
 from isometry.theory.comparison import Comparison, compare
 from isometry.theory.laws.product import ProductLaw
 from isometry.theory.spectrum import Spectrum

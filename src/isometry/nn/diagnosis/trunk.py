@@ -6,10 +6,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import BatchNorm, Operator
 from isometry.nn.blocks.recording import Recording, observe
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.jacobian.routes import Point
+from isometry.nn.sandbox._typing import BatchNorm, Operator
 from isometry.nn.sandbox.random import LOW
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen

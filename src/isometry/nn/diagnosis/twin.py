@@ -15,7 +15,14 @@ from math import prod
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import (
+from isometry.nn.blocks.blocks import Stream, residual_stream
+from isometry.nn.blocks.channels import channel_axes
+from isometry.nn.blocks.graph import layout_of
+from isometry.nn.blocks.segment import Segment
+from isometry.nn.diagnosis.rotations import Rotation
+from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
+from isometry.nn.jacobian.routes import whole
+from isometry.nn.sandbox._typing import (
     BatchNorm,
     Blocks,
     Generator,
@@ -26,13 +33,6 @@ from isometry.nn._typing import (
     Rotated,
     SpectrumMethod,
 )
-from isometry.nn.blocks.blocks import Stream, residual_stream
-from isometry.nn.blocks.channels import channel_axes
-from isometry.nn.blocks.graph import layout_of
-from isometry.nn.blocks.segment import Segment
-from isometry.nn.diagnosis.rotations import Rotation
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
-from isometry.nn.jacobian.routes import whole
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.spectrum import singular_spectrum

@@ -12,7 +12,6 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import Model, ModelInput
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.attention import query_key_rows
@@ -20,6 +19,7 @@ from isometry.nn.init.changes import Change
 from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured
 from isometry.nn.init.plans import InitPlan
 from isometry.nn.init.unit_variance import unit_variance
+from isometry.nn.sandbox._typing import Model, ModelInput
 
 __all__ = [
     "deepnet",

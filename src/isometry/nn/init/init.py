@@ -15,17 +15,6 @@ from torch import nn
 
 from isometry._checks import check_kind, check_real
 from isometry._typing import Checked, Real
-from isometry.nn._typing import (
-    BatchNorm,
-    Blocks,
-    Generator,
-    Key,
-    Model,
-    ModelInput,
-    PlanMethod,
-    Progress,
-    Scheme,
-)
 from isometry.nn.init.centring import without_means
 from isometry.nn.init.changes import write
 from isometry.nn.init.condition import conditioned, product_condition_number
@@ -43,6 +32,17 @@ from isometry.nn.init.sharded import (
     reshard,
 )
 from isometry.nn.init.theory_route import follows_theory, theory_plan
+from isometry.nn.sandbox._typing import (
+    BatchNorm,
+    Blocks,
+    Generator,
+    Key,
+    Model,
+    ModelInput,
+    PlanMethod,
+    Progress,
+    Scheme,
+)
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.unwrap import unwrapped

@@ -14,7 +14,7 @@ from isometry._checks import check_kind, check_real
 from isometry._typing import Checked, Real
 from isometry._words import Optimiser
 from isometry.nn.init.plans import InitPlan
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters, unwrapped
 

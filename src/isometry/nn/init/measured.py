@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn._typing import BatchNorm, Progress
 from isometry.nn.blocks.blocks import Block, Stream, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
@@ -20,6 +19,7 @@ from isometry.nn.init.changes import (
     tried,
 )
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
+from isometry.nn.sandbox._typing import BatchNorm, Progress
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.undo import Reversible, Undo, reversible

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from isometry._checks import check_integer, check_real, suggest
 from isometry._typing import Checked, Integer, Real
-from isometry.nn._typing import Generator
+from isometry.nn.sandbox._typing import Generator
 from isometry.nn.sandbox.random import generator_or_fresh
 
 

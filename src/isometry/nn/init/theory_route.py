@@ -10,7 +10,7 @@ from isometry.nn.init.changes import Change, Changes, Draw
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.schemes import check_scheme
-from isometry.nn.resnet import ConvResNet, ResidualLayer, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResidualLayer, ResNet
 from isometry.nn.sandbox.checks import check_input
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from isometry._checks import check_integer, check_real
 from isometry._result import Drawn, Result, format_table
 from isometry._typing import Checked, Integer, Real
-from isometry.nn._typing import Generator, ModelInput
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.linting.follow import followed
+from isometry.nn.sandbox._typing import Generator, ModelInput
 from isometry.nn.sandbox.checks import check_output
 from isometry.nn.sandbox.inputs import picked
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from isometry.nn._typing import Model, ModelInput
 from isometry.nn.linting.finding import LintReport, Severity, ordered
 from isometry.nn.linting.golden import against_golden, load_golden
 from isometry.nn.linting.lint import RecipeLike, lint
+from isometry.nn.sandbox._typing import Model, ModelInput
 
 
 def assert_initialised(

@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from isometry._typing import Checked
-from isometry.nn._typing import Model, ModelInput, Progress
 from isometry.nn.linting.adherence import adherence, against_recipe, nearest
 from isometry.nn.linting.buffers import buffers
 from isometry.nn.linting.entries import precision, symmetry, values, zeros
@@ -27,6 +26,7 @@ from isometry.nn.linting.repeats import copies, experts, repeats
 from isometry.nn.linting.replicas import replicas
 from isometry.nn.linting.scales import layers
 from isometry.nn.linting.shapes import distributions
+from isometry.nn.sandbox._typing import Model, ModelInput, Progress
 from isometry.nn.sandbox.specimen import Specimen
 
 RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (

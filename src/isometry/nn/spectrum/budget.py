@@ -8,7 +8,7 @@ import torch
 from isometry._checks import check_count, check_integer
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
-from isometry.nn._typing import Operator
+from isometry.nn.sandbox._typing import Operator
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.method import check_operator
 

@@ -7,7 +7,7 @@ import torch
 
 from isometry._checks import check_kind
 from isometry._typing import Checked
-from isometry.nn._typing import Operator
+from isometry.nn.sandbox._typing import Operator
 from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.spectrum.lanczos import rounding_floor
 from isometry.theory.spectrum import Spectrum

@@ -13,7 +13,7 @@ from isometry._checks import check_integer, check_real
 from isometry._result import Result
 from isometry._typing import Checked, Float, Integer, Real
 from isometry.errors import ConvergenceError
-from isometry.nn._typing import Generator, Operator
+from isometry.nn.sandbox._typing import Generator, Operator
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.method import check_method

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import Operator
+from isometry.nn.sandbox._typing import Operator
 from isometry.nn.spectrum import lanczos
 
 FEW = 0.01

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from isometry._typing import Float
-from isometry.nn._typing import Operator, Progress
+from isometry.nn.sandbox._typing import Operator, Progress
 from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.spectrum.wide import precision_of
 

@@ -4,7 +4,7 @@ import torch
 
 from isometry._checks import suggest
 from isometry._typing import Checked
-from isometry.nn._typing import Operator
+from isometry.nn.sandbox._typing import Operator
 from isometry.nn.spectrum.wide import NARROW
 
 DENSE_LIMIT = 2048

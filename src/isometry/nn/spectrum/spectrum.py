@@ -18,7 +18,7 @@ from isometry._checks import check_count
 from isometry._typing import Checked, Integer
 from isometry._words import Auto
 from isometry.errors import AccuracyWarning
-from isometry.nn._typing import Generator, Operator, Progress, Ranked, SpectrumMethod
+from isometry.nn.sandbox._typing import Generator, Operator, Progress, Ranked, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.budget import budget

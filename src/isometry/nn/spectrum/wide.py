@@ -8,7 +8,7 @@ the operator's own type only to be multiplied. What the operator's rounding hide
 import torch
 from torch import Tensor
 
-from isometry.nn._typing import Operator, Ranked
+from isometry.nn.sandbox._typing import Operator, Ranked
 
 NARROW = (torch.bfloat16, torch.float16)
 """Types that are measured through wider vectors."""

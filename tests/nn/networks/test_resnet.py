@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from isometry.nn.resnet import ConvResNet, ResNet
+from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.propagation import ResNetSpec, effective_cumulant, propagate
 from isometry.theory.working_point import working_point

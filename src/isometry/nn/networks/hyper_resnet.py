@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from isometry._checks import check_integer, check_real
 from isometry._typing import Checked, Integer, Real
-from isometry.nn._typing import Generator
-from isometry.nn.resnet import ResidualLayer, ResNet
+from isometry.nn.networks.resnet import ResidualLayer, ResNet
+from isometry.nn.sandbox._typing import Generator
 from isometry.theory.propagation import ResNetSpec
 
 _SCALINGS = 20

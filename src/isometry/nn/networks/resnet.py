@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from isometry._checks import check_integer, check_kind
 from isometry._typing import Checked, Integer
 from isometry._words import Padding
-from isometry.nn._typing import Generator
-from isometry.nn.activation import torch_phi
+from isometry.nn.networks.activation import torch_phi
+from isometry.nn.sandbox._typing import Generator
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.theory.activations.lookup import activation

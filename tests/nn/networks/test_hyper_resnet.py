@@ -6,9 +6,9 @@ import torch
 from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.diagnosis.twin import twin
-from isometry.nn.hyper_resnet import HyperResNet
 from isometry.nn.init.init import plan
-from isometry.nn.resnet import ResNet
+from isometry.nn.networks.hyper_resnet import HyperResNet
+from isometry.nn.networks.resnet import ResNet
 from isometry.theory.propagation import ResNetSpec
 
 F64 = torch.float64

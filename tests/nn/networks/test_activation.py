@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cases_activations import table
-from isometry.nn.activation import WRITTEN_OUT, Activation, torch_phi
+from isometry.nn.networks.activation import WRITTEN_OUT, Activation, torch_phi
 from isometry.theory.activations.catalogue import NAMED, Definition
 from isometry.theory.activations.lookup import activation
 from isometry.theory.working_point import working_point
