@@ -60,7 +60,7 @@ def streamed(name: str, seq: int) -> dict[str, object]:
 def size_of(name: str) -> int:
     """Return the number of parameters of a model."""
     from isometry.cli.load import load_model
-    from isometry.nn.streaming.skeletons import skeleton
+    from isometry.nn.scale.streaming.skeletons import skeleton
 
     with tempfile.TemporaryDirectory() as folder, skeleton():
         config = Path(folder, "config.json")

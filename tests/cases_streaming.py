@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 from cases_families import family
 from cases_shards import IDS, Tokens
 from isometry.nn.init.draw import draw_
-from isometry.nn.streaming.measure import LayerCall, measured
-from isometry.nn.streaming.skeletons import skeleton
+from isometry.nn.scale.streaming.measure import LayerCall, measured
+from isometry.nn.scale.streaming.skeletons import skeleton
 
 __all__ = ["IDS", "Tokens", "bare", "passed", "shards", "whole"]
 

@@ -8,8 +8,8 @@ import pytest
 
 import isometry
 from isometry import data, nn
-from isometry.nn.diagnosis import adapters
 from isometry.nn.init import baselines
+from isometry.nn.scale.training import adapters
 
 SOURCE = pathlib.Path(__file__).parent.parent / "src"
 FACES = (isometry, nn, baselines, adapters, data)

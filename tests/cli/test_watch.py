@@ -11,7 +11,7 @@ from rich.console import Console
 from cases_cli import run
 from isometry.cli import main
 from isometry.cli.watch import files, line, measurements, shown
-from isometry.nn.diagnosis.adapters import jsonl_log
+from isometry.nn.scale.training.adapters import jsonl_log
 
 
 @pytest.fixture

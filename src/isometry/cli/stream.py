@@ -42,8 +42,8 @@ def stream(
         json: Print JSON.
     """
     from isometry.cli import load
-    from isometry.nn.streaming.skeletons import skeleton
-    from isometry.nn.streaming.streaming import stream as measure
+    from isometry.nn.scale.streaming.skeletons import skeleton
+    from isometry.nn.scale.streaming.streaming import stream as measure
 
     check_folder("--out", out)
     with skeleton():

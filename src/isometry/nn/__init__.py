@@ -8,10 +8,8 @@ except ImportError:
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
-from isometry.nn.diagnosis import adapters
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
-from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
 from isometry.nn.diagnosis.twin import TwinOperator, twin
 from isometry.nn.init import baselines
@@ -31,6 +29,11 @@ from isometry.nn.networks.resnet import ConvResNet, ResNet
 from isometry.nn.scale.report import ScaleReport
 from isometry.nn.scale.result import BlockScale
 from isometry.nn.scale.scale import measure_scale
+from isometry.nn.scale.streaming.report import StreamReport
+from isometry.nn.scale.streaming.skeletons import skeleton
+from isometry.nn.scale.streaming.streaming import stream
+from isometry.nn.scale.training import adapters
+from isometry.nn.scale.training.monitor import JacobianMonitor
 from isometry.nn.spectrum.budget import estimate_seconds
 from isometry.nn.spectrum.dense import matrix_spectrum
 from isometry.nn.spectrum.extremes import (
@@ -39,9 +42,6 @@ from isometry.nn.spectrum.extremes import (
     smallest_singular_values,
 )
 from isometry.nn.spectrum.spectrum import singular_spectrum
-from isometry.nn.streaming.report import StreamReport
-from isometry.nn.streaming.skeletons import skeleton
-from isometry.nn.streaming.streaming import stream
 
 __all__ = [
     "Activation",

@@ -1,7 +1,6 @@
-"""What the numbers of a model mean: diagnose it once, or monitor it during training."""
+"""What the numbers of a model mean."""
 
 from isometry.nn.diagnosis.diagnosis import diagnose
-from isometry.nn.diagnosis.monitor import JacobianMonitor
 from isometry.nn.diagnosis.result import Diagnosis
 
-__all__ = ["Diagnosis", "JacobianMonitor", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]

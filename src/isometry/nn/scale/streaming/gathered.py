@@ -13,7 +13,7 @@ from isometry.nn.linting.parts import Part
 from isometry.nn.linting.recipes import Recipe
 from isometry.nn.linting.scales import layers
 from isometry.nn.linting.statistics import Summary
-from isometry.nn.streaming.passed import Passed
+from isometry.nn.scale.streaming.passed import Passed
 
 
 @dataclass(frozen=True)

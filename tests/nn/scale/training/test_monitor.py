@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cases_models import Residual, mlp, stack
-from isometry.nn.diagnosis.monitor import JacobianMonitor
+from isometry.nn.scale.training.monitor import JacobianMonitor
 
 
 def seeded():

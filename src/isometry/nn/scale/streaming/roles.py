@@ -11,10 +11,10 @@ from isometry.nn.linting.follow import Followed, followed
 from isometry.nn.linting.parts import Part, kind_of, stack_of
 from isometry.nn.linting.recipes import Recipe
 from isometry.nn.linting.roles import parts_of
-from isometry.nn.streaming.loans import lent
-from isometry.nn.streaming.measure import LayerCall
-from isometry.nn.streaming.passed import renamed
-from isometry.nn.streaming.supply import Blind
+from isometry.nn.scale.streaming.loans import lent
+from isometry.nn.scale.streaming.measure import LayerCall
+from isometry.nn.scale.streaming.passed import renamed
+from isometry.nn.scale.streaming.supply import Blind
 
 
 class Roles:

@@ -7,8 +7,8 @@ from torch import nn
 from cases_streaming import IDS, Tokens, bare, shards, whole
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
-from isometry.nn.streaming.skeletons import skeleton
-from isometry.nn.streaming.streaming import stream
+from isometry.nn.scale.streaming.skeletons import skeleton
+from isometry.nn.scale.streaming.streaming import stream
 
 
 def embedded(model):
@@ -87,7 +87,9 @@ def test_a_run_that_was_killed_ends_as_without(tmp_path, count):
 def test_finished_layers_are_not_measured_again(tmp_path, monkeypatch):
     stream(bare(), IDS, recipe="gpt2", out=tmp_path)
     calls = []
-    monkeypatch.setattr("isometry.nn.streaming.streaming.measured", lambda *a, **k: calls.append(a))
+    monkeypatch.setattr(
+        "isometry.nn.scale.streaming.streaming.measured", lambda *a, **k: calls.append(a)
+    )
     stream(bare(), IDS, recipe="gpt2", out=tmp_path)
     assert calls == []
 

@@ -19,7 +19,7 @@ from isometry.nn.sandbox.unwrap import plain_modules
 from isometry.nn.scale.layer import run_layer
 from isometry.nn.scale.probes import signs
 from isometry.nn.scale.products import sums_of
-from isometry.nn.streaming.passed import Passed, renamed
+from isometry.nn.scale.streaming.passed import Passed, renamed
 
 _ALONE = tuple(rule for rule in RULES if rule not in (layers, laws, growth))
 """Rules that one layer's own weights answer."""

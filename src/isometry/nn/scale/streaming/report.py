@@ -10,8 +10,8 @@ from isometry._result import Result, format_table
 from isometry.nn.linting.finding import Finding, grouped, ordered
 from isometry.nn.linting.recipes import Recipe
 from isometry.nn.scale.result import BlockScale
-from isometry.nn.streaming.gathered import gathered
-from isometry.nn.streaming.passed import Passed
+from isometry.nn.scale.streaming.gathered import gathered
+from isometry.nn.scale.streaming.passed import Passed
 
 _WIDTH = 96
 

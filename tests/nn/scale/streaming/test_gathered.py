@@ -3,8 +3,8 @@ from dataclasses import replace
 from cases_streaming import IDS, passed, whole
 from isometry.nn.linting.lint import lint
 from isometry.nn.linting.recipes import recipe_of
-from isometry.nn.streaming.gathered import gathered
-from isometry.nn.streaming.passed import renamed
+from isometry.nn.scale.streaming.gathered import gathered
+from isometry.nn.scale.streaming.passed import renamed
 
 
 def layers(count=4, factor=1.0, odd=None):

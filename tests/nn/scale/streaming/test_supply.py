@@ -3,7 +3,7 @@ import torch
 
 from cases_streaming import shards, whole
 from isometry.nn.init.draw_recipe import Fill
-from isometry.nn.streaming.supply import Blind, Drawn, stored
+from isometry.nn.scale.streaming.supply import Blind, Drawn, stored
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "transformer.model."])

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from isometry.nn.streaming.passed import Passed, packed, unpacked
+from isometry.nn.scale.streaming.passed import Passed, packed, unpacked
 
 _REQUEST, _RECORD, _TENSORS = "request.json", "layer.json", "output.safetensors"
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from cases_streaming import IDS, bare
-from isometry.nn.streaming.streaming import stream
+from isometry.nn.scale.streaming.streaming import stream
 
 REPORT = stream(bare(), IDS, recipe="gpt2")
 

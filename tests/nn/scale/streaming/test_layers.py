@@ -3,7 +3,7 @@ from torch import nn
 
 from cases_families import family
 from cases_streaming import bare
-from isometry.nn.streaming.layers import layers_of
+from isometry.nn.scale.streaming.layers import layers_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from cases_families import HEADS, family
-from isometry.nn.streaming.skeletons import skeleton
+from isometry.nn.scale.streaming.skeletons import skeleton
 
 
 def test_constants_are_computed_and_draws_are_not():

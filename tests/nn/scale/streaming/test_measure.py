@@ -4,7 +4,7 @@ from torch import nn
 
 from cases_streaming import IDS, whole
 from isometry.nn.scale.products import block_sums
-from isometry.nn.streaming.measure import LayerCall, measured
+from isometry.nn.scale.streaming.measure import LayerCall, measured
 
 MODEL = whole()
 S = MODEL.embed(IDS).detach()

@@ -7,10 +7,10 @@ from cases_streaming import IDS, bare, whole
 from isometry.nn.init.draw_recipe import Fill, fills
 from isometry.nn.linting.follow import followed
 from isometry.nn.linting.recipes import recipe_of
-from isometry.nn.streaming.layers import layers_of
-from isometry.nn.streaming.loans import first_names
-from isometry.nn.streaming.measure import LayerCall
-from isometry.nn.streaming.roles import Roles
+from isometry.nn.scale.streaming.layers import layers_of
+from isometry.nn.scale.streaming.loans import first_names
+from isometry.nn.scale.streaming.measure import LayerCall
+from isometry.nn.scale.streaming.roles import Roles
 
 
 def roles_of(model, recipe):
@@ -46,7 +46,7 @@ def test_the_experts_of_a_mixture_are_seen():
 def test_a_layer_is_followed_once_for_each_kind(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "isometry.nn.streaming.roles.followed", lambda *a: calls.append(a) or followed(*a)
+        "isometry.nn.scale.streaming.roles.followed", lambda *a: calls.append(a) or followed(*a)
     )
     model = bare()
     roles = roles_of(model, "gpt2")

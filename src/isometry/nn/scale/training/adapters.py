@@ -17,8 +17,8 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from isometry._result import strict
-from isometry.nn.diagnosis.monitor import JacobianMonitor, Log
 from isometry.nn.sandbox._typing import ModelInput
+from isometry.nn.scale.training.monitor import JacobianMonitor, Log
 
 __all__ = [
     "jsonl_log",

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cases_streaming import bare
-from isometry.nn.streaming.loans import first_names, lent
+from isometry.nn.scale.streaming.loans import first_names, lent
 
 
 class Ones:

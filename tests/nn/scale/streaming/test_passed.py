@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cases_streaming import passed
-from isometry.nn.streaming.passed import packed, renamed, unpacked
+from isometry.nn.scale.streaming.passed import packed, renamed, unpacked
 
 
 def test_a_pass_comes_back_bit_by_bit():

@@ -1,7 +1,7 @@
 import pytest
 
 from cases_streaming import passed
-from isometry.nn.streaming.kept import Kept
+from isometry.nn.scale.streaming.kept import Kept
 
 REQUEST = {"model": "a", "seed": 0}
 

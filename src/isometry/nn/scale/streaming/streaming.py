@@ -24,14 +24,14 @@ from isometry.nn.linting.recipes import Recipe, recipe_of
 from isometry.nn.sandbox._typing import Blocks, ModelInput
 from isometry.nn.sandbox.inputs import arguments_of
 from isometry.nn.sandbox.undo import Undo, reversible
-from isometry.nn.streaming.kept import Kept
-from isometry.nn.streaming.layers import layers_of
-from isometry.nn.streaming.loans import Supply, first_names, lent
-from isometry.nn.streaming.measure import LayerCall, measured
-from isometry.nn.streaming.passed import Passed
-from isometry.nn.streaming.report import StreamReport
-from isometry.nn.streaming.roles import Roles
-from isometry.nn.streaming.supply import Drawn, stored
+from isometry.nn.scale.streaming.kept import Kept
+from isometry.nn.scale.streaming.layers import layers_of
+from isometry.nn.scale.streaming.loans import Supply, first_names, lent
+from isometry.nn.scale.streaming.measure import LayerCall, measured
+from isometry.nn.scale.streaming.passed import Passed
+from isometry.nn.scale.streaming.report import StreamReport
+from isometry.nn.scale.streaming.roles import Roles
+from isometry.nn.scale.streaming.supply import Drawn, stored
 
 Progress = Callable[[int, int], None]
 """Called with the number of layers that are done, and of all."""

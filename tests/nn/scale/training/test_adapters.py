@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from isometry.nn.diagnosis.adapters import (
+from isometry.nn.scale.training.adapters import (
     jsonl_log,
     lightning_callback,
     tensorboard_log,
     trainer_callback,
 )
-from isometry.nn.diagnosis.monitor import JacobianMonitor
+from isometry.nn.scale.training.monitor import JacobianMonitor
 
 X = torch.ones(1, 3)
 
