@@ -16,7 +16,7 @@ from isometry._result import Record
 from isometry.cli.output import json_text
 from isometry.cli.schema import records
 from isometry.nn.linting.finding import Finding, LintReport
-from isometry.nn.linting.recipes import recipe_of
+from isometry.nn.roles.recipes import recipe_of
 
 STABLE = Path(__file__).parents[2] / "docs" / "schemas.json"
 SPEC = iso.ResNetSpec("gelu", depth=10)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Change, Draw, tried, write
+from isometry.nn.roles.uses import WeightMap
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 

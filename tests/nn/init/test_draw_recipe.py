@@ -4,8 +4,8 @@ from torch import nn
 
 from cases_families import family
 from isometry.nn.init.draw_recipe import Fill, factors, fills
-from isometry.nn.linting.follow import followed
-from isometry.nn.linting.recipes import recipe_of
+from isometry.nn.roles.follow import followed
+from isometry.nn.roles.recipes import recipe_of
 
 
 def of(name, recipe, **options):

@@ -2,7 +2,7 @@ import torch
 
 from cases_lint import decoder, tokens
 from isometry.nn.linting.evidence import Evidence, has_values
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.follow import followed
 
 
 def test_every_tensor_is_there_once_and_fused_ones_in_parts():

@@ -3,7 +3,7 @@ import pytest
 from cases_lint import STD, decoder, edited, redraw_all, tokens
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.fits import LAWS, best_fit, close, counted
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.follow import followed
 
 
 def kinds(model):

@@ -7,8 +7,8 @@ from torch import nn
 import isometry as iso
 from cases_lint import STD, decoder, edited, linted, named, redraw_writers
 from isometry import nn as inn
-from isometry.nn.linting.follow import followed
 from isometry.nn.linting.growth import alignment
+from isometry.nn.roles.follow import followed
 
 
 def test_a_stream_that_grows_is_noted_and_a_level_one_is_not():

@@ -2,7 +2,7 @@ import pytest
 
 from cases_lint import STD, decoder, edited, redraw, tokens
 from isometry.nn.linting.evidence import Evidence
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.follow import followed
 
 
 def kinds(model):

@@ -33,8 +33,8 @@ from isometry.nn.diagnosis.result import Diagnosis, outliers
 from isometry.nn.diagnosis.trunk import WatchedOperator, common_part, same_products
 from isometry.nn.diagnosis.twin import measured_twin, part
 from isometry.nn.diagnosis.verdicts import Verdict
-from isometry.nn.linting.follow import outermost
 from isometry.nn.linting.lint import audit, model_name
+from isometry.nn.roles.follow import outermost
 from isometry.nn.sandbox._typing import (
     BatchNorm,
     Blocks,

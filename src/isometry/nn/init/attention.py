@@ -14,9 +14,9 @@ from torch.autograd.graph import GradientEdge
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.graph import Vertex, operation
 from isometry.nn.blocks.recording import Recording, record
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Changes, tried
 from isometry.nn.init.measured import MeasuredModel
+from isometry.nn.roles.uses import WeightMap
 
 _SOFTMAX = ("Softmax", "SafeSoftmax")
 

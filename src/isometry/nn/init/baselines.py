@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.attention import query_key_rows
 from isometry.nn.init.changes import Change
 from isometry.nn.init.drawn import DrawnModel, Options, drawn, measured
 from isometry.nn.init.plans import InitPlan
 from isometry.nn.init.unit_variance import unit_variance
+from isometry.nn.roles.uses import WeightMap
 from isometry.nn.sandbox._typing import Model, ModelInput
 
 __all__ = [

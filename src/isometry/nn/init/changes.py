@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.schemes import draw, placed_like
+from isometry.nn.roles.uses import WeightMap
 from isometry.nn.sandbox.precision import wide_on_cpu
 from isometry.nn.sandbox.swap import swapped
 from isometry.nn.sandbox.undo import Reversible

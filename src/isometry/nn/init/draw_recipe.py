@@ -12,11 +12,11 @@ from itertools import accumulate
 
 from torch import nn
 
-from isometry.nn.linting.follow import Followed
-from isometry.nn.linting.graph import Graph, is_product
-from isometry.nn.linting.parts import MAPS, Part, layer_of
-from isometry.nn.linting.recipes import Recipe, RoleLaw
-from isometry.nn.linting.roles import parts_of
+from isometry.nn.roles.follow import Followed
+from isometry.nn.roles.graph import Graph, is_product
+from isometry.nn.roles.parts import MAPS, Part, layer_of
+from isometry.nn.roles.recipes import Recipe, RoleLaw
+from isometry.nn.roles.roles import parts_of
 
 _OWN_SIZE = ("embedding", "position")
 """Roles drawn at standard deviation 1, as torch's embeddings are, where a recipe has no law."""

@@ -8,7 +8,6 @@ from typing import TypedDict
 from torch import Tensor
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import MapCall, WeightMap
 from isometry.nn.init.changes import (
     Change,
     Draw,
@@ -17,6 +16,7 @@ from isometry.nn.init.measured import MeasuredModel, root_of
 from isometry.nn.init.plans import InitPlan, PlannedBlock
 from isometry.nn.init.scaling import candidates
 from isometry.nn.init.sharded import refuse_sharded
+from isometry.nn.roles.uses import MapCall, WeightMap
 from isometry.nn.sandbox._typing import BatchNorm, Blocks, Generator, Key, Model, ModelInput
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from isometry.nn.blocks.blocks import Block, Stream, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
-from isometry.nn.blocks.uses import Apply, Watch, WeightMap, linear_maps
 from isometry.nn.init.changes import (
     Change,
     Changes,
@@ -19,6 +18,7 @@ from isometry.nn.init.changes import (
     tried,
 )
 from isometry.nn.init.replay import RecordedPass, Recorder, Replay
+from isometry.nn.roles.uses import Apply, Watch, WeightMap, linear_maps
 from isometry.nn.sandbox._typing import BatchNorm, Progress
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen

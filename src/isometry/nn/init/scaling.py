@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.init.changes import Change, Draw, vanishing
 from isometry.nn.init.refusals import (
     cannot_scale,
@@ -16,6 +15,7 @@ from isometry.nn.init.refusals import (
     unknown_parameter,
 )
 from isometry.nn.init.trial import Trial, Unit
+from isometry.nn.roles.uses import WeightMap
 from isometry.nn.sandbox.unwrap import plain_parameters
 
 _SMALL_GAIN = 1e-4

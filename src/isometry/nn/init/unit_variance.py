@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isometry.nn.blocks.uses import MapCall
 from isometry.nn.init.changes import Change
 from isometry.nn.init.measured import MeasuredModel
+from isometry.nn.roles.uses import MapCall
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters
 

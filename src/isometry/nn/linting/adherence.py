@@ -9,7 +9,7 @@ from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.fits import close, counted
 from isometry.nn.linting.kinds import Kind
-from isometry.nn.linting.recipes import RECIPES, Recipe, RoleLaw
+from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw
 
 _USED = 0.5
 """Share of the kinds from which the recipe that fits best is named."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isometry.nn.linting.evidence import Evidence, has_values
 from isometry.nn.linting.finding import Finding, Severity
-from isometry.nn.linting.parts import Part
+from isometry.nn.roles.parts import Part
 
 _HUGE = 1e30
 _MULTIPLIES = {"mul", "mul_", "bmm", "mm", "matmul", "mv", "dot", "addmm", "baddbmm"}

@@ -13,8 +13,8 @@ from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.factors import named_factor
-from isometry.nn.linting.follow import followed
-from isometry.nn.linting.parts import Part
+from isometry.nn.roles.follow import followed
+from isometry.nn.roles.parts import Part
 from isometry.nn.sandbox._typing import Generator, Model, ModelInput
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen

@@ -13,7 +13,7 @@ from isometry._result import Drawn, Result, format_table
 from isometry._typing import Checked, Integer, Real
 from isometry.nn.blocks.blocks import residual_blocks
 from isometry.nn.blocks.traces import block_traces
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.follow import followed
 from isometry.nn.sandbox._typing import Generator, ModelInput
 from isometry.nn.sandbox.checks import check_output
 from isometry.nn.sandbox.inputs import picked

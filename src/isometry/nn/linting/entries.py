@@ -9,8 +9,8 @@ from torch import Tensor
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.parts import MAPS, Part
 from isometry.nn.linting.statistics import Summary, rank_one_share
+from isometry.nn.roles.parts import MAPS, Part
 
 _HUGE = 1e3
 """Root mean square above which no initialisation in use ends."""

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from isometry.nn.linting.fits import Fit, best_fit
-from isometry.nn.linting.follow import Followed
 from isometry.nn.linting.kinds import Kind, kinds_of
-from isometry.nn.linting.parts import MAPS, Part
-from isometry.nn.linting.roles import parts_of
 from isometry.nn.linting.statistics import Summary, is_orthogonal, summarise
+from isometry.nn.roles.follow import Followed
+from isometry.nn.roles.parts import MAPS, Part
+from isometry.nn.roles.roles import parts_of
 from isometry.nn.sandbox._typing import Progress
 
 

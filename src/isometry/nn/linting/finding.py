@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from isometry._result import Drawn, Paged, Result, plain
-from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import Part
 
 Severity = Literal["error", "warning", "note"]
 """An error is wrong for any model, a warning contradicts the model itself, a note is a choice."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from isometry.nn.linting.entries import INITIALISE
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.parts import READERS, Part, layer_of
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import READERS, Part, layer_of
 
 _ENOUGH = 1024
 _SIGMAS = 5.0

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.graph import SUMS, op
-from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.graph import SUMS, op
+from isometry.nn.roles.parts import Part
 
 _SPREAD = 1e-4
 """Relative spread of a gain's entries from which they are not one number."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from isometry.nn.linting.finding import LintReport, Severity, ordered
 from isometry.nn.linting.golden import against_golden, load_golden
-from isometry.nn.linting.lint import RecipeLike, lint
+from isometry.nn.linting.lint import lint
+from isometry.nn.roles.recipes import RecipeLike
 from isometry.nn.sandbox._typing import Model, ModelInput
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from isometry.nn.linting.finding import Finding, LintReport, ordered
-from isometry.nn.linting.parts import Part
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import Part
 
 _SCHEMA = 1
 _SIGMAS = 6.0

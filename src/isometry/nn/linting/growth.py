@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.graph import Graph
+from isometry.nn.roles.graph import Graph
 
 _MUCH = 3.0
 """Growth of the root mean square that is worth a note."""

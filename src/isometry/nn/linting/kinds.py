@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from isometry.nn.linting.parts import Part, layer_of
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import Part, layer_of
 
 
 @dataclass(frozen=True)

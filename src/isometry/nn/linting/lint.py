@@ -4,28 +4,25 @@ Nothing is compared with a name or a checkpoint: a map is held to the maps that 
 same model, and to a recipe if one is given.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import nn
 
-from isometry._typing import Checked
 from isometry.nn.linting.adherence import adherence, against_recipe, nearest
 from isometry.nn.linting.buffers import buffers
 from isometry.nn.linting.entries import precision, symmetry, values, zeros
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding, LintReport, ordered
-from isometry.nn.linting.follow import followed, specimen_followed
 from isometry.nn.linting.fresh import fresh
 from isometry.nn.linting.gains import biases, norm_gains
 from isometry.nn.linting.growth import growth
 from isometry.nn.linting.laws import laws
-from isometry.nn.linting.recipes import Recipe, recipe_of
 from isometry.nn.linting.repeats import copies, experts, repeats
 from isometry.nn.linting.replicas import replicas
 from isometry.nn.linting.scales import layers
 from isometry.nn.linting.shapes import distributions
+from isometry.nn.roles.follow import followed, specimen_followed
+from isometry.nn.roles.recipes import Recipe, RecipeLike, recipe_of
 from isometry.nn.sandbox._typing import Model, ModelInput, Progress
 from isometry.nn.sandbox.specimen import Specimen
 
@@ -33,9 +30,6 @@ RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, precision,
     layers, laws, distributions, growth, fresh, replicas,
 )  # fmt: skip
-RecipeLike: TypeAlias = Checked[str | Path | Mapping[str, Any] | Recipe | None]
-"""A recipe's name, a table of laws by role, or a TOML file with one."""
-
 _AUDIT = (values, zeros, symmetry, layers)
 
 

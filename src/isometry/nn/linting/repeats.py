@@ -8,8 +8,8 @@ import torch
 from isometry.nn.linting.entries import is_drawn
 from isometry.nn.linting.evidence import Evidence, has_values
 from isometry.nn.linting.finding import Finding, Rule
-from isometry.nn.linting.parts import Part, layer_of
 from isometry.nn.linting.statistics import repeated_rows
+from isometry.nn.roles.parts import Part, layer_of
 
 _LAYERS = (
     ": the layers are copies.",

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from cases_streaming import IDS, passed, whole
 from isometry.nn.linting.lint import lint
-from isometry.nn.linting.recipes import recipe_of
+from isometry.nn.roles.recipes import recipe_of
 from isometry.nn.scale.streaming.gathered import gathered
 from isometry.nn.scale.streaming.passed import renamed
 

@@ -5,8 +5,8 @@ from torch import nn
 from cases_families import family
 from cases_streaming import IDS, bare, whole
 from isometry.nn.init.draw_recipe import Fill, fills
-from isometry.nn.linting.follow import followed
-from isometry.nn.linting.recipes import recipe_of
+from isometry.nn.roles.follow import followed
+from isometry.nn.roles.recipes import recipe_of
 from isometry.nn.scale.streaming.layers import layers_of
 from isometry.nn.scale.streaming.loans import first_names
 from isometry.nn.scale.streaming.measure import LayerCall

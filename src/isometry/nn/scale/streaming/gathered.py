@@ -7,12 +7,12 @@ from functools import cached_property
 from isometry.nn.linting.adherence import adherence, against_recipe, nearest
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.follow import Followed
 from isometry.nn.linting.laws import laws
-from isometry.nn.linting.parts import Part
-from isometry.nn.linting.recipes import Recipe
 from isometry.nn.linting.scales import layers
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.follow import Followed
+from isometry.nn.roles.parts import Part
+from isometry.nn.roles.recipes import Recipe
 from isometry.nn.scale.streaming.passed import Passed
 
 

@@ -10,11 +10,11 @@ from torch.utils._pytree import tree_map
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.follow import followed
 from isometry.nn.linting.growth import growth
 from isometry.nn.linting.laws import laws
 from isometry.nn.linting.lint import RULES
 from isometry.nn.linting.scales import layers
+from isometry.nn.roles.follow import followed
 from isometry.nn.sandbox.unwrap import plain_modules
 from isometry.nn.scale.layer import run_layer
 from isometry.nn.scale.probes import signs

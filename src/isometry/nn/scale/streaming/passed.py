@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isometry.nn.blocks.uses import WeightMap
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.parts import Part, kind_of, stack_of
 from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import Part, kind_of, stack_of
+from isometry.nn.roles.uses import WeightMap
 from isometry.nn.scale.products import BlockSums
 
 

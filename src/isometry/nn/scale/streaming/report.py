@@ -8,7 +8,7 @@ from typing import Any
 
 from isometry._result import Result, format_table
 from isometry.nn.linting.finding import Finding, grouped, ordered
-from isometry.nn.linting.recipes import Recipe
+from isometry.nn.roles.recipes import Recipe
 from isometry.nn.scale.result import BlockScale
 from isometry.nn.scale.streaming.gathered import gathered
 from isometry.nn.scale.streaming.passed import Passed

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from isometry.nn.init.draw_recipe import CONSTANT, Fill, View, fills_of, law_of
-from isometry.nn.linting.follow import Followed, followed
-from isometry.nn.linting.parts import Part, kind_of, stack_of
-from isometry.nn.linting.recipes import Recipe
-from isometry.nn.linting.roles import parts_of
+from isometry.nn.roles.follow import Followed, followed
+from isometry.nn.roles.parts import Part, kind_of, stack_of
+from isometry.nn.roles.recipes import Recipe
+from isometry.nn.roles.roles import parts_of
 from isometry.nn.scale.streaming.loans import lent
 from isometry.nn.scale.streaming.measure import LayerCall
 from isometry.nn.scale.streaming.passed import renamed

@@ -18,9 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 from isometry._checks import check_integer
 from isometry._typing import Checked, Integer
-from isometry.nn.linting.follow import evaluating
-from isometry.nn.linting.lint import RecipeLike
-from isometry.nn.linting.recipes import Recipe, recipe_of
+from isometry.nn.roles.follow import evaluating
+from isometry.nn.roles.recipes import Recipe, RecipeLike, recipe_of
 from isometry.nn.sandbox._typing import Blocks, ModelInput
 from isometry.nn.sandbox.inputs import arguments_of
 from isometry.nn.sandbox.undo import Undo, reversible

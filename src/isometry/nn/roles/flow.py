@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from isometry.nn.blocks.uses import MapCall, Watch, WeightMap, described_by
+from isometry.nn.roles.uses import MapCall, Watch, WeightMap, described_by
 
 aten = torch.ops.aten
 _COPIES = {aten.clone, aten.contiguous, aten._to_copy, aten.cat, aten.stack, aten._unsafe_view}

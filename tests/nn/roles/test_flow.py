@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from isometry.nn.linting.flow import Flow
+from isometry.nn.roles.flow import Flow
 
 
 def watched(f, *parameters, x=None, buffers=None):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from isometry.nn.blocks.uses import WeightMap, linear_maps, standard_maps
+from isometry.nn.roles.uses import WeightMap, linear_maps, standard_maps
 
 
 class Uses(nn.Module):

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from isometry.nn.blocks.uses import WeightMap
-from isometry.nn.linting.events import events
-from isometry.nn.linting.flow import Applied, Node, Use
-from isometry.nn.linting.graph import FACTORS, REARRANGING, SUMS, Graph, is_norm, op
-from isometry.nn.linting.parts import MAPS, Part, Role, kind_of, outputs, stack_of
+from isometry.nn.roles.events import events
+from isometry.nn.roles.flow import Applied, Node, Use
+from isometry.nn.roles.graph import FACTORS, REARRANGING, SUMS, Graph, is_norm, op
+from isometry.nn.roles.parts import MAPS, Part, Role, kind_of, outputs, stack_of
+from isometry.nn.roles.uses import WeightMap
 
 _BENDING = {"exp", "softplus", "sigmoid", "tanh", "log_sigmoid_forward", "cumsum", "log"}
 _CALLS = 3

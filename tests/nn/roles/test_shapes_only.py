@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from isometry.nn.linting.shapes_only import is_sharded, shapes_only
+from isometry.nn.roles.shapes_only import is_sharded, shapes_only
 
 
 def test_modules_hold_shapes_for_a_while_and_tied_weights_stay_tied():

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from isometry.nn.blocks.uses import WeightMap, completed
-from isometry.nn.linting.flow import Flow
-from isometry.nn.linting.graph import Graph
-from isometry.nn.linting.shapes_only import is_sharded, shapes_only
+from isometry.nn.roles.flow import Flow
+from isometry.nn.roles.graph import Graph
+from isometry.nn.roles.shapes_only import is_sharded, shapes_only
+from isometry.nn.roles.uses import WeightMap, completed
 from isometry.nn.sandbox.inputs import Arguments, arguments_of
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen

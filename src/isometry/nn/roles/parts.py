@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from isometry._result import Result
-from isometry.nn.blocks.uses import WeightMap
+from isometry.nn.roles.uses import WeightMap
 
 Role = Literal[
     "reader", "writer", "inner", "gate", "router", "stem", "head", "embedding", "position",

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from isometry.nn.linting.recipes import RECIPES, Recipe, RoleLaw, recipe_of
+from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw, recipe_of
 
 
 def test_every_recipe_has_a_source_and_a_law_for_what_reads_and_writes():

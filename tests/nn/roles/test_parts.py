@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from isometry.nn.blocks.uses import WeightMap
-from isometry.nn.linting.parts import Part, kind_of, layer_of, outputs, stack_of
+from isometry.nn.roles.parts import Part, kind_of, layer_of, outputs, stack_of
+from isometry.nn.roles.uses import WeightMap
 
 
 def test_numbers_of_layers_become_stars_and_those_in_words_stay():

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from cases_lint import LAYERS, decoder, tokens
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.follow import followed
 
 
 def graph(model, x=None):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from math import prod
 
-from isometry.nn.linting.flow import Node
+from isometry.nn.roles.flow import Node
 
 REARRANGING = {
     "view", "_unsafe_view", "reshape", "_reshape_alias", "clone", "transpose", "permute", "t",

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from cases_lint import decoder, tokens
-from isometry.nn.linting.follow import evaluating, followed, outermost
 from isometry.nn.linting.lint import lint
+from isometry.nn.roles.follow import evaluating, followed, outermost
 
 
 def test_nothing_of_the_model_or_the_process_changes():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import prod
 
-from isometry.nn.linting.graph import FACTORS, REARRANGING, SUMS, Graph, is_product, op
+from isometry.nn.roles.graph import FACTORS, REARRANGING, SUMS, Graph, is_product, op
 
 _CHOICES = {"topk", "sort", "argmax", "max", "kthvalue", "argsort"}
 _SMOOTH = {"softmax", "_softmax", "sigmoid", "_log_softmax"}

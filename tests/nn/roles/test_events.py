@@ -1,8 +1,8 @@
 import torch
 
 from cases_lint import decoder, tokens
-from isometry.nn.linting.events import events
-from isometry.nn.linting.follow import followed
+from isometry.nn.roles.events import events
+from isometry.nn.roles.follow import followed
 
 
 def met(name):

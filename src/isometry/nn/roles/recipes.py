@@ -8,11 +8,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from isometry._checks import check_kind, check_real, shown, suggest
 from isometry._result import Result
-from isometry.nn.linting.parts import Role
+from isometry._typing import Checked
+from isometry.nn.roles.parts import Role
 
 Depth = Literal["1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))"]
 """Factors for depth: L is the number of layers, l the layer's own number from 0 on."""
@@ -82,6 +83,10 @@ class Recipe(Result):
             return self.roles[role]
         stands = (first for first, others in _STANDS_FOR.items() if role in others)
         return next((self.roles[first] for first in stands if first in self.roles), None)
+
+
+RecipeLike: TypeAlias = Checked[str | Path | Mapping[str, Any] | Recipe | None]
+"""A recipe's name, a table of laws by role, or a TOML file with one."""
 
 
 def _flat(name: str, source: str, depth: Depth = "1") -> Recipe:
