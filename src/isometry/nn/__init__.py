@@ -8,6 +8,8 @@ except ImportError:
 from isometry.nn.blocks.blocks import Block, Stage, Stream, residual_blocks, residual_stream
 from isometry.nn.blocks.spectra import block_spectra
 from isometry.nn.blocks.traces import BlockTraces, MeasuredCumulant, block_traces, measured_law
+from isometry.nn.diagnosis.compare import ModelComparison, compare_models
+from isometry.nn.diagnosis.depth import DepthCheck, depth_check
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.forward_outliers import outliers_from_forward
 from isometry.nn.diagnosis.result import Diagnosis, Outlier
@@ -18,8 +20,6 @@ from isometry.nn.init.init import apply_, gain, plan, residual_
 from isometry.nn.init.learning_rates import learning_rates
 from isometry.nn.init.plans import CentredBlock, InitPlan, PlannedBlock, PlannedCondition
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.linting.compare import ModelComparison, compare_models
-from isometry.nn.linting.depth import DepthCheck, depth_check
 from isometry.nn.linting.finding import Finding, LintReport
 from isometry.nn.linting.gate import assert_initialised
 from isometry.nn.linting.lint import lint

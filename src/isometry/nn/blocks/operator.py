@@ -7,8 +7,7 @@ from torch import Tensor
 from isometry.nn.blocks.blocks import Block
 from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.segment import Segment
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
-from isometry.nn.tape import Tape, whole
+from isometry.nn.tape import MatrixFreeOperator, Tape, Transpose, whole
 
 
 class SegmentOperator(MatrixFreeOperator):

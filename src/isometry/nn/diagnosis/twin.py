@@ -20,7 +20,6 @@ from isometry.nn.blocks.channels import channel_axes
 from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.diagnosis.rotations import Rotation
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import whole
 from isometry.nn.sandbox._typing import (
     BatchNorm,
@@ -36,6 +35,7 @@ from isometry.nn.sandbox._typing import (
 from isometry.nn.sandbox.random import generator_or_fresh
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.nn.tape import MatrixFreeOperator, Transpose
 from isometry.theory.spectra_comparison import SpectraComparison, compare_spectra
 from isometry.theory.spectrum import Spectrum
 

@@ -15,13 +15,12 @@ from torch import Tensor
 from isometry._checks import suggest
 from isometry.errors import TheoryWarning
 from isometry.nn.jacobian.choice import adjoint_gap, check_differentiable, choose_route
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
 from isometry.nn.jacobian.routes import AutogradRoute, Point, Route, TapeRoute
 from isometry.nn.sandbox._typing import BatchNorm, Generator, Key, Model, ModelInput, RouteName
 from isometry.nn.sandbox.evaluation import first_evaluation
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
-from isometry.nn.tape import Layout, Tape, whole
+from isometry.nn.tape import Layout, MatrixFreeOperator, Tape, Transpose, whole
 
 _BATCH_NORM = {
     None: "running statistics",

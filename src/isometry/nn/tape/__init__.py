@@ -2,6 +2,7 @@
 
 from isometry.nn.tape.forward import AUTOGRAD, Forward, evaluate, follow, record_tape, settled
 from isometry.nn.tape.observer import NotRecordable, first_line
+from isometry.nn.tape.operator import MatrixFreeOperator, Transpose
 from isometry.nn.tape.program import Program
 from isometry.nn.tape.tape import Layout, Recorded, Tape
 from isometry.nn.tape.vertices import Vertex, vertex_of
@@ -11,10 +12,12 @@ __all__ = [
     "AUTOGRAD",
     "Forward",
     "Layout",
+    "MatrixFreeOperator",
     "NotRecordable",
     "Program",
     "Recorded",
     "Tape",
+    "Transpose",
     "Vertex",
     "Waist",
     "compact",

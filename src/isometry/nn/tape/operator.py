@@ -10,7 +10,8 @@ from torch import Tensor
 
 from isometry._typing import Checked
 from isometry.nn.sandbox.precision import wide_on_cpu
-from isometry.nn.tape import Tape, Waist, compact, narrowest
+from isometry.nn.tape.tape import Tape
+from isometry.nn.tape.waist import Waist, compact, narrowest
 
 _WORTH_A_LOOK = 64
 """Up to this many singular values a matrix is written out without asking for its rank."""

@@ -3,7 +3,7 @@ import torch
 
 from cases_operators import random_block, small_mlp
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.jacobian.operator import MatrixFreeOperator, Transpose
+from isometry.nn.tape import MatrixFreeOperator, Transpose
 
 
 class Matrix(MatrixFreeOperator):
