@@ -3,6 +3,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -32,6 +33,26 @@ def test_the_torch_check_can_fail():
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_longer_than_350_lines(path):
     assert len(path.read_text().splitlines()) <= 350
+
+
+def rows_of(container):
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (rows,) = [
+        contract["layers"]
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == [container] and contract["exhaustive"]
+    ]
+    return rows
+
+
+# `lint-imports` holds the rows, so counting them counts the levels of the import graph.
+def test_nn_is_at_most_twelve_entries_on_five_levels():
+    names = {path.name for path in (ROOT / "src" / "isometry" / "nn").iterdir()} - {"__pycache__"}
+    rows = rows_of("isometry.nn")
+    rooms = {name.strip("()") for row in rows for name in row.split(" | ")}
+    assert names == rooms | {"__init__.py"}
+    assert len(names) <= 12
+    assert len(rows) <= 5
 
 
 def body_lengths(source):
