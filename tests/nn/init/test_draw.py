@@ -11,8 +11,8 @@ from torch import nn
 from cases_families import family
 from cases_shards import IDS, Tokens, pretending, shard
 from isometry.nn.init.draw import draw_
-from isometry.nn.init.draw_shards import held_indices
 from isometry.nn.linting.lint import lint
+from isometry.nn.sandbox.shards import held_indices
 
 MESHES = [{"dp": 1}, {"dp": 2}, {"tp": 2}, {"dp": 4}, {"dp": 2, "tp": 2}, {"dp": 32},
           {"dp": 8, "tp": 4}]  # fmt: skip

@@ -6,6 +6,7 @@ from torch import nn
 
 from cases_lint import WIDTH, decoder, linted, named, redraw
 from isometry.nn.linting.fresh import is_fresh, largest_excess
+from isometry.nn.linting.held import held
 from isometry.nn.linting.statistics import summarise
 
 
@@ -58,15 +59,15 @@ def test_the_largest_singular_value_is_at_the_marchenko_pastur_edge_until_it_is_
     source = torch.Generator().manual_seed(0)
     for m, n in ((64, 64), (200, 50), (48, 300)):
         drawn = torch.randn(m, n, generator=source)
-        assert abs(largest_excess(drawn)) < 6
+        assert abs(largest_excess(held(drawn))) < 6
         spike = torch.outer(torch.randn(m, generator=source), torch.randn(n, generator=source))
         moved = drawn + 2.5 * (m * n) ** -0.25 * spike
-        assert largest_excess(moved) > 5
-        assert is_fresh(drawn, summarise(drawn))
-        assert not is_fresh(moved, summarise(moved))
+        assert largest_excess(held(moved)) > 5
+        assert is_fresh(held(drawn), summarise(held(drawn)))
+        assert not is_fresh(held(moved), summarise(held(moved)))
 
 
 def test_uneven_rows_are_no_fresh_draw():
     drawn = torch.randn(128, 64, generator=torch.Generator().manual_seed(0))
     uneven = drawn * torch.linspace(0.8, 1.2, 128)[:, None]
-    assert not is_fresh(uneven, summarise(uneven))
+    assert not is_fresh(held(uneven), summarise(held(uneven)))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from isometry.nn.linting.held import held
 from isometry.nn.linting.statistics import (
     is_orthogonal,
     rank_one_share,
@@ -17,7 +18,7 @@ def drawn(*shape, seed=0):
 
 def test_moments_are_those_of_torch():
     x = 3 + 2 * drawn(300, 200)
-    found = summarise(x)
+    found = summarise(held(x))
     assert found.mean == pytest.approx(float(x.mean()), rel=1e-4)
     assert found.std == pytest.approx(float(x.std()), rel=1e-4)
     assert found.largest == float(x.abs().max())
@@ -25,9 +26,9 @@ def test_moments_are_those_of_torch():
 
 
 def test_the_standard_error_is_that_of_many_draws():
-    logs = [math.log(summarise(drawn(40, 30, seed=s)).std) for s in range(200)]
+    logs = [math.log(summarise(held(drawn(40, 30, seed=s))).std) for s in range(200)]
     spread = math.sqrt(sum(v * v for v in logs) / len(logs))
-    assert spread == pytest.approx(summarise(drawn(40, 30)).standard_error, rel=0.25)
+    assert spread == pytest.approx(summarise(held(drawn(40, 30))).standard_error, rel=0.25)
 
 
 @pytest.mark.parametrize(
@@ -42,32 +43,32 @@ def test_the_standard_error_is_that_of_many_draws():
     ids=["normal", "uniform", "signs", "truncated", "other"],
 )
 def test_a_distribution_is_called_by_its_name(entries, expected):
-    assert summarise(entries).shape_of_entries == expected
+    assert summarise(held(entries)).shape_of_entries == expected
 
 
 def test_extreme_values_overflow_nothing():
-    assert summarise(torch.full((2, 2), 1e30)).rms == pytest.approx(1e30, rel=1e-5)
-    assert summarise(torch.tensor([1.0, math.inf])).finite is False
-    assert summarise(torch.full((3, 3), 0.5)).constant
+    assert summarise(held(torch.full((2, 2), 1e30))).rms == pytest.approx(1e30, rel=1e-5)
+    assert summarise(held(torch.tensor([1.0, math.inf]))).finite is False
+    assert summarise(held(torch.full((3, 3), 0.5))).constant
 
 
 def test_equal_rows_are_counted_and_constant_ones_are_not():
     x = drawn(60, 12)
-    assert repeated_rows(x) is None
+    assert repeated_rows(held(x)) is None
     x[30:40] = x[:10]
-    found = repeated_rows(x)
+    found = repeated_rows(held(x))
     assert (found.rows, found.distinct) == (60, 50)
     assert torch.equal(x[found.pair[0]], x[found.pair[1]])
     flat = drawn(60, 12)
     flat[3:6] = 0.0
-    assert repeated_rows(flat) is None
+    assert repeated_rows(held(flat)) is None
 
 
 def test_one_dyad_holds_all_of_a_rank_one_matrix_and_little_of_a_random_one():
-    assert rank_one_share(torch.outer(drawn(30), drawn(20))) == pytest.approx(1, abs=1e-5)
-    assert rank_one_share(drawn(60, 60)) < 0.2
+    assert rank_one_share(held(torch.outer(drawn(30), drawn(20)))) == pytest.approx(1, abs=1e-5)
+    assert rank_one_share(held(drawn(60, 60))) < 0.2
 
 
 def test_orthogonal_rows_are_told_from_random_ones():
-    assert is_orthogonal(3 * torch.linalg.qr(drawn(20, 20))[0])
-    assert not is_orthogonal(drawn(20, 20))
+    assert is_orthogonal(held(3 * torch.linalg.qr(drawn(20, 20))[0]))
+    assert not is_orthogonal(held(drawn(20, 20)))

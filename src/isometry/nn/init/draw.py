@@ -12,10 +12,10 @@ from isometry._checks import check_integer
 from isometry._typing import Checked, Integer
 from isometry.nn.init.draw_entries import key_of, normals, runs
 from isometry.nn.init.draw_recipe import Fill, factors, fills
-from isometry.nn.init.draw_shards import held_indices
 from isometry.nn.roles.follow import followed
 from isometry.nn.roles.recipes import RecipeLike, recipe_of
 from isometry.nn.sandbox._typing import ModelInput
+from isometry.nn.sandbox.shards import held_indices
 from isometry.nn.sandbox.unwrap import plain_parameters, unwrapped
 
 SomeModule = TypeVar("SomeModule", bound=Callable[..., Any])

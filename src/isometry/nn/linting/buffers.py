@@ -5,10 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from isometry.nn.linting.evidence import Evidence, has_values
 from isometry.nn.linting.finding import Finding, Severity
+from isometry.nn.linting.held import Held
+from isometry.nn.linting.statistics import extremes
 from isometry.nn.roles.parts import Part
 
 _HUGE = 1e30
@@ -33,14 +34,10 @@ def buffers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _alone(evidence: Evidence, part: Part) -> tuple[str, float, Severity] | None:
-    b = (
-        evidence.tensor(part).float()
-        if evidence.tensor(part).element_size() < 4
-        else evidence.tensor(part)
-    )
-    if bool(torch.isnan(b).any()):
+    b = evidence.matrix(part).wide
+    low, high, known = extremes(b)
+    if not known:
         return "It holds NaN.", math.nan, "error"
-    low, high = (float(v) for v in torch.aminmax(b))
     if high > _HUGE:
         return f"It holds values up to {high:.3g}.", high, "error"
     if low < -_HUGE and not _is_mask(b):
@@ -53,11 +50,11 @@ def _alone(evidence: Evidence, part: Part) -> tuple[str, float, Severity] | None
     return None
 
 
-def _is_mask(b: Tensor) -> bool:
+def _is_mask(b: Held) -> bool:
     """Return whether the very low entries are what masks put there: minus infinity or the least."""
-    low = b[b < -_HUGE]
+    low = b.local[b.local < -_HUGE]
     least = [float(torch.finfo(t).min) for t in (torch.float32, torch.bfloat16, torch.float64)]
-    return all(float(v) == -math.inf or float(v) in least for v in torch.unique(low)[:8])
+    return b.every(all(float(v) == -math.inf or float(v) in least for v in torch.unique(low)[:8]))
 
 
 def _multiplies(evidence: Evidence, part: Part) -> bool:
@@ -71,17 +68,19 @@ def _unlike(evidence: Evidence, parts: list[Part]) -> Iterator[Finding]:
     """Find a buffer that differs from the same one in the other layers, which are all equal."""
     groups: dict[tuple, list[Part]] = defaultdict(list)
     for part in parts:
-        groups[part.kind, part.shape].append(part)
+        spread = getattr(evidence.tensor(part), "placements", None)
+        groups[part.kind, part.shape, evidence.tensor(part).dtype, spread].append(part)
     for same in (group for group in groups.values() if len(group) >= 3):
-        values = [evidence.tensor(part) for part in same]
+        values = [evidence.matrix(part) for part in same]
         usual = next(
-            (v for v in values if 2 * sum(torch.equal(v, w) for w in values) > len(values)), None
+            (v for v in values if 2 * sum(v.is_equal(w) for w in values) > len(values)), None
         )
         if usual is None:
             continue
         for part, value in zip(same, values, strict=True):
-            if not torch.equal(value, usual):
-                gap = float((value - usual).abs().max())
+            if not value.is_equal(usual):
+                apart = value.having(value.local - usual.local)
+                gap = max(map(abs, extremes(apart)[:2]))
                 yield Finding(
                     part.name, "buffer", "warning",
                     f"It differs by up to {gap:.3g} from the same buffer of the other layers, most "

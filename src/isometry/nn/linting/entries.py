@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.held import Held
 from isometry.nn.linting.statistics import Summary, rank_one_share
 from isometry.nn.roles.parts import MAPS, Part
 
@@ -19,6 +19,7 @@ _TINY = 1e-12
 _FEW = 256
 """Distinct values of a sample of thousands: those of an 8-bit type."""
 _ENOUGH = 4096
+_ROWS = 4096
 INITIALISE = "Initialise it, or load the checkpoint again."
 
 
@@ -95,9 +96,9 @@ def symmetry(evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
             continue
         entries = evidence.entries(part)
-        if part.role == "depthwise" or entries.ndim != 2 or min(entries.shape) < 4:
+        if part.role == "depthwise" or min(entries.shape) < 4:
             continue
-        share = rank_one_share(entries[:4096]) if _may_be_low(entries) else 0.0
+        share = rank_one_share(_top(entries)) if _may_be_low(entries) else 0.0
         if share > 0.999 and not evidence.trained:
             yield Finding(
                 part.name, "symmetry", "warning",
@@ -106,9 +107,15 @@ def symmetry(evidence: Evidence) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _may_be_low(entries: Tensor) -> bool:
+def _top(entries: Held) -> Held:
+    """Return the first thousands of rows, which tell the rank as well."""
+    rows = entries.shape[0]
+    return entries if rows <= _ROWS else entries.part(0, _ROWS, rows)
+
+
+def _may_be_low(entries: Held) -> bool:
     """Return whether a few rows are multiples of one another, so that the whole is worth it."""
-    few = entries[:3].float()
+    few = entries.take_rows(range(3)).float()
     norms = torch.linalg.vector_norm(few, dim=1)
     if not bool((norms > 0).all()):
         return True
@@ -132,7 +139,7 @@ def precision(evidence: Evidence) -> Iterator[Finding]:
                 "quantiser rounded them.",
                 "Draw in float32 and cast once.", float(summary.levels),
             )  # fmt: skip
-        elif tensor.dtype == torch.float32 and _through_bfloat16(tensor):
+        elif tensor.dtype == torch.float32 and _through_bfloat16(evidence.entries(part)):
             rounded.append(part.name)
     if rounded:
         yield Finding(
@@ -142,8 +149,9 @@ def precision(evidence: Evidence) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _through_bfloat16(tensor: Tensor) -> bool:
-    sample = tensor.flatten()[:_ENOUGH]
+def _through_bfloat16(entries: Held) -> bool:
+    count = min(_ENOUGH, entries.size)
+    sample = entries.take(torch.arange(count, device=entries.local.device))
     return bool((sample != 0).any()) and torch.equal(sample, sample.bfloat16().float())
 
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
 from isometry.nn.linting.fits import Fit, best_fit
+from isometry.nn.linting.held import Held, held, held_of
 from isometry.nn.linting.kinds import Kind, kinds_of
 from isometry.nn.linting.statistics import Summary, is_orthogonal, summarise
 from isometry.nn.roles.follow import Followed
@@ -38,14 +38,17 @@ class Evidence:
         return [part for part in self.parts if part.role in MAPS and part.map is not None]
 
     def tensor(self, part: Part) -> Tensor:
-        """Return the whole tensor that a part is in."""
-        held = self.followed.buffers if part.role == "buffer" else self.followed.parameters
-        whole: Any = held[part.parameter].detach()
-        return whole.full_tensor() if hasattr(whole, "full_tensor") else whole  # of all ranks
+        """Return the tensor that a part is in; where it is sharded, its values are not here."""
+        held_by = self.followed.buffers if part.role == "buffer" else self.followed.parameters
+        return held_by[part.parameter].detach()
 
-    def entries(self, part: Part) -> Tensor:
-        """Return a part's own entries."""
-        return part.entries(self.tensor(part))
+    def matrix(self, part: Part) -> Held:
+        """Return the whole tensor that a part is in as a matrix, as far as it is held here."""
+        return held(self.tensor(part), part.map)
+
+    def entries(self, part: Part) -> Held:
+        """Return a part's own entries, as far as they are held here."""
+        return held_of(part, self.tensor(part))
 
     def is_orthogonal(self, part: Part) -> bool:
         """Return whether a part has orthogonal rows, or columns, of one size."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from isometry.nn.linting.entries import INITIALISE
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.held import Held
 from isometry.nn.linting.statistics import Summary
 from isometry.nn.roles.parts import READERS, Part, layer_of
 
@@ -33,7 +34,7 @@ def fresh(evidence: Evidence) -> Iterator[Finding]:
     tested = [(part, s) for part in evidence.maps if (s := evidence.summaries.get(part.name))]
     tested = [(p, s) for p, s in tested if s.finite and s.size >= _ENOUGH and s.std > 0]
     new = {
-        part.name: scatter(evidence.entries(part).float() / summary.std, summary)
+        part.name: scatter(_unit(evidence.entries(part), summary), summary)
         for part, summary in tested
         if is_fresh(evidence.entries(part), summary)
     }
@@ -92,13 +93,18 @@ def _keys(part: Part) -> list[tuple]:
     return own if layer is None else [*own, ("layer", part.stack, layer)]
 
 
-def is_fresh(entries: Tensor, summary: Summary) -> bool:
+def _unit(entries: Held, summary: Summary) -> Held:
+    """Return entries of unit variance."""
+    return entries.having(entries.local.float() / summary.std)
+
+
+def is_fresh(entries: Held, summary: Summary) -> bool:
     """Return whether no test tells a matrix from independent draws of one distribution."""
     if summary.shape_of_entries not in ("normal", "truncated", "uniform"):
         return False
     if abs(summary.mean) > _SIGMAS * summary.std / math.sqrt(summary.size):
         return False
-    matrix = entries.float() / summary.std
+    matrix = _unit(entries, summary)
     return _norms_are(matrix, summary) and largest_excess(matrix) < _SIGMAS
 
 
@@ -108,30 +114,36 @@ def _lean(scatters: Sequence[Sequence[float]]) -> float:
     return sum(flat) / math.sqrt(len(flat)) if flat else 0.0
 
 
-def scatter(matrix: Tensor, summary: Summary) -> list[float]:
+def scatter(matrix: Held, summary: Summary) -> list[float]:
     """Return by how many standard errors the squared norms of rows, and of columns, are too uneven.
 
     Args:
         matrix: Entries of unit variance.
         summary: The numbers of the entries.
     """
-    squares, found = matrix.square(), []
-    for axis in (0, 1):
-        count = matrix.shape[axis]
-        means = squares.mean(axis)
+    found = []
+    for means, count in _mean_squares(matrix):
         if len(means) >= 16 and count >= 8:
             uneven = float(means.var()) * count / max(summary.kurtosis - 1, 0.5)
             found.append((uneven - 1) / math.sqrt((2 + 12 / count) / len(means)))
     return found
 
 
-def _norms_are(matrix: Tensor, summary: Summary) -> bool:
+def _mean_squares(matrix: Held) -> list[tuple[Tensor, int]]:
+    """Return the mean squares of all columns and of all rows, and of how many entries each is."""
+    squares = matrix.having(matrix.local.square())
+    down, across = matrix.shape
+    return [
+        (squares.transposed.by_row(squares.local.sum(0)) / down, down),
+        (squares.by_row(squares.local.sum(1)) / across, across),
+    ]
+
+
+def _norms_are(matrix: Held, summary: Summary) -> bool:
     """Return whether the squared norms of rows and of columns scatter as those of a draw."""
     if any(abs(z) > _SIGMAS for z in scatter(matrix, summary)):
         return False
-    squares = matrix.square()
-    for axis in (0, 1):
-        means, count = squares.mean(axis), matrix.shape[axis]
+    for means, count in _mean_squares(matrix):
         if len(means) < 16 or count < 8:
             continue
         spread = math.sqrt(max(summary.kurtosis - 1, 0.5) / count)
@@ -142,7 +154,7 @@ def _norms_are(matrix: Tensor, summary: Summary) -> bool:
     return True
 
 
-def largest_excess(matrix: Tensor) -> float:
+def largest_excess(matrix: Held) -> float:
     """Return how many fluctuations the largest singular value of unit entries is past its edge.
 
     The edge of s^2 is (sqrt(m) + sqrt(n))^2, the fluctuation
@@ -154,10 +166,11 @@ def largest_excess(matrix: Tensor) -> float:
     m, n = matrix.shape
     edge = math.sqrt(m) + math.sqrt(n)
     fluctuation = edge * (1 / math.sqrt(m) + 1 / math.sqrt(n)) ** (1 / 3)
-    v = torch.cos(torch.arange(n, dtype=matrix.dtype, device=matrix.device) ** 1.5)
+    own = matrix.local
+    v = torch.cos(torch.arange(n, dtype=own.dtype, device=own.device) ** 1.5)
     size = 0.0
     for _ in range(_STEPS):
-        u = matrix @ (v / v.norm())
-        v = matrix.T @ u
+        u = matrix.times(v / v.norm())
+        v = matrix.transposed.times(u)
         size = float(v.norm())
     return (size - edge**2) / fluctuation

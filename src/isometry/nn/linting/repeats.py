@@ -8,6 +8,7 @@ import torch
 from isometry.nn.linting.entries import is_drawn
 from isometry.nn.linting.evidence import Evidence, has_values
 from isometry.nn.linting.finding import Finding, Rule
+from isometry.nn.linting.held import Held
 from isometry.nn.linting.statistics import repeated_rows
 from isometry.nn.roles.parts import Part, layer_of
 
@@ -28,15 +29,13 @@ def repeats(evidence: Evidence) -> Iterator[Finding]:
         tensor = evidence.tensor(part)
         if not has_values(tensor) or not is_drawn(part) or tensor.ndim < 2:
             continue
-        matrix = (
-            part.map.rows(tensor) if part.map is not None else tensor.reshape(-1, tensor.shape[-1])
-        )
+        matrix = evidence.matrix(part)
         yield from _repeats(part, matrix, "duplicate-rows", "rows")
         if part.role != "depthwise" and part.map is not None and not part.bank:
-            yield from _repeats(part, matrix.T, "duplicate-columns", "columns")
+            yield from _repeats(part, matrix.transposed, "duplicate-columns", "columns")
 
 
-def _repeats(part: Part, matrix: torch.Tensor, rule: Rule, word: str) -> Iterator[Finding]:
+def _repeats(part: Part, matrix: Held, rule: Rule, word: str) -> Iterator[Finding]:
     found = repeated_rows(matrix)
     if found is not None:
         first, second = found.pair
@@ -54,11 +53,11 @@ def copies(evidence: Evidence) -> Iterator[Finding]:
     for part in evidence.maps:
         summary = evidence.summaries.get(part.name)
         if summary is not None and summary.finite and summary.std > 0 and summary.size >= 16:
-            groups[part.shape, summary.mean, summary.std, summary.largest].append(part)
+            groups[part.shape, summary.largest, summary.kurtosis, summary.levels].append(part)
     found: list[list[Part]] = []
     for same in (group for group in groups.values() if len(group) > 1):
         first = evidence.entries(same[0])
-        equal = [p for p in same[1:] if torch.equal(first, evidence.entries(p))]
+        equal = [p for p in same[1:] if first.is_equal(evidence.entries(p))]
         found += [[same[0], *equal]] if equal else []
     copied = {part.kind for equal in found for part in equal}
     for equal in found:
@@ -88,18 +87,14 @@ def _copied(equal: list[Part], whole: bool) -> Finding:
 def experts(evidence: Evidence) -> Iterator[Finding]:
     """Find an expert of a bank that is not as large as the others."""
     for part in (p for p in evidence.whole if p.bank):
-        tensor = evidence.tensor(part)
         assert part.map is not None
-        if not has_values(tensor):
+        if not has_values(evidence.tensor(part)):
             continue
-        stacked = part.map.rows(tensor).reshape(-1, part.map.fan_out * part.map.fan_in).float()
-        if len(stacked) < 3 or not bool(torch.isfinite(stacked).all()):
-            continue
-        sizes = stacked.std(dim=1)
+        sizes, entries = _sizes(evidence.matrix(part).wide, part.map.fan_out)
         middle = sizes.median()
-        allowed = max(0.1, 6 / (2 * stacked.shape[1]) ** 0.5)
-        if float(middle) == 0:
+        if len(sizes) < 3 or not bool(torch.isfinite(sizes).all()) or float(middle) == 0:
             continue
+        allowed = max(0.1, 6 / (2 * entries) ** 0.5)
         for expert in ((sizes / middle - 1).abs() > allowed).nonzero().flatten().tolist():
             ratio = float(sizes[expert] / middle)
             yield Finding(
@@ -108,3 +103,15 @@ def experts(evidence: Evidence) -> Iterator[Finding]:
                 f"({float(middle):.3g}).",
                 "Draw all experts of a bank by one rule.", ratio,
             )  # fmt: skip
+
+
+def _sizes(matrix: Held, rows: int) -> tuple[torch.Tensor, int]:
+    """Return the standard deviation of every expert of so many rows, and the entries of one."""
+    entries = rows * matrix.shape[1]
+
+    def summed(values: torch.Tensor) -> torch.Tensor:
+        return matrix.by_row(values.sum(1)).reshape(-1, rows).sum(1)
+
+    means = summed(matrix.local) / entries
+    own = matrix.own_rows(means.repeat_interleave(rows))
+    return (summed((matrix.local - own[:, None]).square()) / (entries - 1)).sqrt(), entries

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from isometry.nn.linting.held import Held
 from isometry.nn.sandbox.precision import wide_on_cpu
 
 _SAMPLE = 2**14
@@ -62,44 +63,64 @@ class Summary:
         return "normal" if abs(self.kurtosis - 3) < max(error, 0.15) else "other"
 
 
-def summarise(entries: Tensor) -> Summary:
+def summarise(entries: Held) -> Summary:
     """Return the numbers of a tensor that is not empty."""
-    flat = entries.detach()
-    wide = flat.float() if flat.dtype != torch.float64 else flat
-    low, high = (float(v) for v in torch.aminmax(wide.reshape(-1)))
-    largest = max(abs(low), abs(high))
+    wide, size = entries.wide, entries.size
+    low, high, known = extremes(wide)
+    largest = max(abs(low), abs(high)) if known else math.nan
     if not math.isfinite(largest):
-        return Summary(
-            flat.numel(), math.nan, math.nan, math.nan, math.nan, largest, False, False, 0, 0
-        )
-    size = flat.numel()
+        return Summary(size, math.nan, math.nan, math.nan, math.nan, largest, False, False, 0, 0)
     unit = largest if largest > 1e15 or 0 < largest < 1e-15 else 1.0
-    scaled = wide / unit if unit != 1.0 else wide
-    mean = float((wide_on_cpu(scaled) if size < 2**16 else scaled).mean())
-    rms = float(torch.linalg.vector_norm(scaled)) / math.sqrt(size)
-    std = math.sqrt(max(rms**2 - mean**2, 0.0)) * unit
+    scaled = wide.having(wide.local / unit) if unit != 1.0 else wide
+    mean, rms = low / unit, largest / unit
+    if low != high:
+        mean = scaled.total(_sum(scaled.local)) / size
+        rms = math.sqrt(scaled.total(float(torch.linalg.vector_norm(scaled.local)) ** 2) / size)
+    std = math.sqrt(max(rms**2 - mean**2, 0.0)) * unit if low != high else 0.0
     sample = wide_on_cpu(_sample(scaled))
     centred = sample - sample.mean()
     variance = float(centred.square().mean())
     kurtosis = float(centred.pow(4).mean()) / variance**2 if variance > 1e-30 else 1.0
     levels = int(torch.unique(sample.abs()).numel())
-    if low == high:
-        std = 0.0
     return Summary(
         size, mean * unit, std, rms * unit, kurtosis, largest, True, low == high, levels,
         sample.numel(),
     )  # fmt: skip
 
 
-def _sample(entries: Tensor) -> Tensor:
+def extremes(entries: Held) -> tuple[float, float, bool]:
+    """Return the least and the largest entry, and whether they are known: no entry is NaN."""
+    local = entries.local
+    low, high = torch.aminmax(local) if local.numel() else (local.new_tensor(math.inf),) * 2
+    high = high if local.numel() else -low
+    unknown = torch.isnan(low).to(low)  # of which no reduction says what becomes of it
+    ends = entries.max(
+        torch.stack(
+            [
+                -low.nan_to_num(0.0, math.inf, -math.inf),
+                high.nan_to_num(0.0, math.inf, -math.inf),
+                unknown,
+            ]
+        )
+    )
+    return -float(ends[0]), float(ends[1]), not bool(ends[2])
+
+
+def _sum(entries: Tensor) -> float:
+    """Return the sum of entries, few of them in float64; 0 of none."""
+    size = entries.numel()
+    if size == 0:
+        return 0.0
+    return float((wide_on_cpu(entries) if size < 2**16 else entries).mean()) * size
+
+
+def _sample(entries: Held) -> Tensor:
     """Return some entries spread over a tensor; the step is prime, so it meets every column."""
-    flat = entries.reshape(-1)
-    if flat.numel() <= _SAMPLE:
-        return flat
-    step = flat.numel() // _SAMPLE
+    step = max(1, entries.size // _SAMPLE)
     while any(step % p == 0 for p in (2, 3, 5, 7)) and step > 1:
         step -= 1
-    return flat[::step][:_SAMPLE]
+    places = torch.arange(0, entries.size, step, device=entries.local.device)
+    return entries.take(places[:_SAMPLE])
 
 
 @dataclass(frozen=True)
@@ -117,49 +138,60 @@ class Repeats:
     pair: tuple[int, int]
 
 
-def repeated_rows(matrix: Tensor) -> Repeats | None:
+def repeated_rows(matrix: Held) -> Repeats | None:
     """Return how many rows of a matrix are equal to another, if any; constant ones do not count."""
-    if matrix.ndim != 2 or matrix.shape[0] < 2 or matrix.shape[1] < 8:
+    if matrix.shape[0] < 2 or matrix.shape[1] < 8:
         return None
-    wide = matrix.detach().float() if matrix.dtype != torch.float64 else matrix.detach()
-    ramp = torch.linspace(0, 50, matrix.shape[1], dtype=wide.dtype, device=wide.device)
-    weights = torch.cos(ramp.square() + ramp)
-    projected = wide @ weights
+    wide = matrix.wide
+    ramp = torch.linspace(0, 50, wide.shape[1], dtype=wide.local.dtype, device=wide.local.device)
+    projected = wide.times(torch.cos(ramp.square() + ramp))
     size = float(torch.linalg.vector_norm(projected)) / math.sqrt(len(projected))
-    order = torch.argsort(projected)
+    order = torch.argsort(projected, stable=True)
     ranked = projected[order]
     close = (ranked[1:] - ranked[:-1]).abs() <= 1e-6 * (size + ranked[1:].abs())
-    places = close.nonzero().flatten()[:_MANY]
-    if not len(places):
+    if not bool(close.any()):
         return None
-    first, second = order[places], order[places + 1]
-    equal = (wide[first] == wide[second]).all(1) & (wide[first] != wide[first][:, :1]).any(1)
-    if not bool(equal.any()):
+    varied = _varied(wide)
+    places = (close & varied[order[1:]]).nonzero().flatten()[:_MANY]
+    rows = torch.unique(torch.cat([order[places], order[places + 1]]))
+    rows = rows[varied[rows]]
+    known: dict[int, list[int]] = {}
+    for row, digest in zip(rows.tolist(), wide.digests(rows).tolist(), strict=True):
+        known.setdefault(digest, []).append(row)
+    equal = [same for same in known.values() if len(same) > 1]
+    if not equal:
         return None
-    varied = int((wide != wide[:, :1]).any(1).sum())
-    where = int(equal.nonzero()[0])
-    pair = (int(first[where]), int(second[where]))
-    return Repeats(varied, varied - int(equal.sum()), (min(pair), max(pair)))
+    count = int(varied.sum())
+    repeated = sum(len(same) - 1 for same in equal)
+    return Repeats(count, count - repeated, (equal[0][0], equal[0][1]))
 
 
-def rank_one_share(matrix: Tensor) -> float:
+def _varied(matrix: Held) -> Tensor:
+    """Return for every row whether it has an entry unlike its first."""
+    column = matrix.transposed.take_rows([0])[0]
+    unlike = (matrix.local != matrix.own_rows(column)[:, None]).any(1)
+    return matrix.by_row(unlike.float()) > 0
+
+
+def rank_one_share(matrix: Held) -> float:
     """Return the share of the squared norm that one dyad holds, by two steps of iteration."""
-    wide = matrix.detach().float()
-    total = float(torch.linalg.vector_norm(wide)) ** 2
-    if total == 0 or matrix.ndim != 2 or min(matrix.shape) < 4:
+    wide = matrix.wide
+    squares = wide.by_row(wide.local.square().sum(1))
+    total = float(squares.sum())
+    if total == 0 or min(matrix.shape) < 4:
         return 0.0
-    v = wide[int(torch.linalg.vector_norm(wide, dim=1).argmax())]
-    u = wide @ (v / v.norm())
-    w = wide.T @ (u / u.norm())
+    v = wide.take_rows([int(squares.argmax())])[0]
+    u = wide.times(v / v.norm())
+    w = wide.transposed.times(u / u.norm())
     return float(w.norm()) ** 2 / total
 
 
-def is_orthogonal(matrix: Tensor) -> bool:
+def is_orthogonal(matrix: Held) -> bool:
     """Return whether a matrix has orthogonal rows, or orthogonal columns, of one size."""
-    if matrix.ndim != 2 or min(matrix.shape) < 2:
+    few_rows = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.transposed
+    if few_rows.shape[0] < 2:
         return False
-    wide = matrix.detach().float()
-    few = (wide if wide.shape[0] <= wide.shape[1] else wide.T)[:8]
+    few = few_rows.take_rows(range(min(8, few_rows.shape[0]))).float()
     gram = few @ few.T
     size = gram.diagonal().mean()
     unit = torch.eye(len(few), dtype=gram.dtype, device=gram.device)

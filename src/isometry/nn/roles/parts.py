@@ -70,16 +70,6 @@ class Part(Result):
         out = self.map.fan_out if self.span is None else self.span[1] - self.span[0]
         return self.map.fan_in, out
 
-    def entries(self, tensor: Tensor) -> Tensor:
-        """Return the part of the parameter as a matrix (outputs, inputs), or as it is stored."""
-        if self.map is None:
-            return tensor
-        matrix = self.map.rows(tensor)
-        if self.span is None:
-            return matrix
-        stacked = matrix.reshape(-1, outputs(tensor, self.map), matrix.shape[-1])
-        return stacked[:, slice(*self.span)].flatten(0, 1)
-
     def with_role(self, role: Role) -> "Part":
         """Return the part with another role."""
         return replace(self, role=role)
@@ -88,7 +78,7 @@ class Part(Result):
 def outputs(tensor: Tensor, described: WeightMap) -> int:
     """Return how many rows the matrix of one map of a parameter has."""
     stack = math.prod(tensor.shape[axis] for axis in described.order[: described.stacked])
-    return described.rows(tensor.detach()).shape[0] // stack
+    return described.matrix_shape(tensor.shape)[0] // stack
 
 
 def kind_of(name: str) -> str:

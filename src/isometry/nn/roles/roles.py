@@ -48,7 +48,7 @@ def _part(name: str, p: Tensor, role: Role, described: WeightMap | None = None) 
     kind = kind_of(name)
     if described is None:
         return Part(name, role, tuple(p.shape), kind, stack=stack_of(kind))
-    shape = (outputs(p, described), described.rows(p.detach()).shape[-1])
+    shape = (outputs(p, described), described.matrix_shape(p.shape)[1])
     return Part(name, role, shape, kind, stack=stack_of(kind), map=described)
 
 

@@ -57,6 +57,12 @@ class WeightMap:
         moved = parameter.permute(self.order)
         return moved.flatten(1) if self.kernel else moved.reshape(-1, self.fan_in)
 
+    def matrix_shape(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return the shape of :meth:`rows` for a parameter of a shape, whose values stay away."""
+        if self.kernel:
+            return shape[self.order[0]], math.prod(shape[axis] for axis in self.order[1:])
+        return math.prod(shape) // max(self.fan_in, 1), self.fan_in
+
     def spread(self, rows: Tensor, like: Tensor) -> Tensor:
         """Return a tensor in the parameter's own layout with one number for every output."""
         moved = self.rows(torch.ones(like.shape, dtype=rows.dtype)) * rows[:, None]

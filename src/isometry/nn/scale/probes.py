@@ -10,9 +10,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-_GOLDEN = 0x9E3779B97F4A7C15
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_BITS = 64
+from isometry.nn.sandbox.hashing import BITS, FIRST, GOLDEN, SECOND, mixed, signed
+
 _CHUNK = 2**16
 """Words that are spread out at once: 4 million signs."""
 
@@ -57,14 +56,14 @@ def signs(
     offset = (0,) * len(shape) if offset is None else tuple(offset) or (0,)
     whole = shape if whole is None else tuple(whole) or (1,)
     start, stop = offset[-1], offset[-1] + shape[-1]
-    words = torch.arange(start // _BITS, -(-stop // _BITS), device=device)
+    words = torch.arange(start // BITS, -(-stop // BITS), device=device)
     rows = _rows(shape, offset, whole, device)
     result = torch.empty(len(rows), shape[-1], dtype=dtype, device=device)
-    bits = torch.arange(_BITS, device=device)
-    skipped, base = start % _BITS, _absorbed(key)
+    bits = torch.arange(BITS, device=device)
+    skipped, base = start % BITS, _absorbed(key)
     for first in range(0, len(rows), step := max(1, _CHUNK // max(1, len(words)))):
-        hashed = _mixed(
-            _mixed(rows[first : first + step, None] + base) ^ _mixed(words + _signed(_GOLDEN))
+        hashed = mixed(
+            mixed(rows[first : first + step, None] + base) ^ mixed(words + signed(GOLDEN))
         )
         spread = ((hashed[..., None] >> bits) & 1).flatten(1)[:, skipped : skipped + shape[-1]]
         result[first : first + step] = spread.to(dtype).mul_(2).sub_(1)
@@ -87,24 +86,8 @@ def _absorbed(key: Sequence[int]) -> int:
     """Return one number for a key, by the hash of each entry in turn; no tensor takes part."""
     state = 0
     for entry in key:
-        state = (state + _GOLDEN + int(entry)) % 2**_BITS
-        state = (state ^ state >> 30) * _FIRST % 2**_BITS
-        state = (state ^ state >> 27) * _SECOND % 2**_BITS
+        state = (state + GOLDEN + int(entry)) % 2**BITS
+        state = (state ^ state >> 30) * FIRST % 2**BITS
+        state = (state ^ state >> 27) * SECOND % 2**BITS
         state ^= state >> 31
-    return _signed(state)
-
-
-def _mixed(z: Tensor) -> Tensor:
-    """Return the finaliser of splitmix64; products wrap around at 64 bits."""
-    z = (z ^ _shifted(z, 30)) * _signed(_FIRST)
-    z = (z ^ _shifted(z, 27)) * _signed(_SECOND)
-    return z ^ _shifted(z, 31)
-
-
-def _shifted(z: Tensor, by: int) -> Tensor:
-    """Shift to the right with zeros coming in: torch's own brings in the sign."""
-    return (z >> by) & ((1 << (_BITS - by)) - 1)
-
-
-def _signed(number: int) -> int:
-    return number - 2**_BITS if number >= 2 ** (_BITS - 1) else number
+    return signed(state)

@@ -6,7 +6,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial
 
 from cases_shards import Tokens, pretending, shard
-from isometry.nn.init.draw_shards import held_indices
+from isometry.nn.sandbox.shards import held_indices
 
 
 # Without a plan for tensor parallelism, which sends the shards around: test_draw.py has those.
