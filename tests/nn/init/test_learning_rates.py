@@ -1,3 +1,4 @@
+import gc
 import math
 
 import pytest
@@ -43,10 +44,35 @@ def test_a_planned_model_learns_at_what_the_plan_wrote():
     x = torch.randn(4, 16, generator=seeded(1))
     made = plan(net, x, c=2.0, generator=seeded())
     before = rates(net, 1.0)["layers.0.linear.weight"]
+    asked = rates(made, 1.0)
     apply_(net, made)
     assert rates(net, 1.0)["layers.0.linear.weight"] == pytest.approx(4 * before)
-    with pytest.raises(TypeError, match="apply_"):
-        learning_rates(made, 1.0)  # pyright: ignore[reportArgumentType]
+    assert asked == pytest.approx(rates(net, 1.0))
+    assert rates(made, 1.0) == asked
+
+
+def test_a_plan_stands_for_any_model_it_was_made_for_and_keeps_none_alive():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.outer = nn.Linear(24, 24), nn.Linear(24, 24)
+
+        def forward(self, x):
+            return x + self.outer(self.inner(x).relu())
+
+    model = nn.Sequential(Branch(), Branch())
+    x = torch.randn(64, 24, generator=seeded(1))
+    made = plan(model, x, c=3.0, generator=seeded())
+    groups = learning_rates(made, 0.1)
+    assert {id(p) for group in groups for p in group["params"]} == set(map(id, model.parameters()))
+    before = rates(model, 0.1)
+    apply_(model, made)
+    assert rates(made, 0.1) == pytest.approx(rates(model, 0.1))
+    assert rates(model, 0.1)["0.outer.weight"] > 2 * before["0.outer.weight"]
+    del model, groups
+    gc.collect()
+    with pytest.raises(ValueError, match=r"module is gone.*apply_"):
+        learning_rates(made, 0.1)
 
 
 def test_frozen_parameters_are_in_no_group_and_an_optimiser_takes_the_rest():

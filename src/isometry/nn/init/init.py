@@ -21,7 +21,7 @@ from isometry.nn.init.condition import conditioned, product_condition_number
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
 from isometry.nn.init.measured import MeasuredModel, root_of
-from isometry.nn.init.plans import InitPlan, PlannedBlock
+from isometry.nn.init.plans import InitPlan, PlannedBlock, made_for
 from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.schemes import check_scheme
 from isometry.nn.init.sharded import (
@@ -198,7 +198,8 @@ def plan(
     measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
     plain = blocks is None and shares is None and not sharded
     if method == "theory" or (method is None and plain and follows_theory(root)):
-        return theory_plan(measured, target, scheme, seed_from(source), centre=centre)
+        made = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
+        return made_for(made, root)
     stream, calls = measured.recorded({})
     parts = _shares(shares, len(stream.blocks))
     if not redraw:
@@ -217,7 +218,8 @@ def plan(
         return product_condition_number(measured, made)
 
     try:
-        return fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
+        made = fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
+        return made_for(made, root)
     finally:
         if sharded:
             reshard(root)

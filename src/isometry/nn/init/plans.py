@@ -1,9 +1,12 @@
 """The plan of an initialisation: what becomes of every block, and the new values behind it."""
 
 import math
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from torch import nn
 
 from isometry._result import Drawn, Result, format_table
 from isometry.nn.blocks.additions import LeftAddition
@@ -181,3 +184,30 @@ class InitPlan(Result, Drawn):
             f"{self.method}: c {before} -> {self.c_after:.4g}{asked}, {len(self.blocks)} blocks, "
             f"{len(self.changes)} parameters to write, {self.passes} passes"
         )
+
+
+_PLANNED: "weakref.WeakKeyDictionary[InitPlan, weakref.ref[nn.Module]]" = (
+    weakref.WeakKeyDictionary()
+)
+"""Whose plan a plan is: not a field, since a plan keeps no model alive and fits others alike."""
+
+
+def made_for(plan: InitPlan, model: nn.Module) -> InitPlan:
+    """Return the plan, and remember for which model it was made.
+
+    Args:
+        plan: The plan.
+        model: The planned module.
+    """
+    _PLANNED[plan] = weakref.ref(model)
+    return plan
+
+
+def model_of(plan: InitPlan) -> nn.Module | None:
+    """Return the model that a plan was made for; None where it is gone or not known.
+
+    Args:
+        plan: The plan.
+    """
+    known = _PLANNED.get(plan)
+    return None if known is None else known()
