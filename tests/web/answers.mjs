@@ -33,8 +33,17 @@ const ANSWERS = {
   cumulant: ({ condition }) => condition.map(theory.cumulantFromConditionNumber),
   moments: (question) => question.q.map((q) => theory.gaussianMoments(activation(question), q)),
   network: (question) => theory.propagate({ ...question.spec, activation: activation(question) }),
+  growth: (question) => theory.steepestGrowth({ ...question.spec, activation: activation(question) }),
+  squares: ({ columns, target }) => theory.leastSquares(columns, target),
   sigma: (question) => theory.solveSigmaW({ ...question.spec, activation: activation(question) }, question.c),
   shares: (question) => theory.expand(activation(question), question.scale, question.shift),
+  dual: ({ scale, shift, rho, ...question }) => rho.map(theory.dualActivation(activation(question), scale, shift).kappa),
+  point({ like, ...question }) {
+    const steps = theory.searchPoint(activation(question), theory.namedActivation(like));
+    let step = steps.next();
+    while (!step.done) step = steps.next();
+    return step.value;
+  },
   distance({ values, weights, unresolved, c, logScale }) {
     return theory.distanceToLaw(theory.spectrumOf(values, weights, unresolved), new theory.UniversalLaw(c, logScale));
   },

@@ -14,7 +14,7 @@ def test_it_opens_with_a_result(page):
     assert page.inner_text("#headline").startswith("c = 1: singular values from 0.2177 to 4.593")
     solved = iso.solve_sigma_w("gelu", depth=100, c=1.0)
     assert number(page, "σ_w") == pytest.approx(solved, rel=1e-3)
-    assert page.locator("figure svg[role=img]").count() == 3
+    assert page.locator("figure svg[role=img]").count() == 4
     assert "0.2177" in page.get_attribute("#density svg", "aria-label")
 
 
@@ -61,7 +61,11 @@ def test_the_network_follows_its_controls(page):
 
 def test_variants_of_the_network_can_be_ticked(page):
     page.select_option("#activation", "relu")
-    assert "An outlier" in page.inner_text("#warnings")
+    warning = page.inner_text("#warnings")
+    assert "An outlier" in warning
+    least = float(re.search(r"It is at least ([\d.]+),", warning)[1])
+    (outlier,) = iso.predict_outliers(iso.ResNetSpec("relu", depth=100, sigma_w=math.sqrt(2)))
+    assert 0.7 * outlier < least < outlier
     page.click("summary")
     for box, argument in (("centre", "centre"), ("unit", "unit"), ("signs", "signs")):
         page.check(f"#{box}")
@@ -150,3 +154,59 @@ def test_the_density_is_drawn_over_log_lam_and_over_s(page):
     page.check("[name=view][value=s]")
     assert "density in s" in page.inner_html("#density svg")
     assert page.inner_html("#density svg") != over_log
+
+
+def point(page, name):
+    row = page.locator("#point tr", has=page.locator(f"th:text-is('{name}')"))
+    return float(row.locator("td").inner_text())
+
+
+def said(page, start):
+    """What is said of the working point, once it begins like this."""
+    page.wait_for_function(
+        "start => document.getElementById('point-said').textContent.startsWith(start)",
+        arg=start,
+        timeout=60_000,
+    )
+    return page.inner_text("#point-said")
+
+
+def test_the_dual_activation_is_drawn_beside_its_model(page):
+    dual = iso.dual_activation("relu")
+    words = page.get_attribute("#dual svg", "aria-label")
+    assert f"{dual(0.5) / dual.energy:.4f} for relu" in words
+    assert page.locator("#dual-curves li").count() >= 2
+    page.click("#lock")
+    page.select_option("#activation", "tanh")
+    page.select_option("#like", "")
+    assert page.locator("#dual-curves li").all_inner_texts() == [
+        "tanh at the last layer, c = 1",
+        "gelu at the last layer, c = 1",
+    ]
+    assert page.inner_text("#point-said") == ""
+
+
+def test_a_working_point_is_found_and_what_is_out_of_reach_said(page):
+    assert said(page, "gelu(").startswith("gelu(1.812 u + 0.1591) has the linear")
+    expected = iso.working_point("gelu", like="relu")
+    assert point(page, "Scale β") == pytest.approx(expected.scale, rel=1e-3)
+    assert point(page, "Shift δ") == pytest.approx(expected.shift, rel=1e-3)
+    assert point(page, "Linear share") == pytest.approx(expected.linear, rel=1e-3)
+    assert "gelu at its working point" in page.inner_text("#dual-curves")
+    assert 'iso.working_point("gelu", like="relu")' in page.inner_text("#python")
+    page.select_option("#activation", "prelu")
+    assert page.inner_text("#point-said") == "Searching the working point…"
+    assert page.locator("#point table").count() == 0  # of another activation
+    assert "never both near; expected 0.7335 and 0.2335" in said(page, "The linear share of prelu")
+    assert page.get_attribute("#point-said", "class") == "error"
+    page.select_option("#activation", "gelu")  # what was found is remembered
+    assert page.inner_text("#point-said").startswith("gelu(1.812 u")
+
+
+def test_a_search_does_not_keep_the_page_from_answering(page):
+    page.select_option("#activation", "tanh")
+    page.wait_for_timeout(400)  # it is under way
+    choose(page, amount=3)
+    assert c_of(page) == pytest.approx(3)
+    assert said(page, "tanh(")
+    assert c_of(page) == pytest.approx(3)

@@ -20,6 +20,7 @@ def test_a_link_restores_the_page(page, context, address):
     page.select_option("#activation", "softplus")
     choose(page, p_beta=2.5)
     page.check("[name=view][value=s]")
+    page.select_option("#like", "tanh")
     page.click("#copy-link")
     sync_api.expect(page.locator("#note")).to_have_text("Copied the link.")
     link = page.evaluate("navigator.clipboard.readText()")
@@ -30,9 +31,12 @@ def test_a_link_restores_the_page(page, context, address):
         assert other.inner_text(place) == page.inner_text(place)
     assert other.input_value("#p-beta") == "2.5"
     assert other.is_checked("[name=view][value=s]")
-    other.evaluate("location.hash = '#activation=nonsense&depth=9&lock=amount%3D-1'")
+    assert other.input_value("#like") == "tanh"
+    other.evaluate("location.hash = '#activation=nonsense&depth=9&like=me&lock=amount%3D-1'")
     other.wait_for_function("document.getElementById('depth').value === '9'")
     assert "The link says activation = nonsense" in note(other)
+    assert "The link says like = me" in note(other)
+    assert other.input_value("#like") == "relu"
     assert "A locked curve of the link is left out" in note(other)
     other.close()
 
@@ -117,6 +121,7 @@ def test_pictures_and_tables_are_saved(page, tmp_path):
 def test_the_copied_lines_of_python_run_and_agree(page):
     page.select_option("#activation", "formula")
     choose(page, formula="h*erf(h) - 2^-h^2", depth=4, amount=0.4)
+    page.select_option("#like", "")
     page.click("#copy-python")
     sync_api.expect(page.locator("#note")).to_have_text("Copied the lines of Python.")
     names = {}
@@ -143,7 +148,7 @@ def test_everything_is_reached_by_the_keyboard(page):
         "lock",
         "reset",
     }
-    wanted |= {"save-svg", "save-csv", "copy-link", "file", "python", "copy-python"}
+    wanted |= {"save-svg", "save-csv", "copy-link", "like", "file", "python", "copy-python"}
     assert wanted <= reached
     assert page.get_attribute("#headline", "aria-live") == "polite"
 
@@ -164,6 +169,10 @@ def test_it_fits_its_screen_and_can_be_read(browser, address, diagnosis, scheme,
     assert size > 11  # of letters in the figure, in pixels
     for place in ("body", "header p", "#warnings li", ".help"):
         assert contrast(page, place) >= 4.5
+    heads = page.locator("#shares th[scope=row]").evaluate_all(
+        "all => all.map(x => x.offsetHeight)"
+    )
+    assert max(heads) < 60  # a word is not broken into its letters
     context.close()
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 _ENTRY = "page/main.js"
 _FROM = re.compile(r'^(import|export) \{([^}]*)\} from "([^"]+)";\n', re.MULTILINE)
-_OWN = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const) )", re.MULTILINE)
+_OWN = re.compile(r"^export (?:async )?(?:function\*?|class|const) (\w+)", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) )", re.MULTILINE)
 
 
 @functools.cache

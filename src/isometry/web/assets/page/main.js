@@ -1,13 +1,15 @@
 // The page: reads the controls, computes, shows, and keeps the link.
 
 import { NAMED, shortNumber } from "../theory.js";
+import { showCorrelations, showPoint } from "./correlations.js";
 import { svgText } from "./figure.js";
 import { readDropped } from "./files.js";
 import { compute } from "./model.js";
 import { pythonLines } from "./python.js";
+import { pointOf } from "./search.js";
 import { decodeAll, DEFAULTS, encodeAll, FORMULA } from "./state.js";
 import { csvText } from "./table.js";
-import { curvesOf, make, showCurves, showDensity, showFiles, showHeadline, showLayers, showNumbers, showShares } from "./view.js";
+import { curvesOf, make, showCurves, showDensity, showFiles, showHeadline, showLayers, showNumbers } from "./view.js";
 
 const byId = (id) => document.getElementById(id);
 const NUMBERS = { depth: "depth", width: "width", skip: "skip", "sigma-b": "sigmaB", amount: "amount", m1: "m1", m2: "m2" };
@@ -28,6 +30,7 @@ function setControls() {
   for (const id of CHECKS) byId(id).checked = state[id];
   for (const radio of document.querySelectorAll("[name=mode]")) radio.checked = radio.value === state.mode;
   for (const radio of document.querySelectorAll("[name=view]")) radio.checked = radio.value === state.view;
+  byId("like").value = state.like;
   setAmount();
   setParameters();
 }
@@ -92,9 +95,16 @@ function show() {
   showCurves(curves, unlock, removeFile);
   showLayers(result, locked);
   showNumbers(result, locked);
-  showShares(result);
+  showActivation();
   showFiles(dropped, result, { remove: removeFile, take: takeSettings });
   byId("python").textContent = pythonLines(result);
+}
+
+// The dual activation, and the working point: at once where it is known, otherwise when it is found.
+function showActivation() {
+  const found = pointOf(result.state, showActivation);
+  showCorrelations(result, locked, found.point ? found : null);
+  showPoint(result.state, found);
 }
 
 function unlock(index) {
@@ -170,6 +180,7 @@ function listen() {
       if (id === "amount") setAmount();
     });
   }
+  byId("like").addEventListener("change", () => change({ like: byId("like").value }));
   for (const id of CHECKS) byId(id).addEventListener("change", () => change({ [id]: byId(id).checked }));
   byId("slider").addEventListener("input", () => {
     const base = Number((10 ** Number(byId("slider").value)).toPrecision(3));
@@ -250,5 +261,6 @@ function restore() {
 }
 
 byId("activation").append(...Object.keys(NAMED).map((name) => make("option", name, { value: name })), make("option", "a formula…", { value: FORMULA }));
+byId("like").append(make("option", "none: no search", { value: "" }), ...Object.keys(NAMED).map((name) => make("option", name, { value: name })));
 listen();
 restore();

@@ -2,11 +2,12 @@
 
 import {
   cumulantFromConditionNumber,
-  expand,
+  dualActivation,
   namedActivation,
   propagate,
   shortNumber,
   solveSigmaW,
+  steepestGrowth,
   typedActivation,
   UniversalLaw,
 } from "../theory.js";
@@ -14,8 +15,13 @@ import { FORMULA } from "./state.js";
 
 const CACHE = new Map(); // activations keep their tables of averages
 
+// What an activation is told apart by.
+export function keyOf(state) {
+  return state.activation === FORMULA ? `= ${state.formula}` : JSON.stringify([state.activation, state.parameters]);
+}
+
 export function activationOf(state) {
-  const key = state.activation === FORMULA ? `= ${state.formula}` : JSON.stringify([state.activation, state.parameters]);
+  const key = keyOf(state);
   if (!CACHE.has(key)) {
     if (CACHE.size > 40) CACHE.clear();
     CACHE.set(key, state.activation === FORMULA ? typedActivation(state.formula) : namedActivation(state.activation, state.parameters));
@@ -46,9 +52,9 @@ export function compute(state) {
   const signal = propagate(spec);
   const law = new UniversalLaw(signal.c / state.skip ** 2, 2 * state.depth * Math.log(Math.abs(state.skip)));
   const middle = state.unit ? 1 : Math.sqrt(signal.q[signal.q.length - 1]);
-  const shares = middle > 0 ? expand(activation, middle) : null;
+  const dual = middle > 0 ? dualActivation(activation, middle) : null;
   const crossing = outlierDirection(signal, spec.sigmaW);
-  return { state, activation, sigmaW: spec.sigmaW, signal, law, shares, crossing, warnings: warningsOf(spec, signal, law, crossing) };
+  return { state, activation, sigmaW: spec.sigmaW, signal, law, dual, crossing, warnings: warningsOf(spec, signal, law, crossing) };
 }
 
 function targetOf(state) {
@@ -76,7 +82,7 @@ function warningsOf(spec, signal, law, crossing) {
       : "Subtracting the mean or random signs tame it.";
     said.push(
       "An outlier: E φ'(h) h is not 0, so one singular value leaves the bulk along the mean direction. " +
-        `${more} isometry.predict_outliers gives its size.`,
+        `${sizeOf(spec, law)}${more} isometry.predict_outliers gives its size.`,
     );
   }
   if (activation.jumps.length) {
@@ -90,6 +96,16 @@ function warningsOf(spec, signal, law, crossing) {
     said.push(`At depth ${spec.depth} the universal law is off by about c²/L = ${shortNumber(law.c ** 2 / spec.depth)} in log λ; isometry.finite_depth_law is exact.`);
   }
   return said;
+}
+
+// The lower bound of the outlier in words. A subtracted mean or a given variance is a number of the
+// network's own, which the slope of |f| would have to hold fixed.
+function sizeOf(spec, law) {
+  if (spec.centre || spec.unit || !(spec.m2 > 0)) return "";
+  const least = steepestGrowth(spec);
+  const edge = Math.exp(law.logSupport()[1] / 2);
+  if (!(least > edge)) return "";
+  return `It is at least ${shortNumber(least)}, by which |f| grows where x moves uphill; the bulk ends at ${shortNumber(edge)}. `;
 }
 
 // The rows of the table of numbers: a name, a value for people.

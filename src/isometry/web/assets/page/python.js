@@ -28,6 +28,7 @@ export function pythonLines(result) {
   lines.push(`spec = iso.ResNetSpec(${[act, "sigma_w=sigma_w", ...network].join(", ")})`);
   lines.push(`law = iso.jacobian_law(${["spec", ...moments].join(", ")})`);
   lines.push(`print(iso.effective_cumulant(${["spec", ...moments].join(", ")}), law.support(), law.condition_number())`);
+  if (state.like) lines.push(`print(iso.working_point(${act}, like="${state.like}"))`);
   return `${lines.join("\n")}\n`;
 }
 

@@ -20,9 +20,10 @@ export const DEFAULTS = {
   signs: false,
   unit: false,
   view: "log",
+  like: "relu",
 };
 
-const CHOICES = { mode: ["sigma", "c", "condition"], view: ["log", "s"], activation: [...Object.keys(NAMED), FORMULA] };
+const CHOICES = { mode: ["sigma", "c", "condition"], view: ["log", "s"], activation: [...Object.keys(NAMED), FORMULA], like: ["", ...Object.keys(NAMED)] };
 
 // Return a state as the words of a link; what is usual is left out.
 export function encode(state) {

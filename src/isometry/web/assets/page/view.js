@@ -14,7 +14,7 @@ export function make(name, text = "", attributes = {}) {
 }
 
 // As wide as the place it has, so that its letters keep their size on a narrow screen.
-function sizeOf(id, ratio) {
+export function sizeOf(id, ratio) {
   const width = Math.round(Math.min(Math.max(byId(id).clientWidth || 640, 300), 900));
   return { width, height: Math.round(Math.min(Math.max(width * ratio, 210), 380)) };
 }
@@ -166,19 +166,6 @@ export function showNumbers(result, locked) {
   })]);
   const head = ["", ...all.map((one, i) => (i ? titleOf(one.state) : `${titleOf(one.state)} (now)`))];
   byId("numbers").replaceChildren(tableOf(head, rows));
-}
-
-export function showShares(result) {
-  const { shares } = result;
-  if (!shares || !(shares.energy > 0)) {
-    byId("shares").replaceChildren(make("p", "The activation is constant here: it has no shares."));
-    return;
-  }
-  const names = ["linear", "quadratic", "order 3", "order 4", "order 5", "order 6", "order 7", "order 8"];
-  const rest = Math.max(1 - shares.shares.reduce((a, b) => a + b, 0), 0);
-  const rows = [...shares.shares.map((x, i) => [names[i], x.toFixed(4)]), ["higher orders", rest.toFixed(4)]];
-  const text = "Hermite shares of φ's energy at the last layer's pre-activations: networks of equal c and equal shares have equal kernels. ReLU has .7335 and .2335; isometry.working_point finds the scale and shift that give φ another one's shares.";
-  byId("shares").replaceChildren(make("p", text, { class: "help" }), tableOf(["share", ""], rows));
 }
 
 export function tableOf(head, rows) {

@@ -33,6 +33,21 @@ export function propagate(spec, averages = averagesOf(spec)) {
   return { ...signal, c: signal.chi.reduce((sum, x) => sum + x, 0) / depth };
 }
 
+// A lower bound of the largest singular value: the length of J^T f / |f|, which is the slope of |f|
+// at the input and lies in the plane of x and the direction of equal entries. Central differences.
+export function steepestGrowth(spec, averages = averagesOf(spec)) {
+  const { m1, m2 } = spec;
+  const size = (a, b) => Math.sqrt(propagate({ ...spec, m1: a, m2: b }, averages).m2[spec.depth - 1]);
+  const step = 1e-4 * Math.sqrt(m2);
+  const alongMean = (size(m1 + step, m2 + step * (2 * m1 + step)) - size(m1 - step, m2 - step * (2 * m1 - step))) / (2 * step);
+  const alongInput = (size(m1 * 1.0001, m2 * 1.0001 ** 2) - size(m1 * 0.9999, m2 * 0.9999 ** 2)) / (2e-4 * Math.sqrt(m2));
+  // the two directions, of unit length, have the angle whose cosine is m1 / sqrt(m2)
+  const cos = m1 / Math.sqrt(m2);
+  const sine = 1 - cos * cos;
+  if (!(sine > 1e-6)) return Math.abs(alongInput);
+  return Math.sqrt((alongMean ** 2 + alongInput ** 2 - 2 * cos * alongMean * alongInput) / sine);
+}
+
 // The averages that the layers see, as a function of q.
 export function averagesOf(spec) {
   if (!spec.unit) return momentTable(spec.activation);
