@@ -191,15 +191,15 @@ def plan(
     source = generator_or_fresh(generator)
     sharded = is_sharded(root)
     if sharded:
-        refuse_strided(root)
         _refuse_whole(root, redraw, centre, asked, method)
     kind = ShardedModel if sharded else MeasuredModel
     seed = seed_from(source)
     measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
     plain = blocks is None and shares is None and not sharded
     if method == "theory" or (method is None and plain and follows_theory(root)):
-        made = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
-        return made_for(made, root)
+        return made_for(
+            theory_plan(measured, target, scheme, seed_from(source), centre=centre), root
+        )
     stream, calls = measured.recorded({})
     parts = _shares(shares, len(stream.blocks))
     if not redraw:
@@ -287,11 +287,12 @@ def residual_(model: SomeModel, x: ModelInput = None, **options: Unpack[PlanOpti
 def _refuse_whole(
     root: nn.Module, redraw: bool, centre: bool, asked: float | None, method: str | None
 ) -> None:
-    """Refuse of sharded weights what is only known for whole ones.
+    """Refuse of sharded weights what is only known for whole ones, and two kinds of sharding at once.
 
     Raises:
-        NotImplementedError: If an argument asks for it.
+        NotImplementedError: If an argument asks for it, or the weights are sharded so.
     """
+    refuse_strided(root)
     given = {
         "`redraw=True`": redraw,
         "`centre=True`": centre,
