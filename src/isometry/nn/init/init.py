@@ -189,17 +189,15 @@ def plan(
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     root = root_of(specimen, batch_norm)
     source = generator_or_fresh(generator)
-    sharded = is_sharded(root)
-    if sharded:
+    if sharded := is_sharded(root):
         _refuse_whole(root, redraw, centre, asked, method)
     kind = ShardedModel if sharded else MeasuredModel
-    seed = seed_from(source)
-    measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed, progress)
+    point, seed = specimen.point, seed_from(source)
+    measured = kind(specimen, point, root, blocks, batch_norm, seed, progress)
     plain = blocks is None and shares is None and not sharded
     if method == "theory" or (method is None and plain and follows_theory(root)):
-        return made_for(
-            theory_plan(measured, target, scheme, seed_from(source), centre=centre), root
-        )
+        by_theory = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
+        return made_for(by_theory, root)
     stream, calls = measured.recorded({})
     parts = _shares(shares, len(stream.blocks))
     if not redraw:
@@ -208,8 +206,7 @@ def plan(
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
 
     def fitted(c: float) -> InitPlan:
-        targets = [c * part for part in parts]
-        both = (stream.blocks, calls)
+        targets, both = [c * part for part in parts], (stream.blocks, calls)
         made = fit(measured, both, targets, fresh, rtol)
         made = replace(made, left=stream.left, spans=stream.spans)
         return without_means(measured, both, made, targets, rtol) if centre else made
@@ -287,7 +284,7 @@ def residual_(model: SomeModel, x: ModelInput = None, **options: Unpack[PlanOpti
 def _refuse_whole(
     root: nn.Module, redraw: bool, centre: bool, asked: float | None, method: str | None
 ) -> None:
-    """Refuse of sharded weights what is only known for whole ones, and two kinds of sharding at once.
+    """Refuse what is only known of whole weights, and shards of shards.
 
     Raises:
         NotImplementedError: If an argument asks for it, or the weights are sharded so.
