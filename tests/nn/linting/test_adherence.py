@@ -2,7 +2,18 @@ import pytest
 import torch
 from torch import nn
 
-from cases_lint import DEPTH, LAYERS, STD, decoder, edited, linted, named, redraw, redraw_all
+from cases_lint import (
+    DEPTH,
+    LAYERS,
+    STD,
+    decoder,
+    edited,
+    linted,
+    named,
+    redraw,
+    redraw_all,
+    tokens,
+)
 from isometry import nn as inn
 
 
@@ -57,6 +68,45 @@ def test_a_recipe_without_roles_says_so():
     assert "pass" in report.remark or "input" in report.remark
     empty = linted(decoder(), recipe={"roles": {"router": {"std": 0.02}}})
     assert named(empty, "recipe") == [None]
+
+
+@pytest.mark.parametrize("recipe", ["bert", "gpt2", "llama-depth"])
+def test_one_map_that_is_too_large_is_named_and_not_its_siblings(recipe):
+    def by_number(i, layer):
+        for place, m in enumerate((layer.down, layer.attention.o)):
+            depth = {"bert": 1, "gpt2": DEPTH, "llama-depth": (2 * (i + 1)) ** -0.5}[recipe]
+            redraw(m.weight, STD * depth, 10 + 20 * place + i)
+
+    for name in ("up.weight", "down.weight"):
+        model = edited(by_number)
+        assert linted(model, recipe=recipe).worst() == ()
+        with torch.no_grad():
+            model.layers[3].get_parameter(name).mul_(1.5)
+        report = linted(model, recipe=recipe)
+        assert named(report, "recipe", "error") == [f"layers.3.{name}"]
+        number = next(f.number for f in report.findings if f.rule == "recipe")
+        assert number == pytest.approx(1.5, rel=0.04)  # the map's own draw is off by 1.1 % or so
+        assert f"; not `layers.3.{name}`" in report.recipe
+        with pytest.raises(AssertionError, match=rf"layers\.3\.{name}"):
+            inn.assert_initialised(model, tokens(), recipe=recipe)
+
+
+# 6 standard errors of the 64 x 64 entries of `o` are 6.6 %, so that a part of its maps passes alone
+# where all are 6.5 % too large; those of six such maps are 2.7 %.
+@pytest.mark.parametrize(("name", "factor", "few"), [
+    ("up", 1.5, 0), ("up", 1.5, 1), ("attention.o", 1.065, 0),
+])  # fmt: skip
+def test_a_kind_that_is_too_large_is_named_with_all_its_members(name, factor, few):
+    model = edited(lambda i, la: la.get_submodule(name).weight.mul_(factor if i >= few else 1))
+    found = named(linted(model, recipe="gpt2"), "recipe", "error")
+    assert found == [f"layers.{i}.{name}.weight" for i in range(few, LAYERS)]
+
+
+def test_where_half_of_two_maps_is_off_the_recipe_tells_which():
+    right = {"roles": {"reader": {"std": STD}}}
+    model = edited(lambda i, la: la.up.weight.mul_(1.5 if i % 2 else 1))
+    found = named(linted(model, recipe=right), "recipe", "error")
+    assert found == [f"layers.{i}.up.weight" for i in range(1, LAYERS, 2)]
 
 
 class Multiplied(nn.Module):

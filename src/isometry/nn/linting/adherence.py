@@ -9,10 +9,22 @@ from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.fits import close, counted
 from isometry.nn.linting.kinds import Kind
+from isometry.nn.roles.parts import Part
 from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw
 
 _USED = 0.5
 """Share of the kinds from which the recipe that fits best is named."""
+_ALIKE = 0.1
+"""Difference of log(std) from which a map is unlike its siblings."""
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """One map that a recipe says otherwise of, and by what factor."""
+
+    part: Part
+    std: float
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -22,8 +34,10 @@ class Adherence:
     recipe: Recipe
     factor: float
     right: tuple[Kind, ...]
-    wrong: tuple[tuple[Kind, float], ...]
-    """With the ratio to what the recipe says."""
+    """Those of which most maps follow it."""
+    wrong: tuple[Kind, ...]
+    misfits: tuple[Misfit, ...]
+    """The maps that do not: those of wrong kinds, and few of right ones."""
 
     @property
     def own_size(self) -> bool:
@@ -35,8 +49,10 @@ class Adherence:
         """How well it fits, in a sentence."""
         total = len(self.right) + len(self.wrong)
         scaled = "" if self.own_size else f", at {self.factor:.3g} times its size"
-        off = ", ".join(f"`{kind.name}`" for kind, _ in self.wrong[:3])
-        apart = f"; not {off}" if off else ""
+        wrong = {part.name for kind in self.wrong for part in kind.parts}
+        names = [kind.name for kind in self.wrong]
+        names += [m.part.name for m in self.misfits if m.part.name not in wrong]
+        apart = f"; not {', '.join(f'`{name}`' for name in names[:3])}" if names else ""
         return (
             f"Recipe: {self.recipe.name} fits {len(self.right)} of {total} kinds{scaled}{apart} "
             f"({self.recipe.source})"
@@ -52,32 +68,58 @@ def adherence(recipe: Recipe, kinds: Sequence[Kind]) -> Adherence | None:
     pairs = [(k, law) for k, law in pairs if k.part.role != "writer" or len(k.parts) > 1]
     if not pairs:
         return None
-    ratios = [(kind, _ratio(kind, law, layers[kind.part.stack]), law) for kind, law in pairs]
+    ratios = [(kind, _ratios(kind, law, layers[kind.part.stack]), law) for kind, law in pairs]
     inside = [r for kind, r, _ in ratios if kind.part.role in ("reader", "gate", "inner")]
-    factor = statistics.median_low(inside or [r for _, r, _ in ratios]) if recipe.free else 1.0
-    right = tuple(kind for kind, r, law in ratios if _agrees(kind, r / factor, law))
-    wrong = tuple((kind, r / factor) for kind, r, _ in ratios if kind not in right)
-    return Adherence(recipe, factor, right, wrong)
+    sizes = [_usual(r) for r in inside or [r for _, r, _ in ratios]]
+    factor = statistics.median_low(sizes) if recipe.free else 1.0
+    right, wrong, misfits = [], [], []
+    for kind, own, law in ratios:
+        off = _off(kind, [r / factor for r in own], law)
+        (wrong if 2 * len(off) > len(own) else right).append(kind)
+        misfits += [Misfit(kind.parts[i], kind.stds[i], own[i] / factor) for i in off]
+    return Adherence(recipe, factor, tuple(right), tuple(wrong), tuple(misfits))
 
 
-def _ratio(kind: Kind, law: RoleLaw, layers: int) -> float:
-    """Return std over what the law says, as a mean over the layers.
+def _ratios(kind: Kind, law: RoleLaw, layers: int) -> list[float]:
+    """Return std over what the law says, map by map.
 
     A fixed number that multiplies a branch, as 1/L in CompleteP, is as good as smaller weights.
     """
-    logs = [
-        math.log(std * abs(part.multiplier) / law.value(part.fans, layers, layer))
+    return [
+        std * abs(part.multiplier) / law.value(part.fans, layers, layer)
         for std, part, layer in zip(kind.stds, kind.parts, kind.layers, strict=True)
     ]
-    return math.exp(statistics.fmean(logs))
+
+
+def _usual(ratios: Sequence[float]) -> float:
+    """Return the mean of ratios that lie about their median, where these are most of them."""
+    logs = [math.log(r) for r in ratios]
+    middle = statistics.median(logs)
+    near = [v for v in logs if abs(v - middle) < _ALIKE]
+    return math.exp(statistics.fmean(near if 2 * len(near) > len(logs) else logs))
+
+
+def _off(kind: Kind, ratios: Sequence[float], law: RoleLaw) -> list[int]:
+    """Return which maps of a kind do not follow a law: few where the others do, otherwise all.
+
+    A map alone is held to its own error. The others are held together, so that a kind which is
+    wrong by less than one map's error is not taken for right because half of its maps pass.
+    """
+    everyone = list(range(len(ratios)))
+    profile = -0.5 if law.depth == "1/sqrt(2(l+1))" else 0.0
+    if kind.slope is not None and abs(kind.slope - profile) > 0.1:
+        return everyone
+    off = [i for i in everyone if not _agrees(kind.only([i]), ratios[i], law)]
+    rest = [i for i in everyone if i not in off]
+    if not rest:
+        return everyone
+    others = kind.only(rest)
+    flat = profile != 0 and others.slope is None and len(set(others.layers)) > 2
+    together = math.exp(statistics.fmean(math.log(ratios[i]) for i in rest))
+    return everyone if flat or not _agrees(others, together, law) else off
 
 
 def _agrees(kind: Kind, ratio: float, law: RoleLaw) -> bool:
-    profile = -0.5 if law.depth == "1/sqrt(2(l+1))" else 0.0
-    uneven = kind.slope is not None and abs(kind.slope - profile) > 0.1
-    flat = profile != 0 and kind.slope is None and len(set(kind.layers)) > 2
-    if uneven or flat:
-        return False
     if close(ratio, 1.0, kind):
         return True
     size = round(ratio**-2)
@@ -108,14 +150,13 @@ def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
             "Pass an input `x`, so that roles are known.", None,
         )  # fmt: skip
         return
-    for kind, ratio in found.wrong:
-        law = recipe.law(kind.part.role)
+    for misfit in found.misfits:
+        part, law = misfit.part, recipe.law(misfit.part.role)
         depth = "" if law is None or law.depth == "1" else f", with the depth scaling {law.depth}"
-        for part, std in zip(kind.parts, kind.stds, strict=True):
-            by = "" if part.multiplier == 1 else f", times the branch's {part.multiplier:.3g},"
-            yield Finding(
-                part.name, "recipe", "error",
-                f"Its standard deviation of {std:.3g}{by} is {ratio:.3g} times what the recipe "
-                f"{recipe.name!r} says of a {part.role}{depth}.",
-                "Draw it by the recipe, or choose another one.", ratio,
-            )  # fmt: skip
+        by = "" if part.multiplier == 1 else f", times the branch's {part.multiplier:.3g},"
+        yield Finding(
+            part.name, "recipe", "error",
+            f"Its standard deviation of {misfit.std:.3g}{by} is {misfit.ratio:.3g} times what the "
+            f"recipe {recipe.name!r} says of a {part.role}{depth}.",
+            "Draw it by the recipe, or choose another one.", misfit.ratio,
+        )  # fmt: skip

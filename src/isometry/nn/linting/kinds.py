@@ -48,6 +48,13 @@ class Kind:
             for place, p in enumerate(self.parts)
         )
 
+    def only(self, places: Sequence[int]) -> "Kind":
+        """Return the kind with some of its members."""
+        parts = tuple(self.parts[i] for i in places)
+        stds = tuple(self.stds[i] for i in places)
+        std = math.sqrt(statistics.fmean(s**2 for s in stds))
+        return Kind(parts, stds, std, self.own_error / math.sqrt(len(parts)), self.own_error)
+
     @property
     def ratios(self) -> list[float]:
         """Log of each one's standard deviation over the median."""
