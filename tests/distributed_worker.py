@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.nn.functional import all_reduce
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from cases_modules import Residual, mlp, stack
@@ -52,6 +53,21 @@ def parallel():
 def split_output():
     torch.manual_seed(0)
     return parallelize_module(nn.Linear(WIDTH, WIDTH), MESH, ColwiseParallel())
+
+
+class Around(nn.Module):
+    """Blocks with a path around all of them, of which each rank holds the factors of one half."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.body = whole()
+        self.register_buffer("gate", torch.full((WIDTH // 2,), gate))
+
+    def forward(self, x):
+        own = x.chunk(2, 1)[RANK] * self.gate
+        rest = torch.zeros_like(own)
+        both = all_reduce(torch.cat([rest, own] if RANK else [own, rest], 1))
+        return self.body(x) + both
 
 
 def summed_behind_autograd(x):
@@ -99,6 +115,10 @@ def own_probe():
 def traces(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return [trace.c for trace in block_traces(residual_blocks(model, X), generator=generator)]
+
+
+def names(model):
+    return [block.name for block in residual_blocks(model, X)]
 
 
 def diagnosis(model):
@@ -162,6 +182,8 @@ def after_a_wrong_dtype():
 
 
 CASES = {
+    "factors of 0 on one rank": lambda: names(Around(0.1 * RANK)),
+    "factors of 0 on both": lambda: names(Around(0.0)),
     "whole, dense": lambda: dense(whole()),
     "whole, lanczos": lambda: spectrum_of(whole()),
     "whole, traces": lambda: traces(whole()),

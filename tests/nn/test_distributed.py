@@ -16,6 +16,14 @@ def ranks(tmp_path_factory):
     return together("distributed_worker.py", 2, tmp_path_factory.mktemp("ranks"))
 
 
+@pytest.mark.slow
+def test_ranks_see_the_same_blocks_where_one_of_them_holds_factors_of_0(ranks):
+    for rank in ranks:
+        # Nothing comes through along the path around all blocks: then it is none.
+        assert len(rank["factors of 0 on both"]) == 3
+        assert rank["factors of 0 on one rank"] == ["body"]
+
+
 # Sums over another number of terms at a time: a few roundings of float32 apart.
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sharded", "parallel"])

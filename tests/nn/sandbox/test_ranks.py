@@ -53,6 +53,17 @@ def test_groups_of_a_mesh_are_kept_once_and_those_of_one_process_not():
     assert ranks._groups == [group]
 
 
+def test_flags_count_where_every_process_sets_them(other):
+    ranks, cpu = Ranks(), torch.device("cpu")
+    assert ranks.all_of([True, False], cpu) == [True, False]
+    ranks.adopt([meshed(pair())])
+    assert ranks.all_of([True, False, True], cpu) == [True, False, True]
+    other.of = lambda t: torch.tensor([1.0, 1.0, 0.0]) if t.is_floating_point() else t
+    assert ranks.all_of([True, False, True], cpu) == [True, False, False]
+    other.of = lambda t: t if t.is_floating_point() else torch.tensor([4, -4])
+    assert ranks.all_of([True, False, True], cpu) == [False, False, False]
+
+
 def test_the_group_of_a_collective_is_noted(monkeypatch):
     group, ranks = pair(), Ranks()
     ranks.note(torch.ops.aten.add.Tensor, (group.boxed(),))

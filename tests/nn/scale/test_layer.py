@@ -12,6 +12,25 @@ def test_a_layer_that_works_in_place_leaves_the_stream_alone():
     assert len(layer.pieces) == 1
 
 
+def test_what_a_rank_holds_of_a_factor_does_not_change_the_blocks():
+    def layer(gate):
+        def run(s):
+            first = s + s.tanh()
+            return first + first.tanh() + gate * s
+
+        return run
+
+    s = torch.ones(2, 3)
+    seen = [len(run_layer(layer(torch.full((3,), g)), s, {}).pieces) for g in (0.0, 0.1)]
+    assert seen == [1, 1]
+
+    def alone(s):
+        first = s + s.tanh()
+        return first + first.tanh()
+
+    assert len(run_layer(alone, s, {}).pieces) == 2
+
+
 def test_a_layer_that_does_not_depend_on_the_stream_is_refused():
     with pytest.raises(ValueError, match=r"`the layer` returns what does not depend.*`blocks=`"):
         run_layer(lambda s: torch.ones(3, requires_grad=True) * 2, torch.ones(3), {})

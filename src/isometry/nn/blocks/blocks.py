@@ -223,7 +223,7 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
     )
     if not pieces and blocks is None:  # a gate at 0 beside a skip that is multiplied, too
         order = recording.graph.order
-        cuts = recording.graph.every_cut(order[0], order[-1])
+        cuts = recording.graph.cuts(order[0], order[-1])
         pieces = found_pieces(recording, cuts)
     if not pieces:
         raise ValueError(not_recognised(recording, cuts))

@@ -5,7 +5,7 @@ the output avoids is a *cut*: the residual stream is a chain of cuts. Between tw
 cuts s and y the pass is y = a s + f(s); `linear_part` finds the a that the graph itself shows.
 """
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -50,10 +50,18 @@ def _inputs(vertex: Vertex) -> Iterator[tuple[int, Vertex]]:
 
 @dataclass(frozen=True)
 class Graph:
-    """Every tensor on a path from the input to the output, in order of computation."""
+    """Every tensor on a path from the input to the output, in order of computation.
+
+    Attributes:
+        order: From the input on.
+        position: {tensor: place in the order}.
+        agreed: Makes of the factors that are 0 on this process those that count. Where several
+            compute together they have to agree, since each may hold another part of a factor.
+    """
 
     order: list[Vertex]
     position: dict[Vertex, int] = field(repr=False)
+    agreed: Callable[[list[bool]], Sequence[bool]] = field(default=list, repr=False)
 
     def inputs(self, vertex: Vertex) -> list[tuple[int, Vertex]]:
         """Return (argument index, vertex) of the arguments that depend on the input."""
@@ -65,11 +73,6 @@ class Graph:
             if side not in self.position:
                 for direct, leaf in _leaves(side):
                     yield index, direct, leaf
-
-    def every_cut(self, source: Vertex, target: Vertex) -> list[Vertex]:
-        """Return the cuts with paths that something multiplies by 0 taken for paths as well."""
-        stretch = [source, *self.between(source, target)]
-        return self.inner_cuts(stretch, frozenset()) if stretch[-1] == target else []
 
     def cuts(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors that every path from source to target goes through, both included.
@@ -98,12 +101,9 @@ class Graph:
     @cached_property
     def vanishing(self) -> frozenset[tuple[Vertex, int]]:
         """The arguments whose factor is exactly 0, as (tensor, argument index)."""
-        return frozenset(
-            (vertex, index)
-            for vertex in self.order[1:]
-            for index, _ in self.inputs(vertex)
-            if _vanishes(vertex, index)
-        )
+        arguments = [(v, index) for v in self.order[1:] for index, _ in self.inputs(v)]
+        zero = self.agreed([_vanishes(*argument) for argument in arguments])
+        return frozenset(a for a, vanishes in zip(arguments, zero, strict=True) if vanishes)
 
     def between(self, source: Vertex, target: Vertex) -> list[Vertex]:
         """Return the tensors on paths from source to target, without source, in order."""
@@ -125,7 +125,11 @@ class Graph:
         return seen
 
 
-def build_graph(source: Vertex, target: Vertex) -> Graph:
+def build_graph(
+    source: Vertex,
+    target: Vertex,
+    agreed: Callable[[list[bool]], Sequence[bool]] = list,
+) -> Graph:
     """Return the graph between two tensors; it is empty where they are not connected."""
     order: list[Vertex] = []
     live: dict[Vertex, bool] = {source: True}
@@ -143,7 +147,7 @@ def build_graph(source: Vertex, target: Vertex) -> Graph:
             todo.extend((v, False) for _, v in _inputs(vertex))
     if not live[target]:
         order = []
-    return Graph(order, {vertex: place for place, vertex in enumerate(order)})
+    return Graph(order, {vertex: place for place, vertex in enumerate(order)}, agreed)
 
 
 def _leaves(vertex: Vertex) -> Iterator[tuple[bool, Tensor]]:
@@ -208,10 +212,11 @@ def _vanishes(vertex: Vertex, index: int) -> bool:
     return weight is not None and (weight if index == 1 else 1.0 - weight) == 0
 
 
-def _is_zero(tensor: Tensor) -> bool:
-    """Return whether every entry is 0; not so of fake tensors, which have no values."""
+def _is_zero(tensor: Any) -> bool:
+    """Return whether every entry held here is 0; not so of fake tensors, which have no values."""
     try:
-        return not bool(tensor.detach().any())
+        own = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        return not bool(own.detach().any())
     except RuntimeError:
         return False
 

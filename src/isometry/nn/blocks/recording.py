@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
@@ -148,7 +148,8 @@ def observe(f: Specimen, point: Tensor, sandbox: Sandbox) -> Recording:
         }
         forward = _forward(together, leaves, point, calls, sandbox)
     target = vertex_of(forward.output)
-    graph = build_graph(forward.source, target) if target else Graph([], {})
+    agreed = partial(sandbox.ranks.all_of, device=point.device)
+    graph = build_graph(forward.source, target, agreed) if target else Graph([], {})
     if not graph.order:
         raise ValueError(
             "`model(x)` does not depend on `x`; expected an output computed from the input with "

@@ -66,6 +66,19 @@ class Ranks:
             accepted = bool(vote)
         return accepted
 
+    def all_of(self, flags: list[bool], device: torch.device) -> list[bool]:
+        """Return which flags every process sets; none where they have not equally many."""
+        for group in self._groups:
+            count = torch.tensor([len(flags), -len(flags)], device=device)
+            distributed.all_reduce(count, distributed.ReduceOp.MAX, group)
+            if int(count.sum()):
+                flags = [False] * len(flags)
+            elif flags:
+                votes = torch.tensor(flags, dtype=torch.float32, device=device)
+                distributed.all_reduce(votes, distributed.ReduceOp.MIN, group)
+                flags = [bool(vote) for vote in votes.tolist()]
+        return flags
+
     def _check_same(self, name: str, value: Tensor, advice: str) -> None:
         """Compare digests; every process learns of a difference.
 

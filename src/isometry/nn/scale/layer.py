@@ -71,7 +71,7 @@ def run_layer(layer: Callable[[Tensor], object], s: Tensor, names: Names) -> Lay
         y = check_output(picked(layer(start), None))
         sizes.note(y)
     target = vertex_of(y)
-    graph = None if source is None or target is None else build_graph(source, target)
+    graph = None if source is None or target is None else build_graph(source, target, _none_of)
     if source is None or target is None or graph is None or not graph.order:
         name = calls[-1].name if calls else "the layer"
         raise ValueError(
@@ -82,6 +82,15 @@ def run_layer(layer: Callable[[Tensor], object], s: Tensor, names: Names) -> Lay
     recording = Recording(graph, tuple(calls), {}, (), Maps(forward, Ranks()))
     pieces = found_pieces(recording, stream_cuts(graph)[0])
     return Layer(tuple(pieces), source, target, sizes.squares, forward)
+
+
+def _none_of(flags: list[bool]) -> list[bool]:
+    """Take no factor for 0: ranks hold other samples and shards, and must see the same blocks.
+
+    Their agreement would cost a reduction a layer, and paths that go around blocks of one layer
+    and are multiplied by 0 are rare: an earlier state comes into a layer as another argument.
+    """
+    return [False] * len(flags)
 
 
 @reversible
