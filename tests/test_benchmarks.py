@@ -220,6 +220,21 @@ def test_the_benchmark_of_the_monitor_runs_small(capsys):
     assert all(share > 0 for share in over.values())
 
 
+def test_the_benchmark_of_scale_runs_small(capsys):
+    pytest.importorskip("transformers")
+    bench = importlib.import_module("bench_scale")
+    bench.main(["--smoke"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["card"] == "none"
+    assert [row["report per block"]["blocks"] for row in found["rows"].values()] == [4, 6]
+    for row in found["rows"].values():
+        assert row["report per block"]["c"] > 0
+        assert all(row[job]["over a step"] > 0 for job in row if isinstance(row[job], dict))
+    bench.main(["--smoke", "--limit", "0"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert set(rows.values()) == {"left out: no time was left"}
+
+
 def test_the_table_of_costs_counts_what_one_rank_of_many_does():
     table, sized = importlib.import_module("table_scale"), importlib.import_module("_sized")
     size = sized.Size(depth=3, width=64, heads=4, groups=2, hidden=96, words=100)
