@@ -3,6 +3,7 @@
 
 import torch
 from torch import nn
+from torch.distributed.pipelining import PipelineStage
 
 import isometry as iso
 from isometry import nn as inn
@@ -25,6 +26,29 @@ def test_a_module_and_a_function_are_models():
     assert inn.apply_(net, planned).spec.depth == 2
     assert inn.residual_(net, x, shares=[1, 1.0], rtol=0.3, generator=seeded()) is net
     assert inn.baselines.he(net, x, blocks=None, generator=seeded()).c is None
+
+
+class Stage:
+    """What a pipeline stage of torch has."""
+
+    def __init__(self, submod: nn.Module) -> None:
+        self.submod = submod
+        self.stage_index = 0
+
+
+def of_torch(stage: PipelineStage, x: torch.Tensor) -> None:
+    """Only for the type checker: a stage needs a process group."""
+    inn.measure_scale([stage, stage], x)
+    inn.JacobianMonitor(at="blocks")(stage, x, 0)
+
+
+def test_a_pipeline_stage_is_followed():
+    net = inn.ResNet(iso.ResNetSpec("tanh", depth=2), 8, generator=seeded())
+    x = torch.randn(1, 8, generator=seeded())
+    monitor = inn.JacobianMonitor(at="blocks")
+    found = monitor(net, x, 0)
+    assert found is not None
+    assert found == monitor(Stage(net), x, 0) == monitor([Stage(net)], x, 0)
 
 
 def test_results_have_exported_types():

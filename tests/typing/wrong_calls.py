@@ -106,6 +106,8 @@ def models() -> None:
     inn.ResNet(spec, width=4.0)  # pyright: ignore[reportArgumentType]
     inn.ConvResNet(spec, 3, padding_mode="same")  # pyright: ignore[reportArgumentType]
     inn.JacobianMonitor(every="10")  # pyright: ignore[reportArgumentType]
+    inn.JacobianMonitor(at="blocks")([net.weight], x, 0)  # pyright: ignore[reportArgumentType]
+    inn.measure_scale("net", x)  # pyright: ignore[reportArgumentType]
 
 
 def runs() -> None:

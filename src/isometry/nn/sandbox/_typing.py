@@ -60,6 +60,17 @@ class Ranked(Operator, Protocol):
 Model: TypeAlias = Checked[Callable[..., Any]]
 """A module, or a function that calls one, from one floating-point tensor to one."""
 
+
+class Stage(Protocol):
+    """A pipeline stage; ``torch.distributed.pipelining.PipelineStage`` is one."""
+
+    submod: nn.Module
+    stage_index: int
+
+
+Staged: TypeAlias = Checked[Callable[..., Any] | Stage | Sequence[Stage]]
+"""A model, or the pipeline stages of one that this process holds."""
+
 ModelInput: TypeAlias = Checked[Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any] | None]
 """The point at which a model is measured: a tensor, or a tuple or mapping of the model's inputs,
 of which one is the point and the others are held. Of token ids the point is what the model first

@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from isometry._checks import check_integer
 from isometry._typing import Checked, Integer
-from isometry.nn.sandbox._typing import Blocks, ModelInput
+from isometry.nn.sandbox._typing import Blocks, ModelInput, Staged
 from isometry.nn.sandbox.inputs import picked
 from isometry.nn.sandbox.unwrap import plain_modules
 from isometry.nn.scale.capture import Call, captured, layers_of
@@ -108,7 +108,7 @@ class Measured:
 
 
 def measure_scale(
-    model: Checked[object],
+    model: Staged,
     x: ModelInput,
     *,
     mesh: Checked[DeviceMesh | None] = None,

@@ -5,7 +5,7 @@ back, no hook stays, and no measurement moves the global random state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from isometry.nn.sandbox._typing import (
     ModelInput,
     Monitored,
     SpectrumMethod,
+    Staged,
 )
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.undo import Undo, reversible
@@ -136,11 +137,12 @@ class JacobianMonitor(Drawn):
         series = {name: [numbers.get(name) for numbers in found] for name in names}
         room.plot_points(ax, series, at=steps, across="step", up="")
 
-    def __call__(self, model: Model, x: ModelInput, step: Integer) -> dict[str, float] | None:
+    def __call__(self, model: Staged, x: ModelInput, step: Integer) -> dict[str, float] | None:
         """Measure if ``step`` is a multiple of ``every``.
 
         Args:
-            model: The model as it is after this step.
+            model: The model as it is after this step; with "blocks" also a pipeline stage, or
+                a list of those that this process holds.
             x: The input to measure at; the same one every time makes the numbers comparable.
             step: Number of the step, at least 0.
 
@@ -167,13 +169,13 @@ class JacobianMonitor(Drawn):
             log(found, step)
         return found
 
-    def _of_model(self, model: Model, x: ModelInput) -> dict[str, float]:
+    def _of_model(self, model: Staged, x: ModelInput) -> dict[str, float]:
         generator = torch.Generator().manual_seed(self._seed)
-        found = diagnose(model, x, generator=generator, **self._options)
+        found = diagnose(cast("Model", model), x, generator=generator, **self._options)
         self.last = found
         return numbers(found)
 
-    def _of_blocks(self, model: Model, x: ModelInput) -> dict[str, float]:
+    def _of_blocks(self, model: Staged, x: ModelInput) -> dict[str, float]:
         blocks, probes = self._options["blocks"], self._options["num_probes"]
         probes = _PROBES if probes == "auto" else probes
         options = {"blocks": blocks, "num_probes": probes, "seed": self._seed}
