@@ -1,4 +1,4 @@
-"""How far the numbers of a sharded model are from the whole one's, on two and four processes.
+"""How far the numbers of a sharded model are from the whole one's, on two to eight processes.
 
 Model, plans and pipeline stages are those of the tests (``tests/scale_worker.py``); every
 process is a gloo rank on this machine. A row gives the largest difference of any rank's numbers.
@@ -35,6 +35,7 @@ KINDS = {
         "pp dp": "pipeline of two stages, FSDP2 inside",
         "pp tp": "pipeline of two stages, tensor parallel inside",
     },
+    8: {"dp tp pp": "pipeline of two stages, FSDP2 over tensor parallel inside"},
 }
 FLOOR = 1e-2
 """Size of v, by which differences of numbers that may be 0, such as t and k, are judged."""

@@ -177,6 +177,11 @@ def four_ranks():
     }
 
 
+def eight_ranks():
+    mesh = init_device_mesh("cpu", (2, 2, 2), mesh_dim_names=("dp", "tp", "pp"))
+    return {"dp tp pp": lambda: measured(mesh, dp=True, tp=True, pp=True)}
+
+
 def result_of(case):
     try:
         return case()
@@ -187,7 +192,7 @@ def result_of(case):
 
 def main():
     with joined() as (ranks, answer):
-        cases = two_ranks() if ranks == 2 else four_ranks()
+        cases = {2: two_ranks, 4: four_ranks, 8: eight_ranks}[ranks]()
         answer({name: result_of(case) for name, case in cases.items()})
 
 

@@ -57,6 +57,16 @@ def make_hanging():
 
 def make_on(mesh):
     raise AssertionError
+
+
+def make_model(mesh):
+    from scale_worker import parallel_layers, sharded_layers, staged
+
+    model = whole_model()
+    stage = staged(model, mesh["pp"])
+    parallel_layers(model, mesh["tp"])
+    sharded_layers(model, mesh["dp"])
+    return stage
 """
 
 
@@ -134,6 +144,19 @@ def test_two_ranks_share_the_batch_and_one_prints(folder, capsys):
     _, alone, _ = run(f"scale {words}", capsys)
     assert json.loads(said[0][0])["c"] == pytest.approx(json.loads(alone)["c"], rel=1e-5)
     assert (folder / "out.json").read_text() == said[0][0]
+
+
+@pytest.mark.slow
+def test_eight_ranks_shard_in_all_three_ways_and_one_prints(folder, capsys):
+    words = "--input tokens:4x6 --json"
+    workers = ranks(f"sized.py:make_model {words} --mesh dp=2,tp=2,pp=2", folder, 8)
+    said = [worker.communicate(timeout=400) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 8, said
+    assert [out for out, _ in said[1:]] == [""] * 7
+    _, alone, _ = run(f"scale sized.py:make {words}", capsys)
+    found, expected = json.loads(said[0][0]), json.loads(alone)
+    assert [b["name"] for b in found["blocks"]] == [b["name"] for b in expected["blocks"]]
+    assert found["c"] == pytest.approx(expected["c"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

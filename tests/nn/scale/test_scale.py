@@ -31,6 +31,11 @@ def four(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    return together("scale_worker.py", 8, tmp_path_factory.mktemp("eight"))
+
+
+@pytest.fixture(scope="module")
 def dense():
     return numbers(measure_scale(whole_model(), batch(), seed=3))
 
@@ -59,6 +64,13 @@ def test_two_processes_measure_what_one_does(two, dense, kind):
 def test_four_processes_measure_what_one_does(four, dense, kind):
     for rank in four:
         agree(rank[kind], dense)
+
+
+@needs_ranks
+@pytest.mark.slow
+def test_eight_processes_that_shard_in_all_three_ways_measure_what_one_does(eight, dense):
+    for rank in eight:
+        agree(rank["dp tp pp"], dense)
 
 
 @needs_ranks
@@ -115,7 +127,7 @@ def test_the_model_is_left_as_it_was():
 def test_compiled_layers_are_measured_as_plain_ones(dense):
     model = whole_model()
     for layer in model.layers.values():
-        layer.compile(backend="eager")
+        layer.compile(backend="aot_eager")  # "eager" leaves the graph that autograd sees
     agree(numbers(measure_scale(model, batch(), seed=3)), dense)
 
 
@@ -181,6 +193,22 @@ def fake_group(size):
         yield
     finally:
         torch.distributed.destroy_process_group()
+
+
+@needs_ranks
+@pytest.mark.parametrize("name", ["tp", "ep"])
+def test_a_model_whose_experts_are_spread_over_ranks_is_refused(name):
+    model, x = stack(lambda: Residual(mlp(8, 8)), 2), torch.ones(2, 8)
+    with fake_group(2):
+        mesh = init_device_mesh("cpu", (2,), mesh_dim_names=(name,))
+        for layer in model:
+            plan = {"body.0": ColwiseParallel(), "body.2": RowwiseParallel()}
+            parallelize_module(layer, mesh, plan)
+        if name == "tp":
+            assert len(measure_scale(model, x).blocks) == 2
+            return
+        with pytest.raises(NotImplementedError, match=r"`model` is on a mesh that has .*'ep'"):
+            measure_scale(model, x)
 
 
 # Every operation is done for each of 32 ranks: 4 that copy the model, each in 8 parts.

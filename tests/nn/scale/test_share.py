@@ -1,10 +1,12 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import distributed
 from torch.distributed import DeviceMesh
 
 from isometry.nn.scale.probes import signs
-from isometry.nn.scale.share import Part, Share, sharded_over
+from isometry.nn.scale.share import Part, Share, refuse_untried, sharded_over
 
 
 class Mesh(DeviceMesh):
@@ -65,6 +67,14 @@ def test_a_dimension_that_is_not_there_is_refused():
 def test_a_mesh_without_names_is_refused():
     with pytest.raises(ValueError, match=r"`mesh` has no names.*mesh_dim_names"):
         Share.of(Mesh(None))
+
+
+@pytest.mark.parametrize(("name", "what"), [("cp", "sequence is"), ("ep_shard", "experts are")])
+def test_dimensions_along_which_tokens_travel_in_a_layer_are_refused(name, what):
+    with pytest.raises(NotImplementedError, match=rf"`mesh` has the dimension '{name}'.*{what}"):
+        Share.of(Mesh(("dp", name)), {"dp": 0, name: 1})
+    alone = SimpleNamespace(mesh_dim_names=("dp", name), shape=(3, 1))
+    refuse_untried("`mesh`", alone)
 
 
 def reduction(monkeypatch, *others):

@@ -25,7 +25,7 @@ from isometry.nn.scale.loan import gathered, lent
 from isometry.nn.scale.products import BlockSums, sums_of
 from isometry.nn.scale.report import ScaleReport
 from isometry.nn.scale.result import BlockScale
-from isometry.nn.scale.share import Share, sharded_over
+from isometry.nn.scale.share import Share, refuse_untried, sharded_over
 from isometry.nn.scale.stages import modules_of, receive, send, stage_index
 from isometry.nn.scale.together import together
 
@@ -142,7 +142,8 @@ def measure_scale(
         TypeError: If the model is no module or stage, or a layer returns no tensor.
         ValueError: If no layer maps the stream to the stream, a layer is random, or ranks that
             should hold the same stream do not.
-        NotImplementedError: If a stream is a pending sum or the model sharded by the first FSDP.
+        NotImplementedError: If a stream is a pending sum, the model sharded by the first FSDP, or
+            experts or the sequence spread over ranks along a dimension of that name (ep, cp).
         RuntimeError: If another rank is gone, or does not answer within its group's timeout.
 
     Notes:
@@ -190,6 +191,9 @@ def local_sums(
     probes = check_integer("num_probes", num_probes, minimum=3)
     seed = check_integer("seed", seed, minimum=0)
     modules = modules_of(model)
+    meshes: set[Any] = {getattr(p, "device_mesh", None) for m in modules for p in m.parameters()}
+    for mesh in meshes - {None}:
+        refuse_untried("`model` is on a mesh that", mesh)
     stages = list(model) if isinstance(model, (list, tuple)) else [model]
     stages.sort(key=lambda stage: stage_index(stage) or 0)
     with lent(modules):

@@ -22,6 +22,13 @@ DATA = ("dp", "ddp", "fsdp", "hsdp", "data", "batch")
 """How the names of dimensions begin along which the batch is split."""
 STAGES = "pp"
 """Name of the dimension of pipeline stages."""
+UNTRIED = {
+    "ep": "experts are",
+    "expert": "experts are",
+    "cp": "sequence is",
+    "context": "sequence is",
+}
+"""How names of dimensions begin along which tokens travel in the middle of a layer, and why."""
 _AGREE = 1e-4
 """Relative difference of sums that rounding may cause between ranks with the same stream."""
 
@@ -70,6 +77,7 @@ class Share:
 
         Raises:
             ValueError: If the mesh has no names, or the split one that it does not have.
+            NotImplementedError: If it has a dimension of experts or of context parallelism.
         """
         if mesh is None:
             return cls(_world({"world": 0} if split is None else split))
@@ -79,6 +87,7 @@ class Share:
                 "`mesh` has no names; expected a device mesh with named dimensions. Make it with "
                 "`init_device_mesh(..., mesh_dim_names=('dp', 'tp'))`."
             )
+        refuse_untried("`mesh`", mesh)
         if split is None:
             split = {name: 0 for name in names if name.startswith(DATA)}
         for name in split:
@@ -155,6 +164,23 @@ class Share:
                 )
             sums = torch.where(split, both[0], mean)
         return sums
+
+
+def refuse_untried(whose: str, mesh: Any) -> None:
+    """Refuse a mesh with a dimension of experts or of context parallelism.
+
+    Raises:
+        NotImplementedError: If there is one of more than one rank.
+    """
+    for name, size in zip(mesh.mesh_dim_names or (), mesh.shape, strict=False):
+        what = next((what for begin, what in UNTRIED.items() if name.startswith(begin)), None)
+        if what is not None and size > 1:
+            raise NotImplementedError(
+                f"{whose} has the dimension {name!r}, along which a layer's {what} spread "
+                "over ranks that exchange tokens in it, and such products were never compared with "
+                "a whole model's; expected dp, tp and pp. Let FSDP2 and a tensor-parallel plan "
+                "shard the layers."
+            )
 
 
 def sharded_over(stream: Any) -> tuple[ProcessGroup, ...]:
