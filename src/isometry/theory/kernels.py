@@ -78,9 +78,16 @@ def network_kernels(spec: Checked[ResNetSpec], correlation: Reals) -> NetworkKer
     K, T = pairs.copy(), np.zeros_like(pairs)  # pyright: ignore[reportConstantRedefinition]
     nngp, tangent = [K], [T]
     before = np.concatenate([[0.0], signal.m1[:-1]])
+    act = activation(spec.activation)
+    shared = dual_activation(act, 1.0) if spec.unit else None  # its curves are made once
     for q, m1, mean in zip(signal.q.tolist(), before.tolist(), signal.mean.tolist(), strict=True):
         Q = step * K + spec.sigma_b**2
-        covariance, slope = _layer(spec, q, np.clip(Q / q, -1.0, 1.0) if q > 0 else 0.0 * K)
+        covariance, slope = 0.0 * K, 0.0 * K
+        if q > 0.0:  # with unit, s^2 = q multiplies the outputs and divides the arguments of (64)
+            dual = shared or dual_activation(act, q)
+            rho = np.clip(Q / q, -1.0, 1.0)
+            covariance, slope = dual(rho) * (q if spec.unit else 1.0), dual.slope(rho)
+            slope = slope if spec.unit else slope / q
         coherent = 0.0 if spec.centre or spec.signs else 2 * a * m1 * mean
         constant = 0.0 if spec.centre else mean**2
         K = a * a * K + coherent + covariance + constant  # pyright: ignore[reportConstantRedefinition]
@@ -89,17 +96,3 @@ def network_kernels(spec: Checked[ResNetSpec], correlation: Reals) -> NetworkKer
         tangent.append(T)
     diagonal = np.concatenate([[1.0], signal.m2])
     return NetworkKernels(pairs, np.array(nngp), np.array(tangent), diagonal)
-
-
-def _layer(
-    spec: ResNetSpec, q: float, rho: Float[np.ndarray, "n"]
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
-    """Return the covariance of the layer's outputs, and E phi'(h) phi'(h')."""
-    if q == 0.0:
-        return 0.0 * rho, 0.0 * rho
-    act = activation(spec.activation)
-    if spec.unit:  # s^2 = q multiplies the outputs and divides the arguments of (64)
-        dual = dual_activation(act, 1.0)
-        return q * dual(rho), dual.slope(rho)
-    dual = dual_activation(act, q)
-    return dual(rho), dual.slope(rho) / q

@@ -56,13 +56,16 @@ def draw_trunk(settings: Any, *, seed: int, dtype: torch.dtype) -> ResNet | Conv
     return kind(spec_of(settings), settings["width"], generator=generator, dtype=dtype)
 
 
-def inputs(settings: Any, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def inputs(settings: Any, *, dtype: torch.dtype, split: str = "train") -> tuple[Tensor, Tensor]:
     """Return the samples and classes that a run's settings name.
 
     Args:
-        settings: As for :func:`draw_trunk`, with images (name) and limit (number).
+        settings: As for :func:`draw_trunk`, with images (name), limit and, for the split "test",
+            test_limit (numbers).
         dtype: Of the samples.
+        split: "train" or "test".
     """
-    name, limit, width, side = (settings[key] for key in ("images", "limit", "width", "side"))
-    x, y = planes(name, limit, width, side) if side else vectors(name, limit, width)
-    return x.to(dtype), y
+    name, width, side = (settings[key] for key in ("images", "width", "side"))
+    limit = settings["limit" if split == "train" else "test_limit"]
+    found = planes(name, limit, width, side, split) if side else vectors(name, limit, width, split)
+    return found[0].to(dtype), found[1]

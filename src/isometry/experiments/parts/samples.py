@@ -17,21 +17,23 @@ _LIFT_SEED = 1809_08848
 
 
 @lru_cache(maxsize=4)
-def images(name: str, limit: int) -> ImageSet:
-    """Load ``limit`` training images, always the same ones; see :func:`load_images`."""
-    return load_images(name, limit=limit)
+def images(name: str, limit: int, split: str = "train") -> ImageSet:
+    """Load ``limit`` images of a split, always the same ones; see :func:`load_images`."""
+    return load_images(name, limit=limit, split=split)
 
 
 @lru_cache(maxsize=8)
-def vectors(name: str, limit: int, width: int) -> tuple[Tensor, Tensor]:
+def vectors(name: str, limit: int, width: int, split: str = "train") -> tuple[Tensor, Tensor]:
     """Return images as rows of ``width`` entries, mean 0 and mean square 1, and their classes."""
-    found = images(name, limit)
+    found = images(name, limit, split)
     rows = np.stack([embed(image, width) for image in found.images])
     return torch.from_numpy(rows), torch.from_numpy(found.labels)
 
 
 @lru_cache(maxsize=8)
-def planes(name: str, limit: int, channels: int, side: int) -> tuple[Tensor, Tensor]:
+def planes(
+    name: str, limit: int, channels: int, side: int, split: str = "train"
+) -> tuple[Tensor, Tensor]:
     """Return images as ``channels`` planes of ``side`` x ``side`` pixels, and their classes.
 
     Args:
@@ -39,8 +41,9 @@ def planes(name: str, limit: int, channels: int, side: int) -> tuple[Tensor, Ten
         limit: Number of images.
         channels: Planes of the result; combinations of the colours, the same for every image.
         side: Pixels of an edge.
+        split: "train" or "test".
     """
-    found = images(name, limit)
+    found = images(name, limit, split)
     colours, edge = found.images.shape[1:3]
     small = np.empty((len(found), colours, side, side))
     factors = (1.0, 1.0, side / edge, side / edge)

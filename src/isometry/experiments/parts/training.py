@@ -71,6 +71,7 @@ def train(
     observe: Callable[[int], None] | None = None,
     folder: Path | None = None,
     rates: Mapping[str, float] | None = None,
+    also: Callable[[], Mapping[str, float]] | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``model`` in place with cross entropy.
 
@@ -84,6 +85,7 @@ def train(
             for steps made before a checkpoint.
         folder: Where the checkpoint is written and looked for.
         rates: Factors of the learning rate by the beginnings of parameters' names; 1 elsewhere.
+        also: Called at every evaluation, for further entries of its record.
 
     Returns:
         The history, a record ``{"step", "loss"}`` per evaluation; the last one has ``loss`` None if
@@ -101,7 +103,8 @@ def train(
     while True:
         due = step % training.evaluate_every == 0 or step == training.steps
         if due and not (history and history[-1]["step"] == step):
-            history.append({"step": step, "loss": _bounded(measure(step), history)})
+            more = also() if also is not None else {}
+            history.append({"step": step, "loss": _bounded(measure(step), history), **more})
         if observe is not None:
             observe(step)
         if step == training.steps or history[-1]["loss"] is None:
@@ -170,6 +173,22 @@ def loss_meter(model: nn.Module, x: Tensor, y: Tensor) -> Any:
     @torch.no_grad()
     def measure(step: int) -> float:  # noqa: ARG001
         return float(nn.functional.cross_entropy(model(x[:_EVALUATED]), y[:_EVALUATED]))
+
+    return measure
+
+
+def accuracy_meter(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], dict[str, float]]:
+    """Return a function that measures the fraction of samples whose class is right.
+
+    Args:
+        model: From a batch to logits.
+        x: Test samples.
+        y: Their classes.
+    """
+
+    @torch.no_grad()
+    def measure() -> dict[str, float]:
+        return {"accuracy": float((model(x).argmax(1) == y).double().mean())}
 
     return measure
 

@@ -18,6 +18,7 @@ from isometry.experiments.parts.classifiers import ACTIVATIONS, Classifier, draw
 from isometry.experiments.parts.rungs import SCHEMES, scheme_sigma_w
 from isometry.experiments.parts.study import Size, Study, register
 from isometry.experiments.parts.training import (
+    accuracy_meter,
     loss_meter,
     train,
     training_of,
@@ -96,6 +97,9 @@ def fit(config: RunConfig, folder: Path) -> Outcome:
     x, y = inputs(settings, dtype=torch.float32)
     trunk = draw_trunk(settings, seed=config.seed, dtype=torch.float32)
     model = Classifier(trunk, x[0].numel(), raw=settings.get("readout") == "raw")
+    tested = None
+    if settings.get("test_limit"):
+        tested = accuracy_meter(model, *inputs(settings, dtype=torch.float32, split="test"))
     history = train(
         model,
         x,
@@ -104,6 +108,7 @@ def fit(config: RunConfig, folder: Path) -> Outcome:
         measure=loss_meter(model, x, y),
         folder=folder,
         rates={"trunk.": settings.get("rate", 1.0)},
+        also=tested,
     )
     spec: ResNetSpec = trunk.spec
     results = {
@@ -112,6 +117,8 @@ def fit(config: RunConfig, folder: Path) -> Outcome:
         "last_loss": history[-1]["loss"],
         "diverged_at": history[-1]["step"] if history[-1]["loss"] is None else None,
     }
+    if tested is not None:
+        results["test_accuracy"] = history[-1]["accuracy"]
     return Outcome(results, history)
 
 
