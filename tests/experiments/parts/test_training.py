@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from isometry.experiments.engine import storage
-from isometry.experiments.parts.training import Training, steps_to, train
+from isometry.experiments.parts.training import Training, accuracy_meter, steps_to, train
 
 
 def problem():
@@ -186,3 +186,30 @@ def test_rates_are_factors_by_the_beginning_of_a_name():
     train(model, x, y, Training(3, batch=16), measure=measure, rates={"weight": 0.0})
     assert torch.equal(model.weight, before["weight"])
     assert not torch.equal(model.bias, before["bias"])
+
+
+def test_further_entries_are_recorded_and_come_back_after_an_interruption(tmp_path):
+    def trained(folder, observe=None):
+        model, x, y = problem()
+        return train(
+            model, x, y, Training(30, batch=16, checkpoint_every=10),
+            measure=lambda step: 1.0, also=accuracy_meter(model, x, y),
+            observe=observe, folder=folder,
+        )  # fmt: skip
+
+    def stop(step):
+        if step == 25:
+            raise KeyboardInterrupt
+
+    whole = trained(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "b", stop)
+    assert trained(tmp_path / "b") == whole
+    assert all(0.0 <= record["accuracy"] <= 1.0 for record in whole)
+    assert whole[-1]["accuracy"] != whole[0]["accuracy"]
+
+
+def test_accuracy_is_the_fraction_of_right_classes():
+    x = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [0.0, 5.0]])
+    right = accuracy_meter(nn.Identity(), x, torch.tensor([0, 1, 1, 1]))
+    assert right() == {"accuracy": 0.75}

@@ -84,12 +84,12 @@ def plan(
 
 
 def _plan(images: Sequence[str], size: Size) -> list[RunConfig]:
-    asked = {key: value for key, value in size.items() if key != "levels"}
+    asked = {key: value for key, value in size.items() if key not in ("levels", "predicted")}
     return plan(images=images[0], **asked)
 
 
 def _summarise(runs: Sequence[Run], size: Size, name: str) -> Findings:
-    return summarise(runs, levels=size["levels"], name=name)
+    return summarise(runs, levels=size["levels"], name=name, predicted=size.get("predicted", False))
 
 
 SMOKE: Size = {
@@ -120,10 +120,11 @@ def _study(name: str, number: int, words: str, sizes: Mapping[str, Size]) -> Stu
 
 LADDER = _study("ladder", 7, "ladder", {
     "smoke": SMOKE,
-    "quick": QUICK,
+    "quick": QUICK | {"predicted": True},
     "full": {
-        **QUICK, "limit": 10000, "network": {"width": 256, "depth": 20, "side": 0},
-        "training": training_settings(400, 0.03), "seeds": 3, "raw_rungs": ENDS,
+        **QUICK, "predicted": True, "limit": 10000,
+        "network": {"width": 256, "depth": 20, "side": 0},
+        "seeds": 3, "raw_rungs": ENDS,
         "rates": [0.25, 0.5, 2.0, 4.0], "levels": [2.1, 2.0, 1.9, 1.8, 1.7, 1.6], "sweep_seeds": 3,
     },
 })  # fmt: skip
@@ -135,7 +136,7 @@ CONVOLUTION = _study("convolution-ladder", 8, "convolutional ladder", {
     },
     "full": {
         **_ENDS, "limit": 10000, "network": {"width": 12, "depth": 10, "side": 8},
-        "training": training_settings(300, 0.03), "seeds": 3, "levels": [2.1, 2.0, 1.9, 1.8, 1.7],
+        "training": training_settings(200, 0.03), "seeds": 3, "levels": [2.1, 2.0, 1.9, 1.8, 1.7],
     },
 })  # fmt: skip
 DEEP = _study("deep-ladder", 9, "deep ladder", {

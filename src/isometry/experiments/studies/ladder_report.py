@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
+from statistics import mode
 from typing import Any
 
 import numpy as np
@@ -13,22 +14,28 @@ from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_checks import ENOUGH, Times
 from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
+from isometry.experiments.studies.ladder_readings import best_rates, kernels, late
 from isometry.report import Figure, Paragraph, Table
 
 _HABIT, _STEPS, _LINEAR = RUNGS[0], RUNGS[4], RUNGS[5]
 
 
-def summarise(runs: Sequence[Run], *, levels: Sequence[float], name: str) -> Findings:
+def summarise(
+    runs: Sequence[Run], *, levels: Sequence[float], name: str, predicted: bool = False
+) -> Findings:
     """Turn runs into hypotheses, tables and figures.
 
     Args:
         runs: Finished runs of one architecture.
         levels: Training losses, the highest first.
         name: Of the study.
+        predicted: Whether to ask if kernels predict the times, a minute for ten activations.
     """
-    settings = runs[0].config.settings
+    rate = mode(run.config.settings["learning_rate"] for run in runs)
+    settings = next(r.config.settings for r in runs if r.config.settings["learning_rate"] == rate)
     steps, readout = settings["steps"], settings["readout"]
-    mine = [run for run in runs if run.config.settings["readout"] == readout]
+    every_rate = [run for run in runs if run.config.settings["readout"] == readout]
+    mine = [run for run in every_rate if run.config.settings["learning_rate"] == rate]
     at_one = [run for run in mine if run.config.settings["value"] == 1.0]
     by_level = [_spreads(at_one, level, steps) for level in levels]
     level = _level(at_one, levels)
@@ -38,7 +45,7 @@ def summarise(runs: Sequence[Run], *, levels: Sequence[float], name: str) -> Fin
     hypotheses = [
         _top_hypothesis(rungs, steps, level, name),
         *_rung_hypotheses(rungs, steps, level, name),
-        _parity_hypothesis(rungs, steps, level, name),
+        *(_parity_hypothesis(rungs, steps, level, name) for _ in range(_LINEAR in rungs)),
     ]
     blocks: list[Any] = [
         Paragraph(_conditions(settings, level)),
@@ -54,11 +61,25 @@ def summarise(runs: Sequence[Run], *, levels: Sequence[float], name: str) -> Fin
             sweep_figure(swept, level),
             Table(swept, "Learning speed against c, at the top."),
         ]
+    readings = []
+    if len({run.config.settings["learning_rate"] for run in runs}) > 1:
+        others = [r for r in every_rate if r.config.settings["value"] == 1.0]
+        readings.append(best_rates(others, level, steps, name))
+    if predicted:
+        readings.append(kernels(at_one, level, steps, name))
+    if settings.get("test_limit"):
+        readings.append(late(at_one, name))
+    for reading in readings:
+        hypotheses += reading.hypotheses
+        blocks += reading.blocks
+        numbers |= reading.numbers
     for other in sorted({r.config.settings["readout"] for r in runs} - {readout}):
         theirs = [r for r in runs if r.config.settings["readout"] == other]
         rows = [_spreads(theirs, level, steps) for level in levels]
         numbers[f"levels, {other} readout"] = rows
         blocks.append(Table(rows, f"The same with the {other} readout."))
+        found = ladder_times(theirs, level)
+        hypotheses.append(_top_hypothesis(found, steps, level, f"{name}, {other} readout"))
     title = f"The {name}: what must be equal before activations learn alike"
     return Findings(title, hypotheses, numbers, blocks)
 

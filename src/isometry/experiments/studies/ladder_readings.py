@@ -1,0 +1,221 @@
+"""Second readings of the ladder: each activation at its own best rate, kernels, the late end."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import rankdata
+
+from isometry._typing import Float
+from isometry.experiments.engine.runs import Run
+from isometry.experiments.parts.claims import Hypothesis
+from isometry.experiments.parts.rungs import MODEL, RUNGS, TOP, spec_of
+from isometry.experiments.parts.tables import line_figure
+from isometry.experiments.parts.training import steps_to
+from isometry.experiments.studies.confounder_times import log_spread, mean_log_times, times
+from isometry.report import Table
+from isometry.theory.kernels import network_kernels
+from isometry.theory.propagation import propagate
+
+_HABIT = RUNGS[0]
+_CORRELATIONS = np.linspace(-0.5, 1.0, 7)
+"""Of two inputs; standardised images have few pairs below -0.5."""
+
+_SHOWN = (100, 300, 1000, 3000, 10000)
+
+
+class Reading(NamedTuple):
+    """What one reading adds to the findings."""
+
+    hypotheses: list[Hypothesis]
+    blocks: list[Any]
+    numbers: dict[str, Any]
+
+
+def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Reading:
+    """Return the ladder's ends with every activation at its own best learning rate.
+
+    Args:
+        runs: Runs at c = 1 and one readout, of several learning rates.
+        level: The training loss.
+        steps: Of a run.
+        name: Of the study.
+    """
+    rates = sorted({r.config.settings["learning_rate"] for r in runs})
+    counted = [r for r in runs if r.config.seed == 0]
+    gridded = {r.config.settings["rung"] for r in counted if _rate(r) == rates[0]}
+    best: dict[str, dict[str, tuple[float, float]]] = {}
+    for run in counted:
+        rung, phi = run.config.settings["rung"], run.config.settings["activation"]
+        reached = steps_to(run.history(), level)
+        if rung in gridded and reached is not None:
+            row = best.setdefault(rung, {})
+            row[phi] = min(row.get(phi, (np.inf, 0.0)), (reached, _rate(run)))
+    known = [rung for rung in RUNGS if rung in best]
+    common = sorted(set.intersection(*(set(best[rung]) for rung in known))) if known else []
+    spreads = {
+        rung: log_spread({phi: {0: best[rung][phi][0]} for phi in common}, censored=steps)
+        for rung in known
+        if len(common) > 1
+    }
+    rows = [
+        {"rung": rung, "spread": spreads.get(rung)}
+        | {phi: f"{t:.4g} (at {rate:g})" for phi, (t, rate) in sorted(best[rung].items())}
+        for rung in known
+    ]
+    grid = ", ".join(f"{rate:g}" for rate in rates)
+    caption = (
+        f"Steps to a loss of {level:g} at the best rate of {grid}, for each activation its own; "
+        "one seed; the spread is over the activations that every row has."
+    )
+    ratio = spreads[TOP] / spreads[_HABIT] if spreads.get(_HABIT) and TOP in spreads else None
+    chosen = [rate for _, rate in best.get(TOP, {}).values()]
+    tested = f"{len(common)} activations, loss {level:g}, rates {grid}"
+    hypotheses = [
+        Hypothesis(
+            name, "With each activation at its own best learning rate the time still varies at the "
+            "top half as much as at equal sigma_w", tested, ratio, high=0.5,
+        ),
+        Hypothesis(
+            name, "At the top the best learning rate is the same for all (largest over smallest, "
+            "within one step of the grid)", tested, max(chosen) / min(chosen) if chosen else None,
+            high=max(b / a for a, b in pairwise(rates)) * (1 + 1e-9),
+        ),
+    ]  # fmt: skip
+    return Reading(hypotheses, [Table(rows, caption)], {"best rates": rows})
+
+
+def kernels(runs: Sequence[Run], level: float, steps: int, name: str) -> Reading:
+    """Return whether the distance of a cell's kernels from the model's predicts its time.
+
+    Args:
+        runs: Runs at c = 1, of standardised features and one learning rate.
+        level: The training loss.
+        steps: Of a run.
+        name: Of the study.
+    """
+    cells = {(r.config.settings["rung"], r.config.settings["activation"]): r for r in runs}
+    model = cells.get((TOP, MODEL))
+    claim = (
+        f"The further a cell's kernels are from those of {MODEL} at the top, the more its time "
+        "differs (rank correlation over rungs and activations)"
+    )
+    if model is None:
+        return Reading([Hypothesis(name, claim, "no run of it", None, low=0.7)], [], {})
+    logs = {
+        (rung, phi): log
+        for rung in RUNGS
+        for phi, log in mean_log_times(times(runs, rung, level, key="rung"), censored=steps).items()
+    }
+    reference = cell_kernels(model.config.settings)
+    rows = [
+        {"rung": rung, "activation": phi,
+         "kernel distance": distance(cell_kernels(run.config.settings), reference),
+         "log time over the model's": logs[rung, phi] - logs[TOP, MODEL]}
+        for (rung, phi), run in cells.items() if run is not model
+    ]  # fmt: skip
+    pairs = np.array([(r["kernel distance"], abs(r["log time over the model's"])) for r in rows])
+    number = _rank_correlation(pairs) if len(pairs) > 3 else None
+    tested = f"{len(rows)} cells, loss {level:g}, at most {steps} steps"
+    remark = "Kernels of the wide limit, from the theory alone: no run goes into the distance."
+    found = Hypothesis(name, claim, tested, number, low=0.7, remark=remark)
+    caption = "Distance of the kernels after the last layer, and log time, from the model's."
+    return Reading([found], [Table(rows, caption)], {"kernels": rows})
+
+
+def cell_kernels(settings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "n"], ...]:
+    """Return both kernels of a run's standardised features, in the wide limit.
+
+    Args:
+        settings: Of the run.
+
+    Returns:
+        The features' kernel, and the tangent kernel of the trunk at the rate that its weights have,
+        over pairs of inputs of several correlations. Both are over the features' variance.
+    """
+    spec = spec_of(settings)
+    found = network_kernels(spec, _CORRELATIONS)
+    square = 0.0 if spec.signs else propagate(spec).m1[-1] ** 2
+    variance = found.signal[-1] - square
+    drawn = settings["sigma_w"] ** 2 / 2.0  # the rate that (66) takes, as multiple of the model's
+    taken = settings["rate"] / drawn
+    return (found.nngp[-1] - square) / variance, taken * found.tangent[-1] / variance
+
+
+def distance(
+    ours: Sequence[Float[np.ndarray, "n"]], theirs: Sequence[Float[np.ndarray, "n"]]
+) -> float:
+    """Return the root of the summed relative mean squares of the kernels' differences.
+
+    Args:
+        ours: Kernels.
+        theirs: The reference's.
+    """
+    parts = [np.mean((a - b) ** 2) / np.mean(b**2) for a, b in zip(ours, theirs, strict=True)]
+    return float(np.sqrt(np.sum(parts)))
+
+
+def late(runs: Sequence[Run], name: str) -> Reading:
+    """Return losses and test accuracies from early to late.
+
+    Args:
+        runs: Runs whose histories have a test accuracy.
+        name: Of the study.
+    """
+    histories = {
+        (r.config.settings["rung"], r.config.settings["activation"]): r.history()
+        for r in runs
+        if r.config.seed == 0
+    }
+    rows = [
+        {"rung": rung, "activation": phi}
+        | {
+            f"{what} at {point['step']}": point[key]
+            for what, key in (("loss", "loss"), ("test", "accuracy"))
+            for point in history
+            if point["step"] in _SHOWN
+        }
+        for (rung, phi), history in histories.items()
+    ]
+    last = {cell: history[-1]["accuracy"] for cell, history in histories.items()}
+    ranges = {rung: _range(last, rung) for rung in (_HABIT, TOP)}
+    number = ranges[TOP] / ranges[_HABIT] if ranges[_HABIT] else None
+    images = runs[0].config.settings["test_limit"]
+    found = Hypothesis(
+        name, "After the last step the test accuracy varies over activations at the top half as "
+        "much as at equal sigma_w (ratio of the ranges)",
+        f"{len({phi for _, phi in last})} activations, {images} test images, one seed",
+        number, high=0.5,
+        remark=f"{ranges[TOP]:.3g} over {ranges[_HABIT]:.3g}; the standard error of one accuracy "
+        f"is {max(_error(value, images) for value in last.values()):.2g}.",
+    )  # fmt: skip
+    curves = {
+        f"{phi}, {rung}": [
+            (p["step"], p["loss"]) for p in history if p["step"] and p["loss"] is not None
+        ]
+        for (rung, phi), history in histories.items()
+        if rung in (_HABIT, TOP)
+    }
+    caption = "Training loss from early to late, at equal sigma_w and at the top."
+    figure = line_figure(curves, "step", "training loss", caption)
+    return Reading([found], [figure, Table(rows, "From early to late.")], {"late": rows})
+
+
+def _rank_correlation(pairs: Float[np.ndarray, "n two"]) -> float:
+    """Return Spearman's coefficient."""
+    ranks = rankdata(pairs, axis=0)
+    return float(np.corrcoef(ranks.T)[0, 1])
+
+
+def _rate(run: Run) -> float:
+    return run.config.settings["learning_rate"]
+
+
+def _range(values: Mapping[tuple[str, str], float], rung: str) -> float:
+    mine = [value for (where, _), value in values.items() if where == rung]
+    return max(mine, default=0.0) - min(mine, default=0.0)
+
+
+def _error(accuracy: float, images: int) -> float:
+    return float(np.sqrt(accuracy * (1.0 - accuracy) / images))
