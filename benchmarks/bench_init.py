@@ -14,7 +14,9 @@ folder, without what they depend on.
 import copy
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,15 +86,25 @@ def growth(family: Family, model: nn.Module, x: Tensor) -> float:
     )
 
 
-def training_loss(model: nn.Module, shape: tuple[int, ...], seed: int, steps: int) -> float:
-    """Fit a fixed random teacher with a linear head; return the mean loss of the last tenth."""
+def training_loss(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    seed: int,
+    steps: int,
+    groups: Sequence[dict[str, Any]] | None = None,
+) -> float:
+    """Fit a fixed random teacher with a linear head; return the mean loss of the last tenth.
+
+    Without ``groups`` all parameters learn at one rate; the head always learns at it.
+    """
     source = seeded(100 + seed)
     data = torch.randn(SAMPLES, *shape[1:], generator=source)
     labels = (data.flatten(1) @ torch.randn(data[0].numel(), 4, generator=source)).argmax(1)
     with torch.no_grad():
         features = model(data[:2]).flatten(1).shape[1]
     head = torch.zeros(4, features).requires_grad_()
-    optimiser = torch.optim.Adam([*model.parameters(), head], lr=RATE, fused=True)
+    learners = groups if groups is not None else [{"params": list(model.parameters())}]
+    optimiser = torch.optim.Adam([*learners, {"params": [head]}], lr=RATE, fused=True)
     model.train()
     losses = []
     for _ in range(steps):

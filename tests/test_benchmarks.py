@@ -15,6 +15,7 @@ cells = importlib.import_module("_cells")
 bench_init = importlib.import_module("bench_init")
 families = importlib.import_module("_init_families")
 bench_spread = importlib.import_module("bench_init_spread")
+bench_centre = importlib.import_module("bench_centre")
 
 KEYS = [{"family": "a", "seeds": 1}, {"family": "b", "seeds": 1}]
 
@@ -158,6 +159,26 @@ def test_a_benchmark_runs_in_its_small_form(name, monkeypatch, capsys):
         monkeypatch.setattr(module, "fresh", lambda *call: module.memory(*call))
     module.main(SMOKE[name])
     assert capsys.readouterr().out.strip()
+
+
+def test_rates_by_map_have_the_mean_that_one_rate_has():
+    model = bench_centre.FAMILIES["residual perceptron"].build(0)
+    one, several = (
+        bench_centre.groups(model, way, 0.01) for way in ("c = 1", "c = 1, mean removed, rates")
+    )
+    assert one[0]["lr"] == 0.01
+    entries = [(group["lr"], group["params"][0].numel()) for group in several]
+    assert sum(n for _, n in entries) == sum(p.numel() for p in model.parameters())
+    assert sum(r * n for r, n in entries) / sum(n for _, n in entries) == pytest.approx(0.01)
+    assert len({round(rate, 6) for rate, _ in entries}) > 1
+
+
+def test_the_benchmark_of_centring_runs_in_a_small_form(tmp_path, monkeypatch, capsys):
+    ways = ("c = 1, mean removed, rates",)
+    monkeypatch.setattr(bench_centre, "WAYS", {way: bench_centre.WAYS[way] for way in ways})
+    options = ["--quick", "--cells", str(tmp_path / "centre.jsonl"), "--workers", "1"]
+    bench_centre.main(options)
+    assert "16 of 16 blocks" in capsys.readouterr().out
 
 
 def test_the_benchmarks_of_initialisation_run_in_a_small_form(tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from isometry.experiments.studies.ladder_readings import (
     distance,
     kernels,
     late,
+    losses,
 )
 from isometry.experiments.studies.ladder_report import summarise
 
@@ -133,3 +134,15 @@ def test_the_late_end_compares_test_accuracies(tmp_path):
     row = first.numbers["late"][0]
     assert (row["loss at 100"], row["test at 100"]) == (1.0, 0.4)
     assert "standard error of one accuracy is 0.05" in first.hypotheses[0].remark
+
+
+def test_losses_are_means_over_seeds_and_a_diverged_run_leaves_none(tmp_path):
+    runs = [
+        training_run(tmp_path, TOP, phi, 1.0, seed, speed, rung=TOP)
+        for phi, speed in (("relu", 100.0), ("tanh", 50.0))
+        for seed in (0, 1)
+    ]
+    lines = [{"step": 0, "loss": 2.0}, {"step": 10, "loss": None}]
+    (runs[-1].folder / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
+    row = losses(runs, 50).numbers["losses"][0]
+    assert row == {"rung": TOP, "relu": "1.5 / 1", "tanh": "- / -"}

@@ -86,6 +86,40 @@ def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Read
     return Reading(hypotheses, [Table(rows, caption)], {"best rates": rows})
 
 
+def losses(runs: Sequence[Run], step: int = 100) -> Reading:
+    """Return the mean training loss early and at the end, by rung and activation.
+
+    Args:
+        runs: Runs at c = 1, of one readout and learning rate.
+        step: What is early.
+    """
+    cells: dict[tuple[str, str], list[list[dict[str, Any]]]] = {}
+    for run in runs:
+        key = (run.config.settings["rung"], run.config.settings["activation"])
+        cells.setdefault(key, []).append(run.history())
+    last = max(histories[0][-1]["step"] for histories in cells.values())
+    rows = []
+    for rung in (rung for rung in RUNGS if any(where == rung for where, _ in cells)):
+        row: dict[str, Any] = {"rung": rung}
+        for phi in sorted({phi for where, phi in cells if where == rung}):
+            found = [_losses_at(history, (step, last)) for history in cells[rung, phi]]
+            means = [_mean([pair[k] for pair in found]) for k in (0, 1)]
+            row[phi] = " / ".join("-" if mean is None else f"{mean:.3g}" for mean in means)
+        rows.append(row)
+    caption = f"Training loss after {step} steps / after {last} (-: diverged, or not recorded)."
+    return Reading([], [Table(rows, caption)], {"losses": rows})
+
+
+def _losses_at(history: Sequence[Mapping[str, Any]], steps: Sequence[int]) -> list[float | None]:
+    at = {point["step"]: point["loss"] for point in history}
+    return [at.get(step) for step in steps]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
 def kernels(runs: Sequence[Run], level: float, steps: int, name: str) -> Reading:
     """Return whether the distance of a cell's kernels from the model's predicts its time.
 

@@ -14,7 +14,7 @@ from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_checks import ENOUGH, Times
 from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
-from isometry.experiments.studies.ladder_readings import best_rates, kernels, late
+from isometry.experiments.studies.ladder_readings import best_rates, kernels, late, losses
 from isometry.report import Figure, Paragraph, Table
 
 _HABIT, _STEPS, _LINEAR = RUNGS[0], RUNGS[4], RUNGS[5]
@@ -61,7 +61,7 @@ def summarise(
             sweep_figure(swept, level),
             Table(swept, "Learning speed against c, at the top."),
         ]
-    readings = []
+    readings = [losses(at_one)]
     if len({run.config.settings["learning_rate"] for run in runs}) > 1:
         others = [r for r in every_rate if r.config.settings["value"] == 1.0]
         readings.append(best_rates(others, level, steps, name))
