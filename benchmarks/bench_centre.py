@@ -1,8 +1,8 @@
 """Outside the paper's network: what do a removed mean and equal steps buy?
 
-Five families of bench_init, each with torch's draw of its width inside, and then as it is, at c = 1,
-with the mean removed, with rates in proportion to the drawn standard deviation (Adam), with both.
-Every way of starting takes the best of a grid of base rates, a factor of three apart, by the mean
+Five families of bench_init, each with torch's draw of its width inside: as it is, at c = 1, with
+the mean removed, with rates in proportion to the drawn standard deviation (Adam), with both. Every
+way of starting takes the best of a grid of base rates, a factor of about three apart, by the mean
 loss over the seeds. Rates that differ between maps are scaled so that their mean over all entries
 is the base rate. Prints JSON, then a markdown table; finished cells are kept, as by bench_init.
 
