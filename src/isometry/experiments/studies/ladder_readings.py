@@ -1,5 +1,6 @@
 """Second readings of the ladder: each activation at its own best rate, kernels, the late end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -42,16 +43,8 @@ def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Read
         steps: Of a run.
         name: Of the study.
     """
-    rates = sorted({r.config.settings["learning_rate"] for r in runs})
-    counted = [r for r in runs if r.config.seed == 0]
-    gridded = {r.config.settings["rung"] for r in counted if _rate(r) == rates[0]}
-    best: dict[str, dict[str, tuple[float, float]]] = {}
-    for run in counted:
-        rung, phi = run.config.settings["rung"], run.config.settings["activation"]
-        reached = steps_to(run.history(), level)
-        if rung in gridded and reached is not None:
-            row = best.setdefault(rung, {})
-            row[phi] = min(row.get(phi, (np.inf, 0.0)), (reached, _rate(run)))
+    rates = sorted({_rate(run) for run in runs})
+    best = _best_times([run for run in runs if run.config.seed == 0], level)
     known = [rung for rung in RUNGS if rung in best]
     common = sorted(set.intersection(*(set(best[rung]) for rung in known))) if known else []
     spreads = {
@@ -84,6 +77,20 @@ def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Read
         ),
     ]  # fmt: skip
     return Reading(hypotheses, [Table(rows, caption)], {"best rates": rows})
+
+
+def _best_times(runs: Sequence[Run], level: float) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return by rung and activation the fewest steps to a loss, and their rate."""
+    lowest = min(map(_rate, runs))
+    gridded = {run.config.settings["rung"] for run in runs if _rate(run) == lowest}
+    best: dict[str, dict[str, tuple[float, float]]] = {}
+    for run in runs:
+        rung, phi = run.config.settings["rung"], run.config.settings["activation"]
+        reached = steps_to(run.history(), level)
+        if rung in gridded and reached is not None:
+            row = best.setdefault(rung, {})
+            row[phi] = min(row.get(phi, (math.inf, 0.0)), (reached, _rate(run)))
+    return best
 
 
 def losses(runs: Sequence[Run], step: int = 100) -> Reading:
