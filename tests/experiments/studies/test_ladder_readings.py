@@ -60,7 +60,7 @@ def test_other_rates_are_in_no_other_number(tmp_path):
     plain = [run for run in runs if run.config.settings["learning_rate"] == 0.1]
     with_grid, without = (summarise(each, levels=[1.0], name="ladder") for each in (runs, plain))
     assert with_grid.numbers["times"] == without.numbers["times"]
-    assert with_grid.numbers["sweep"] == without.numbers["sweep"]
+    assert with_grid.numbers["levels"] == without.numbers["levels"]
     assert len(with_grid.hypotheses) == len(without.hypotheses) + 2
 
 

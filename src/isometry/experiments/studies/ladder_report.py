@@ -14,7 +14,13 @@ from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_checks import ENOUGH, Times
 from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
-from isometry.experiments.studies.ladder_readings import best_rates, kernels, late, losses
+from isometry.experiments.studies.ladder_readings import (
+    Reading,
+    best_rates,
+    kernels,
+    late,
+    losses,
+)
 from isometry.report import Figure, Paragraph, Table
 
 _HABIT, _STEPS, _LINEAR = RUNGS[0], RUNGS[4], RUNGS[5]
@@ -37,31 +43,13 @@ def summarise(
     every_rate = [run for run in runs if run.config.settings["readout"] == readout]
     mine = [run for run in every_rate if run.config.settings["learning_rate"] == rate]
     at_one = [run for run in mine if run.config.settings["value"] == 1.0]
-    by_level = [_spreads(at_one, level, steps) for level in levels]
     level = _level(at_one, levels)
-    rungs = ladder_times(at_one, level)
-    table = [row | {"rung": rung} for rung, row in _rows(rungs, steps).items()]
     swept = sweep_rows([r for r in mine if r.config.settings["rung"] == TOP], level)
-    hypotheses = [
-        _top_hypothesis(rungs, steps, level, name),
-        *_rung_hypotheses(rungs, steps, level, name),
-        *(_parity_hypothesis(rungs, steps, level, name) for _ in range(_LINEAR in rungs)),
-    ]
-    blocks: list[Any] = [
-        Paragraph(_conditions(settings, level)),
-        _ladder_figure(rungs, level),
-        Table([_first("rung", row) for row in table], f"Steps to a loss of {level:g}; the spread is"
-              " the standard deviation over activations of the log time (not reached: the last)."),
-        Table(by_level, "The spread at every rung, from early to late losses."),
-    ]  # fmt: skip
-    numbers = {"times": table, "levels": by_level, "sweep": swept}
+    readings = [_ladder(at_one, levels, level, name), losses(at_one)]
     if len({row["c"] for row in swept}) > 1:
-        hypotheses += curve_hypotheses(swept, steps, level, name)
-        blocks += [
-            sweep_figure(swept, level),
-            Table(swept, "Learning speed against c, at the top."),
-        ]
-    readings = [losses(at_one)]
+        shown = [sweep_figure(swept, level), Table(swept, "Learning speed against c, at the top.")]
+        claims = curve_hypotheses(swept, steps, level, name)
+        readings.insert(1, Reading(claims, shown, {"sweep": swept}))
     if len({run.config.settings["learning_rate"] for run in runs}) > 1:
         others = [r for r in every_rate if r.config.settings["value"] == 1.0]
         readings.append(best_rates(others, level, steps, name))
@@ -69,19 +57,50 @@ def summarise(
         readings.append(kernels(at_one, level, steps, name))
     if settings.get("test_limit"):
         readings.append(late(at_one, name))
-    for reading in readings:
-        hypotheses += reading.hypotheses
-        blocks += reading.blocks
-        numbers |= reading.numbers
     for other in sorted({r.config.settings["readout"] for r in runs} - {readout}):
         theirs = [r for r in runs if r.config.settings["readout"] == other]
-        rows = [_spreads(theirs, level, steps) for level in levels]
-        numbers[f"levels, {other} readout"] = rows
-        blocks.append(Table(rows, f"The same with the {other} readout."))
-        found = ladder_times(theirs, level)
-        hypotheses.append(_top_hypothesis(found, steps, level, f"{name}, {other} readout"))
-    title = f"The {name}: what must be equal before activations learn alike"
-    return Findings(title, hypotheses, numbers, blocks)
+        readings.append(_other_readout(theirs, levels, level, f"{name}, {other} readout"))
+    return Findings(
+        f"The {name}: what must be equal before activations learn alike",
+        [claim for reading in readings for claim in reading.hypotheses],
+        {key: rows for reading in readings for key, rows in reading.numbers.items()},
+        [block for reading in readings for block in reading.blocks],
+    )
+
+
+def _ladder(runs: Sequence[Run], levels: Sequence[float], level: float, name: str) -> Reading:
+    """Return the times and spreads at every rung."""
+    settings = runs[0].config.settings
+    steps = settings["steps"]
+    rungs = ladder_times(runs, level)
+    table = [{"rung": rung} | row for rung, row in _rows(rungs, steps).items()]
+    by_level = [_spreads(runs, each, steps) for each in levels]
+    hypotheses = [
+        _top_hypothesis(rungs, steps, level, name),
+        *_rung_hypotheses(rungs, steps, level, name),
+        *(_parity_hypothesis(rungs, steps, level, name) for _ in range(_LINEAR in rungs)),
+    ]
+    caption = (
+        f"Steps to a loss of {level:g}; the spread is the standard deviation over activations of "
+        "the log time (not reached: the last)."
+    )
+    blocks = [
+        Paragraph(_conditions(settings, level)),
+        _ladder_figure(rungs, level),
+        Table(table, caption),
+        Table(by_level, "The spread at every rung, from early to late losses."),
+    ]
+    return Reading(hypotheses, blocks, {"times": table, "levels": by_level})
+
+
+def _other_readout(
+    runs: Sequence[Run], levels: Sequence[float], level: float, name: str
+) -> Reading:
+    """Return the same times and spreads with another readout."""
+    steps = runs[0].config.settings["steps"]
+    rows = [_spreads(runs, each, steps) for each in levels]
+    claim = _top_hypothesis(ladder_times(runs, level), steps, level, name)
+    return Reading([claim], [Table(rows, f"The {name}.")], {f"levels of the {name}": rows})
 
 
 def ladder_times(
@@ -244,10 +263,6 @@ def _rows(rungs: Mapping[str, Times], steps: int) -> dict[str, dict[str, Any]]:
             reached = [t for t in table.get(phi, {}).values() if t is not None]
             rows[rung][phi] = float(np.mean(reached)) if reached else None
     return rows
-
-
-def _first(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key]} | {name: value for name, value in row.items() if name != key}
 
 
 def _top_hypothesis(rungs: Mapping[str, Times], steps: int, level: float, name: str) -> Hypothesis:
