@@ -137,3 +137,13 @@ def test_extreme_variances_have_the_dual_of_their_scale(q):
 def test_where_an_activation_is_constant_to_rounding_it_is_said(mean):
     with pytest.raises(ValueError, match="`relu`"):
         dual_activation("relu", 1.0, mean)
+
+
+@pytest.mark.parametrize("name", ["hardtanh", "selu"])
+def test_values_asked_for_one_by_one_are_those_of_the_table(name):
+    rho = np.array([-1.0, -0.93, 0.86, 0.97, 0.99999, 1.0])
+    single, table = dual_activation(name, 2.0), dual_activation(name, 2.0)
+    table(np.linspace(0.86, 1.0, 40))
+    table(np.linspace(-1.0, -0.86, 40))
+    np.testing.assert_allclose(single(rho), table(rho), rtol=0, atol=1e-12 * single.energy)
+    assert not np.allclose(single(rho), table(0.999 * rho), rtol=0, atol=1e-5 * single.energy)

@@ -28,6 +28,7 @@ __all__ = ["DualActivation", "dual_activation"]
 
 _INSIDE = 0.85  # of |rho|, where 256 terms of any series are below rounding
 _NODES = 32
+_FEW = 32  # values that are cheaper one by one than a table, of 64 or more
 _PROMISE = 1e-8  # of callables, relative to the energy
 _FLAT = 1e-12  # relative energy of what is constant to rounding
 _SMOOTH = 1e-11  # relative energy beyond order 256: less than what is promised
@@ -150,14 +151,18 @@ class DualActivation(Result):
 
 
 class _Ends:
-    """A function of the angle arccos |rho| near 0, tabulated on Chebyshev panels when asked."""
+    """A function of the angle arccos |rho| near 0, tabulated on Chebyshev panels if asked often."""
 
     def __init__(self, exact: Callable[[float], float]) -> None:
-        self._exact = exact
+        self._exact = np.vectorize(exact, otypes=[float])
         self._panels: list[tuple[float, float, Any]] = []
+        self._asked = 0
 
     def __call__(self, angle: FloatArray) -> FloatArray:
         if not self._panels:
+            self._asked += angle.size
+            if self._asked <= _FEW:
+                return self._exact(angle)
             self._build(0.0, math.acos(_INSIDE) * (1 + 1e-12), 0)
         starts = np.array([low for low, _, _ in self._panels])
         where = np.searchsorted(starts, angle, side="right") - 1
@@ -167,9 +172,7 @@ class _Ends:
         return values
 
     def _build(self, low: float, high: float, halvings: int) -> None:
-        fit = np.polynomial.Chebyshev.interpolate(
-            np.vectorize(self._exact, otypes=[float]), _NODES - 1, domain=[low, high]
-        )
+        fit = np.polynomial.Chebyshev.interpolate(self._exact, _NODES - 1, domain=[low, high])
         size = np.abs(fit.coef).max()
         if np.abs(fit.coef[-3:]).max() <= 1e-13 * size or halvings == 8:
             self._panels.append((low, high, fit))
