@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -172,6 +173,14 @@ def test_almost_half_of_the_units_dead_is_refused_and_no_number():
     law = FiniteDepthLaw([[0.0, 1.0]], [0.4999, 0.5001])
     with pytest.raises(ConvergenceError, match="diverges at an edge"):
         law.cdf(1.0)
+
+
+def test_a_refusal_says_what_to_change_of_an_activation_and_that_helps():
+    spec = ResNetSpec("silu", depth=1, sigma_w=0.3)
+    with pytest.raises(ConvergenceError, match=r"of an activation, `sigma_w` by a fifth"):
+        finite_depth_law(spec).cdf(1.0)
+    larger = dataclasses.replace(spec, sigma_w=1.2 * spec.sigma_w)
+    assert 0 < finite_depth_law(larger).cdf(1.0) < 1
 
 
 @pytest.mark.parametrize(

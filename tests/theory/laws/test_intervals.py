@@ -60,8 +60,10 @@ def test_a_density_that_diverges_at_its_edges_is_a_table():
 def test_weights_that_all_but_form_an_atom_are_an_error_and_not_a_table():
     weights, ones = np.array([[0.5, 0.5], [0.4999, 0.5001]]), np.ones(2)
     factors = Factors(np.array([[1.0, 2.0], [0.9, 1.1]]), weights, ones, ones, ones[:1], ones[:1])
-    with pytest.raises(ConvergenceError, match="diverges at an edge"):
+    with pytest.raises(ConvergenceError, match="diverges at an edge") as refusal:
         tabulate(factors)
+    assert "give the factors fewer values" in str(refusal.value)
+    assert "sigma_w" not in str(refusal.value)
 
 
 def layers(d, weights, counts, skip2):

@@ -53,7 +53,9 @@ def edge(product: Product, gap: Gap, towards: int) -> Edge:
         if not weights[nearest]:
             return Edge(math.log(places[nearest]), -1)
         gap = beside(product, nearest, towards)
-    raise ConvergenceError(f"The support next to the atom at log lam = {found:.6g} was not found.")
+    raise ConvergenceError(
+        f"The support next to the atom at log lam = {found:.6g} was not found. {product.remedy}"
+    )
 
 
 def beside(product: Product, index: int, towards: int) -> Gap:
@@ -96,7 +98,9 @@ def _turning_point(product: Product, u: float, E: Vector, towards: int) -> tuple
         else:  # too far for the prediction, or past the edge
             beyond = beyond or near
             step /= 2
-    raise ConvergenceError(f"An edge of the support next to log lam = {total:.6g} was not found.")
+    raise ConvergenceError(
+        f"An edge of the support next to log lam = {total:.6g} was not found. {product.remedy}"
+    )
 
 
 def _moved(product: Product, u: float, E: Vector, by: Vector) -> Vector:

@@ -14,7 +14,7 @@ For square factors this is z = (w / (1 + w))^(L-1) prod E_l.
 import dataclasses
 import functools
 import math
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Factors:
     ratios: Float[np.ndarray, "groups"]
     spaces: Float[np.ndarray, "spaces"]
     space_counts: Float[np.ndarray, "spaces"]
+
+    remedy: ClassVar[str] = "Change a weight a little, or give the factors fewer values."
 
     @functools.cached_property
     def means(self) -> Vector:

@@ -13,7 +13,7 @@ steps that are checked.
 # pyright: reportConstantRedefinition=false
 
 import math
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ def formed(mass: float) -> float:
 @runtime_checkable
 class Product(Protocol):
     """What the continuation asks of a product of free factors."""
+
+    remedy: ClassVar[str]
+    """What to change where the law is not solved, in the words of those who made the product."""
 
     @property
     def counts(self) -> Vector:
@@ -168,7 +171,7 @@ def negative_axis(product: Product, floor: float, t: Vector) -> tuple[Vector, Nu
         if known[0] <= t.min() and known[-1] >= t.max():
             break
         if logit[-1] > 500:  # twice that leaves float64's exponents
-            raise ConvergenceError("The range of log lam is too wide; lower `d` or the depth.")
+            raise ConvergenceError(f"The range of log lam is too wide. {product.remedy}")
         logit = logit * 2
     guess = np.interp(t, known, logit)
     u = floor + (1 - floor) / (1 + np.exp(-guess))
@@ -258,8 +261,7 @@ def followed(
             place = float(np.real(target[active[lost][0]]))
             raise ConvergenceError(
                 f"The resolvent at log lam = {place:.6g} was not reached; "
-                "the support may have several intervals. Use the universal law or compare by "
-                "simulation."
+                f"the support may have several intervals. {product.remedy}"
             )
         done = active[good]
         u[done], E[done], gone[done] = new_u[good], new_E[good], gone[done] + share[good]

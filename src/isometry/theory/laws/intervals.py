@@ -198,7 +198,7 @@ def _interval(product: Product, left: Chart, right: Chart) -> Shape | Gap:
     if min(values[0].min(), values[1].min()) <= 0:
         raise ConvergenceError(
             f"The density between log lam = {left.edge:.6g} and {right.edge:.6g} diverges at an "
-            "edge: heavy values of the factors add up to just an atom. Change a weight a little."
+            f"edge: heavy values add up to just an atom. {product.remedy}"
         )
     low, high = left.tables(values[0]), right.tables(values[1])
     return Shape(left.edge, right.edge, left.split, low, high, left.decay)
@@ -324,5 +324,5 @@ def _check(product: Product, shapes: list[Shape]) -> None:
     if not max(abs(mass - 1.0), abs(mean - 1.0)) < asked:
         raise ConvergenceError(
             f"The density has mass {mass:.10g} and {mean:.10g} of its mean; expected 1 to "
-            f"{asked:g} over {len(shapes)} intervals. Give the factors as fewer or smoother values."
+            f"{asked:g} over {len(shapes)} intervals. {product.remedy}"
         )

@@ -8,6 +8,7 @@ obeys (31).
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class Layers:
     weights: Float[np.ndarray, "groups n"]
     counts: Float[np.ndarray, "groups"]
     skip2: float
+
+    remedy: ClassVar[str] = (
+        "Change `d`, its weights or the depth (of an activation, `sigma_w` by a fifth), or take "
+        "the universal law."
+    )
 
     @property
     def mean(self) -> Vector:
