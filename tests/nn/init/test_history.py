@@ -68,3 +68,9 @@ def test_a_pass_corrects_from_the_first_correction_on():
     history = history.and_then(Seen(1, 1, 4.0, 1.0, 1.0, 1.0, 0.5))
     assert history.correcting(1)
     assert not history.correcting(2)
+
+
+@pytest.mark.parametrize("c", [math.nan, math.inf])
+def test_a_pass_that_diverged_is_not_settled(c):
+    lost = empty(1).and_then(Seen(1, 0, c, 1.0, 1.0, 1.0))
+    assert not lost.settled(1, 0.02)

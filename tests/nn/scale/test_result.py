@@ -26,6 +26,12 @@ def test_a_rotation_has_the_numbers_that_can_be_had_by_hand():
     assert found.finite
 
 
+def test_the_backward_gain_counts_what_the_branch_does_along_the_skip():
+    products = torch.tensor([[1.0, 3.0], [4.0, 4.0], [0.0, 0.0]])  # of 4 entries: t = 1/2, v = 1
+    found = BlockScale.of(BlockSums("b", 2.0, products, torch.ones(2), 4))
+    assert found.backward == pytest.approx(math.sqrt(2**2 + 2 * 2 * 0.5 + 1))
+
+
 def test_a_block_whose_skip_is_no_number_has_no_c():
     sums = BlockSums("head", None, torch.tensor([[0.0], [18.0], [0.0]]), torch.ones(2), 2)
     found = BlockScale.of(sums)
