@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 
 from cases_cli import run
 from isometry.web.page import explorer_page
@@ -38,13 +39,16 @@ def test_a_wrong_port_is_one_sentence(capsys):
 def test_it_serves_until_it_is_stopped():
     command = [sys.executable, "-m", "isometry", "web"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env=os.environ, **pipes) as process:
+    # A shell has what it runs in the background ignore Ctrl-C, and children inherit that.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, text=True, env=os.environ, preexec_fn=heard, **pipes) as process:
         try:
             address = process.stdout.readline().strip()
             assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
             with urllib.request.urlopen(address, timeout=10) as answer:
                 assert answer.read().decode() == explorer_page()
-        finally:
             process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
-        assert "stopped" in process.stderr.read()
+            assert process.wait(timeout=10) == 0
+            assert "stopped" in process.stderr.read()
+        finally:
+            process.kill()
