@@ -72,9 +72,10 @@ def test_the_slope_is_the_derivative(name):
 def test_where_phi_jumps_the_slope_is_that_of_autograd():
     assert dual_activation("sign").slope(0.5) == 0.0
     jumping = activation("threshold(0.0, 1.0)")  # slope: that of ReLU
-    assert dual_activation(jumping).slope(0.3) == pytest.approx(
-        dual_activation("relu").slope(0.3), rel=1e-10
-    )
+    for q in (1.0, 2.25):
+        assert dual_activation(jumping, q).slope(0.3) == pytest.approx(
+            dual_activation("relu", q).slope(0.3), rel=1e-10
+        )
 
 
 def test_a_callable_agrees_with_the_name_to_the_promise():

@@ -1,9 +1,11 @@
+import dataclasses
 import functools
 import time
 
 import numpy as np
 import pytest
 
+from isometry.theory.activations.lookup import activation
 from isometry.theory.dual import dual_activation
 from isometry.theory.working_point import ORDERS, WorkingPoint, working_point
 
@@ -26,6 +28,20 @@ def test_the_points_with_the_shares_of_relu(name, scale, shift):
     assert point.scale == pytest.approx(scale, rel=0.02)
     assert abs(point.shift) == pytest.approx(shift, abs=0.01)
     assert point.miss < 1e-9
+
+
+def test_the_slope_of_psi_is_its_derivative():
+    point = WorkingPoint.at("tanh", 1.7, 0.4)
+    u, h = np.linspace(-2, 2, 9), 1e-6
+    slopes = (point(u + h) - point(u - h)) / (2 * h)
+    np.testing.assert_allclose(point.psi().dphi(u), slopes, rtol=1e-8)
+
+
+def test_the_error_of_a_found_slope_is_that_of_psi():
+    act = dataclasses.replace(activation("tanh"), slope_error=lambda h: 1e-9 * (1 + h**2))
+    u = np.linspace(-2, 2, 9)
+    found = WorkingPoint.at(act, 1.7, 0.4).psi().slope_error(u)
+    np.testing.assert_allclose(found, 1.7e-9 * (1 + (1.7 * u + 0.4) ** 2))
 
 
 def test_of_mirror_images_the_one_with_the_models_sign_is_taken():

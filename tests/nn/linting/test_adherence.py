@@ -47,6 +47,18 @@ def test_a_rule_by_the_layers_number_is_told_from_one_by_their_count():
     assert named(linted(decoder(), recipe="llama-depth"), "recipe", "error")
 
 
+def test_the_size_is_that_of_the_maps_that_read_the_stream():
+    def doubled(i, layer):
+        for place, m in enumerate((layer.attention.o, layer.gate, layer.up, layer.down)):
+            redraw(m.weight, 2 * STD, 40 * place + i)
+
+    # Three kinds that read have the size of most that do, and four of all seven have twice that.
+    found = named(linted(edited(doubled), recipe="bert"), "recipe", "error")
+    assert {name.split(".", 2)[2] for name in found} == {
+        "attention.o.weight", "gate.weight", "up.weight", "down.weight",
+    }  # fmt: skip
+
+
 def test_an_own_recipe_fixes_the_size_as_well():
     right = {"roles": {"reader": {"std": STD}, "writer": {"std": STD, "depth": "1/sqrt(2L)"}}}
     assert linted(decoder(), recipe=right).worst() == ()

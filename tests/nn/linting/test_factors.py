@@ -22,5 +22,9 @@ def test_fans_make_factors():
     )
 
 
+def test_a_map_drawn_by_its_other_fan_has_a_factor():
+    assert fan_factors((4, 16), (4, 16))["sqrt(fan_out / fan_in)"] == 2.0
+
+
 def test_one_layer_has_no_factor_that_is_1():
     assert all(value < 0.97 for value in depth_factors(1, 1).values())

@@ -1,6 +1,9 @@
-import pytest
+from dataclasses import replace
 
-from cases_lint import STD, decoder, edited, redraw_all, tokens
+import pytest
+import torch
+
+from cases_lint import HEADS, STD, WIDTH, decoder, edited, redraw_all, tokens
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.fits import LAWS, best_fit, close, counted
 from isometry.nn.roles.follow import followed
@@ -43,3 +46,19 @@ def test_layers_and_branches_are_counted():
     assert counted(writers) == (6, 12)
     assert close(1.0, 1.03)
     assert not close(1.0, 1.1)
+
+
+def test_maps_of_one_layer_alone_make_no_law():
+    several = kinds(decoder())
+    alone = [replace(kind, parts=kind.parts[:1], stds=kind.stds[:1]) for kind in several]
+    assert best_fit(several) is not None
+    assert best_fit(alone) is None
+
+
+@pytest.mark.parametrize(("factor", "odd"), [((WIDTH // HEADS) ** -0.5, 0), (0.6, 1)])
+def test_queries_may_be_smaller_by_the_root_of_a_heads_size(factor, odd):
+    def smaller(i, layer):
+        with torch.no_grad():
+            layer.attention.qkv.weight[:WIDTH] *= factor
+
+    assert len(best_fit(kinds(edited(smaller))).misfits) == odd

@@ -72,3 +72,14 @@ def test_one_dyad_holds_all_of_a_rank_one_matrix_and_little_of_a_random_one():
 def test_orthogonal_rows_are_told_from_random_ones():
     assert is_orthogonal(held(3 * torch.linalg.qr(drawn(20, 20))[0]))
     assert not is_orthogonal(held(drawn(20, 20)))
+
+
+def test_the_mean_of_tiny_entries_is_in_their_own_unit():
+    x = 1e-20 * (3 + 2 * drawn(300, 200))
+    assert summarise(held(x)).mean == pytest.approx(3e-20, rel=0.02)
+
+
+def test_a_sample_meets_every_column():
+    x = torch.arange(1.0, 65).expand(1024, 64)  # four times as many entries as are sampled
+    found = summarise(held(x.contiguous()))
+    assert (found.levels, found.sampled) == (64, 2**14)

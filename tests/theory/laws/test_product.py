@@ -159,6 +159,13 @@ def test_contributions_of_small_factors_are_their_shares_of_c():
     np.testing.assert_allclose(parts / parts.sum(), spreads / spreads.sum(), rtol=0.02)
 
 
+def test_equal_factors_given_once_contribute_together():
+    small, large = ([0.8, 1.2], [0.5, 0.5]), ([0.7, 1.3], [0.5, 0.5])
+    alone = ProductLaw([small, small, small, large]).contributions()
+    together = ProductLaw([(small, 3), large]).contributions()
+    np.testing.assert_allclose(together, [alone[:3].sum(), alone[3]], rtol=1e-6)
+
+
 def test_a_contribution_is_what_the_range_loses_without_the_factor():
     factors = [([1 - v, 1 + v], [0.5, 0.5]) for v in (0.2, 0.3, 0.25, 0.2, 0.3, 0.35)]
     whole, without = ProductLaw(factors), ProductLaw(factors[1:])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cases_streaming import shards, whole
 from isometry.nn.init.draw_recipe import Fill
@@ -40,6 +41,14 @@ def test_weights_that_do_not_fit_are_named_before_the_work(tmp_path):
         stored(folder, {"more.weight": (3, 3)})
     with pytest.raises(ValueError, match=r"embed\.weight has shape \(19, 22\), not \(3, 3\)"):
         stored(folder, {"embed.weight": (3, 3)})
+
+
+def test_a_name_that_ends_several_is_none_of_them(tmp_path):
+    two = {f"{side}.map.weight": torch.ones(2, 3) for side in ("encoder", "decoder")}
+    save_file(two, tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"map\.weight is missing"):
+        stored(tmp_path, {"map.weight": (2, 3)})
+    assert stored(tmp_path, {"decoder.map.weight": (2, 3)}).places
 
 
 def test_folders_without_weights_are_refused(tmp_path):
