@@ -137,6 +137,10 @@ if __name__ == "__main__":
         results = {name: found(put(faulty()), tokens()) for name, put in MESHES.items()}
         for name in ("whole", "fsdp over tp"):
             results[f"{name}, fresh"] = found(MESHES[name](decoder()), tokens(), trained=True)
+        for name in ("whole", "fsdp"):
+            results[f"{name}, bfloat16"] = found(
+                MESHES[name](decoder().bfloat16()), tokens().bfloat16()
+            )
         x = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
         results["banks, whole"] = found(banks(), x)
         results["banks, copies of shards"] = found(sharded(banks(), SQUARE), x)

@@ -53,6 +53,13 @@ def test_a_fresh_draw_is_one_on_shards_too(ranks):
         compare(rank["fsdp over tp, fresh"], whole)
 
 
+def test_sixteen_bits_are_looked_at_as_well(ranks):
+    whole = ranks[0]["whole, bfloat16"]
+    assert len(whole["numbers"]) > 40
+    for rank in ranks:
+        compare(rank["fsdp, bfloat16"], whole)
+
+
 def test_experts_that_lie_on_several_ranks_are_held_to_one_another(ranks):
     whole = ranks[0]["banks, whole"]
     assert {("1.up[2]", "experts"), ("0.up", "duplicate-rows")} <= {

@@ -124,8 +124,8 @@ class Held:
         if not self.groups:
             return self.local[r, c]
         here = has_row & has_column
-        values = self.local.new_zeros(len(places))
-        values[here] = self.local[r[here], c[here]]
+        values = self.local.new_zeros(len(places), dtype=self._sent)
+        values[here] = self.local[r[here], c[here]].to(values.dtype)
         return self.sum(values)
 
     def take_rows(self, numbers: Sequence[int]) -> Tensor:
@@ -134,8 +134,8 @@ class Held:
         if not self.groups:
             return self.local[places]
         at, here = self._found(0, places)
-        values = self.local.new_zeros(len(places), self.shape[1])
-        values[here.nonzero(), self._numbers(1)] = self.local[at[here]]
+        values = self.local.new_zeros(len(places), self.shape[1], dtype=self._sent)
+        values[here.nonzero(), self._numbers(1)] = self.local[at[here]].to(values.dtype)
         return self.sum(values)
 
     def digests(self, numbers: Tensor) -> Tensor:
@@ -161,6 +161,11 @@ class Held:
             return False
         rows = torch.arange(self.shape[0], device=self.local.device)
         return torch.equal(self.digests(rows), other.digests(rows))
+
+    @property
+    def _sent(self) -> torch.dtype:
+        """The type in which entries are sent: not every backend adds up 16 bits."""
+        return self.local.dtype if self.local.element_size() >= 4 else torch.float32
 
     def _numbers(self, axis: int) -> Tensor:
         own = (self.rows, self.columns)[axis]
