@@ -6,6 +6,7 @@ Usage: lint_numbers_worker.py RANK RANKS FOLDER, where the processes share the f
 import dataclasses
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -129,20 +130,25 @@ if __name__ == "__main__":
         LINE = init_device_mesh("cpu", (ranks,))
         SQUARE = init_device_mesh("cpu", (2, ranks // 2), mesh_dim_names=("dp", "tp"))
         MESHES = {
-            "whole": lambda model: model,
             "fsdp": lambda model: sharded(model, LINE),
             "tp": lambda model: parallel(model, LINE),
             "fsdp over tp": lambda model: sharded(parallel(model, SQUARE["tp"]), SQUARE["dp"]),
+            "copies of shards": lambda model: sharded(model, SQUARE),
         }
-        results = {name: found(put(faulty()), tokens()) for name, put in MESHES.items()}
-        for name in ("whole", "fsdp over tp"):
-            results[f"{name}, fresh"] = found(MESHES[name](decoder()), tokens(), trained=True)
-        for name in ("whole", "fsdp"):
-            results[f"{name}, bfloat16"] = found(
-                MESHES[name](decoder().bfloat16()), tokens().bfloat16()
-            )
         x = torch.randn(8, 16, generator=torch.Generator().manual_seed(1))
-        results["banks, whole"] = found(banks(), x)
-        results["banks, copies of shards"] = found(sharded(banks(), SQUARE), x)
+        half = (lambda: decoder().bfloat16(), tokens().bfloat16())
+        CASES = {
+            "faulty": (faulty, tokens(), ("fsdp", "tp", "fsdp over tp")),
+            "fresh": (decoder, tokens(), ("fsdp over tp",)),
+            "bfloat16": (*half, ("fsdp",)),
+            "banks": (banks, x, ("copies of shards",)),
+        }
+        results = {}
+        for name, (make, point, meshes) in CASES.items():
+            options = {"trained": True} if name == "fresh" else {}
+            if dist.get_rank() == 0:
+                results[f"{name}, whole"] = found(make(), point, **options)
+            for mesh in meshes:
+                results[f"{name}, {mesh}"] = found(MESHES[mesh](make()), point, **options)
         results["seen"], results["gathered"] = seen(LINE), seen(LINE, gathered=True)
         answer(results)

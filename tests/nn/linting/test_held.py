@@ -36,28 +36,28 @@ def compare(found, whole):
 
 @pytest.mark.parametrize("mesh", ["fsdp", "tp", "fsdp over tp"])
 def test_a_model_full_of_faults_has_its_numbers_and_findings_on_every_mesh(ranks, mesh):
-    whole = ranks[0]["whole"]
+    whole = ranks[0]["faulty, whole"]
     rules = {f[1] for f in whole["findings"]}
     assert rules >= {
         "value", "symmetry", "zero", "duplicate-rows", "duplicate-columns", "copies", "dtype",
         "norm-gain", "buffer", "role-scale",
     }  # fmt: skip
     for rank in ranks:
-        compare(rank[mesh], whole)
+        compare(rank[f"faulty, {mesh}"], whole)
 
 
 def test_a_fresh_draw_is_one_on_shards_too(ranks):
-    whole = ranks[0]["whole, fresh"]
+    whole = ranks[0]["fresh, whole"]
     assert sum(f[1] == "fresh" for f in whole["findings"]) >= 36
     for rank in ranks:
-        compare(rank["fsdp over tp, fresh"], whole)
+        compare(rank["fresh, fsdp over tp"], whole)
 
 
 def test_sixteen_bits_are_looked_at_as_well(ranks):
-    whole = ranks[0]["whole, bfloat16"]
+    whole = ranks[0]["bfloat16, whole"]
     assert len(whole["numbers"]) > 40
     for rank in ranks:
-        compare(rank["fsdp, bfloat16"], whole)
+        compare(rank["bfloat16, fsdp"], whole)
 
 
 def test_experts_that_lie_on_several_ranks_are_held_to_one_another(ranks):
