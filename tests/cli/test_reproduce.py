@@ -147,7 +147,9 @@ def test_runs_are_printed_as_json(tmp_path, capsys):
     made_of(tmp_path / "runs", {"phi": "relu"})
     made_of(tmp_path / "runs", {"width": 3})
     assert run(["export", "--out", str(tmp_path / "runs"), "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    record = json.loads(capsys.readouterr().out)
+    check_schema(record)
+    rows = record["runs"]
     assert {(row["phi"], row["width"], row["y"]) for row in rows} == {
         ("relu", None, -1.5), (None, 3, -1.5),
     }  # fmt: skip

@@ -54,7 +54,9 @@ def test_lines_of_other_things_are_passed_over(folder):
 
 
 def test_json_holds_the_measurements_by_file(folder, capsys):
-    rows = json.loads(run("watch runs --json", capsys)[1])["runs/first/monitor.jsonl"]
+    rows = json.loads(run("watch runs --json", capsys)[1])["measurements"][
+        "runs/first/monitor.jsonl"
+    ]
     assert [row["jacobian/c"] for row in rows] == [0.5, 0.75, 2.0]
 
 

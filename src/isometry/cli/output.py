@@ -34,21 +34,32 @@ def json_text(value: Any) -> str:
     return json.dumps(found, indent=2, allow_nan=False)
 
 
-def emit(record: Mapping[str, Any], *, as_json: bool, tables: Sequence[str] = ()) -> None:
+def emit(record: Record | Mapping[str, Any], *, as_json: bool, tables: Sequence[str] = ()) -> None:
     """Print a record: its scalars as a two-column table, then each named list of rows.
 
     Args:
-        record: What the command found; values are scalars or lists of rows.
+        record: What the command found; values are scalars or lists of rows. What a
+            :class:`Record` does not have is left out of the tables.
         as_json: Print the whole record as JSON instead.
         tables: Keys of ``record`` that hold rows.
     """
     if as_json:
         print(json_text(record))  # noqa: T201
         return
-    scalars = [{"": key, "value": value} for key, value in record.items() if key not in tables]
+    known = _known(plain(record)) if isinstance(record, Record) else record
+    scalars = [{"": key, "value": value} for key, value in known.items() if key not in tables]
     parts = [format_table(scalars)] if scalars else []
-    parts += [format_table(record[key]) for key in tables if record[key]]
+    parts += [format_table(known[key]) for key in tables if known.get(key)]
     print("\n\n".join(parts))  # noqa: T201
+
+
+def _known(value: Any) -> Any:
+    """Return a record's tables and rows without what they do not have."""
+    if isinstance(value, dict):
+        return {key: _known(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_known(each) for each in value]
+    return value
 
 
 def complain(kind: str, message: object) -> None:

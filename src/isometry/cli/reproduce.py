@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isometry._words import ExecutorName, Profile
+from isometry.cli.answers import ExportAnswer
 from isometry.cli.output import check_folder, check_place, complain, emit, json_text
 from isometry.cli.progress import of_runs, progress
 from isometry.report import write_text
@@ -96,7 +97,7 @@ def export(
         out: Folder of the runs.
         csv: File to write.
         parquet: File to write; needs pandas and pyarrow.
-        json: Print JSON, a list of the runs.
+        json: Print JSON.
 
     Raises:
         FileNotFoundError: If the directory of a file does not exist.
@@ -124,7 +125,8 @@ def export(
     if files:
         complain("written", f"{len(rows)} runs to {files}")
     if json:
-        print(json_text([{key: row.get(key) for key in columns} for row in rows]))  # noqa: T201
+        filled = [{key: row.get(key) for key in columns} for row in rows]
+        print(json_text(ExportAnswer(filled)))  # noqa: T201
 
 
 def _images(data: str | None, profile: Profile) -> list[str]:

@@ -5,12 +5,21 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from isometry.cli.answers import (
+    ActivationRow,
+    ActivationsAnswer,
+    CumulantAnswer,
+    EdgeRow,
+    LawAnswer,
+    QuantileRow,
+    SigmaAnswer,
+)
 from isometry.cli.output import PICTURES, check_place, complain, emit, write_plot
 from isometry.cli.reference import load_object
 from isometry.errors import TheoryWarning
 from isometry.theory.activations.lookup import Activation, activation, activation_names
 from isometry.theory.design import cumulant_from_condition_number, solve_sigma_w
-from isometry.theory.finite_width import width_bands
+from isometry.theory.finite_width import WidthBands, width_bands
 from isometry.theory.laws import UniversalLaw
 from isometry.theory.prediction import jacobian_law, predict_outliers
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
@@ -48,24 +57,22 @@ def law(
         c = cumulant_from_condition_number(condition_number)
     spectrum = UniversalLaw(c=c if c is not None else 0.0, scale=scale)
     quantiles = [float(spectrum.icdf(p)) for p in _LEVELS]
+    bands = None if width is None else width_bands(spectrum, width, probabilities=_LEVELS)
+    ranges = [(None, None)] * len(_LEVELS) if bands is None else map(_roots, bands.quantiles)
     rows = [
-        {"quantile": p, "lam": lam, "s": math.sqrt(lam)}
-        for p, lam in zip(_LEVELS, quantiles, strict=True)
+        QuantileRow(p, lam, math.sqrt(lam), *ends)
+        for p, lam, ends in zip(_LEVELS, quantiles, ranges, strict=True)
     ]
-    record = {"c": spectrum.c, "scale": spectrum.scale, **_edges(spectrum), "quantiles": rows}
-    tables = ["quantiles"]
-    if width is not None:
-        bands = width_bands(spectrum, width, probabilities=_LEVELS)
-        for row, (low, high) in zip(rows, bands.quantiles, strict=True):
-            row |= {"s_from": math.sqrt(low), "s_to": math.sqrt(high)}
-        record |= {"width": width, "ks_allowed": bands.ks}
-        ends = {"smallest s": bands.lower_edge, "largest s": bands.upper_edge}
-        record["edges_at_width"] = [
-            {"edge": name, "s_from": math.sqrt(low), "s_to": math.sqrt(high)}
-            for name, (low, high) in ends.items()
-        ]
-        tables.append("edges_at_width")
-    emit(record, as_json=json, tables=tables)
+    record = LawAnswer(
+        c=spectrum.c,
+        scale=spectrum.scale,
+        **_edges(spectrum),
+        quantiles=rows,
+        width=width,
+        ks_allowed=None if bands is None else bands.ks,
+        edges_at_width=None if bands is None else _edge_rows(bands),
+    )
+    emit(record, as_json=json, tables=["quantiles", "edges_at_width"])
     write_plot(plot, spectrum.plot)
 
 
@@ -95,20 +102,13 @@ def cumulant(
     """
     act = _activation(name)
     spec = ResNetSpec(act, depth=depth, sigma_w=sigma_w, sigma_b=sigma_b, skip=skip)
-    record: dict[str, Any] = {
-        "activation": str(act),
-        "depth": depth,
-        "sigma_w": sigma_w,
-        "sigma_b": sigma_b,
-        "skip": skip,
-        "c": effective_cumulant(spec, m1=m1, m2=m2),
-    }
+    c, more = effective_cumulant(spec, m1=m1, m2=m2), {}
     try:
-        record |= _edges(jacobian_law(spec, m1=m1, m2=m2))
-        record["outliers_s"] = [float(s) for s in predict_outliers(spec, m1=m1, m2=m2)]
+        more = _edges(jacobian_law(spec, m1=m1, m2=m2))
+        more["outliers_s"] = [float(s) for s in predict_outliers(spec, m1=m1, m2=m2)]
     except (ValueError, OverflowError, NotImplementedError) as error:
         complain("warning", f"c is known but not its law: {error}")
-    emit(record, as_json=json)
+    emit(CumulantAnswer(str(act), depth, sigma_w, sigma_b, skip, c, **more), as_json=json)
 
 
 def sigma_w(
@@ -150,15 +150,10 @@ def sigma_w(
         act, depth=depth, c=target, sigma_b=sigma_b, skip=skip, m1=m1, m2=m2
     )  # fmt: skip
     spec = ResNetSpec(act, depth=depth, sigma_w=solved, sigma_b=sigma_b, skip=skip)
-    record = {
-        "activation": str(act),
-        "depth": depth,
-        "sigma_w": solved,
-        "weight_std_times_sqrt_fan_in": solved / math.sqrt(depth),
-        "c": effective_cumulant(spec, m1=m1, m2=m2),
-        **_edges(jacobian_law(spec, m1=m1, m2=m2)),
-    }
-    emit(record, as_json=json)
+    reached = effective_cumulant(spec, m1=m1, m2=m2)
+    edges = _edges(jacobian_law(spec, m1=m1, m2=m2))
+    fan_in = solved / math.sqrt(depth)
+    emit(SigmaAnswer(str(act), depth, solved, fan_in, reached, **edges), as_json=json)
 
 
 def activations(*, json: bool = False) -> None:
@@ -166,11 +161,8 @@ def activations(*, json: bool = False) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TheoryWarning)  # nothing is computed here
         listed = [activation(name) for name in activation_names()]
-    rows = [
-        {"activation": str(act), "breakpoints": list(act.breakpoints), "odd": act.odd}
-        for act in listed
-    ]
-    emit({"activations": rows}, as_json=json, tables=["activations"])
+    rows = [ActivationRow(str(act), list(act.breakpoints), act.odd) for act in listed]
+    emit(ActivationsAnswer(rows), as_json=json, tables=["activations"])
 
 
 def _activation(name: str) -> Activation:
@@ -180,7 +172,17 @@ def _activation(name: str) -> Activation:
     return activation(load_object("NAME", name, "an activation"))
 
 
-def _edges(spectrum: UniversalLaw) -> dict[str, float]:
+def _roots(ends: tuple[float, float]) -> tuple[float, float]:
+    low, high = ends
+    return math.sqrt(low), math.sqrt(high)
+
+
+def _edge_rows(bands: WidthBands) -> list[EdgeRow]:
+    ends = {"smallest s": bands.lower_edge, "largest s": bands.upper_edge}
+    return [EdgeRow(name, *_roots(pair)) for name, pair in ends.items()]
+
+
+def _edges(spectrum: UniversalLaw) -> dict[str, Any]:
     low, high = spectrum.support()
     return {
         "lam_min": float(low),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isometry._result import format_cell
+from isometry.cli.answers import WatchAnswer
 from isometry.cli.output import json_text
 from isometry.cli.progress import time_left
 
@@ -38,7 +39,8 @@ def watch(*places: Path, every: float = 1.0, once: bool = False, json: bool = Fa
         raise ValueError(f"`every` is {every:g}; expected seconds > 0.")
     looked = {path: measurements(path) for path in files(places or (Path("runs"),))}
     if json:
-        print(json_text({str(path): rows for path, rows in looked.items()}))  # noqa: T201
+        found = WatchAnswer({str(path): rows for path, rows in looked.items()})
+        print(json_text(found))  # noqa: T201
         return
     from rich.console import Console
     from rich.live import Live
