@@ -174,6 +174,18 @@ def test_progress_is_told_after_every_pair_of_products():
     assert told == [(done, 60) for done in range(2, 61, 2)]
 
 
+def test_progress_is_told_while_a_matrix_is_written_out():
+    told = []
+    J = JacobianOperator(torch.nn.Linear(1500, 1500), torch.zeros(1500))
+    progress = lambda done, total: told.append((done, total))  # noqa: E731
+    singular_spectrum(J, "dense", progress=progress)
+    assert told[-1] == (1500, 1500)
+    assert len(told) > 1
+    before = len(told)
+    J.to_dense()  # nobody waits for this one
+    assert len(told) == before
+
+
 def test_too_few_products_are_warned_about():
     with pytest.warns(AccuracyWarning, match=r"not told apart by 15 products.*num_matvecs="):
         lanczos(operator(product(400, 20, 4.0)), num_matvecs=15)

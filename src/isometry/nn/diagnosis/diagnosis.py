@@ -103,8 +103,8 @@ def diagnose(
         twin: Measure the model's twin with rotated channels as well (:func:`~isometry.nn.twin`),
             which tells why a law fails and predicts outliers; as much work again as the spectrum.
         generator: Source of the probes, on the CPU; without one `torch.manual_seed` decides.
-        progress: Called as ``progress(done, total)`` during the Lanczos products, of the model and
-            then of the twin.
+        progress: Called as ``progress(done, total)`` during the Lanczos products, or while the
+            matrix is written out, of the model and then of the twin.
 
     Returns:
         The diagnosis; ``print`` it.

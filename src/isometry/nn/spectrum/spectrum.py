@@ -20,6 +20,7 @@ from isometry._words import Auto
 from isometry.errors import AccuracyWarning
 from isometry.nn.sandbox._typing import Generator, Operator, Progress, Ranked, SpectrumMethod
 from isometry.nn.sandbox.random import generator_or_fresh
+from isometry.nn.sandbox.reporting import reporting
 from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.budget import budget
 from isometry.nn.spectrum.dense import NOT_FINITE, name_of, spectrum_of, top_left_vector
@@ -69,7 +70,8 @@ def singular_spectrum(
             ``num_probes * num_matvecs * min(n_out, n_in)`` numbers; what is left to choose
             (``"auto"``) is chosen to fit.
         generator: Source of the starting vectors; without one `torch.manual_seed` decides.
-        progress: Called as ``progress(done, total)`` after every pair of products.
+        progress: Called as ``progress(done, total)`` after every pair of products, or block of
+            rows of a matrix that is written out (dense).
 
     Returns:
         The spectrum. ``standard_error`` is that of the cdf at every value, over probes (``None``
@@ -140,7 +142,8 @@ def measure(
     generator = generator_or_fresh(generator)
     chosen, J = check_method(J, method), widened(J)
     if chosen == "dense":
-        matrix = J.compact() if isinstance(J, Ranked) else J.to_dense()
+        with reporting(progress):
+            matrix = J.compact() if isinstance(J, Ranked) else J.to_dense()
         dense = spectrum_of(matrix, min(J.shape), precision_of(J))
         return Measurement(dense, lambda: top_left_vector(J, matrix, generator))
     side = shorter_side(J, generator)

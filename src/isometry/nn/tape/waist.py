@@ -13,6 +13,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from isometry.nn.sandbox.reporting import report
 from isometry.nn.tape.program import Program
 from isometry.nn.tape.tape import Layout, Tape
 
@@ -89,11 +90,13 @@ def whole(product: Products, source: Layout, image: Layout) -> Tensor:
 def rows(product: Products, source: Layout, image: Layout, places: Tensor) -> Tensor:
     """Push the unit vectors through that have their one at these flat places."""
     n, width = prod(source.shape), prod(image.shape)
-    blocks = []
+    blocks, done = [], 0
     for part in places.split(max(1, _BLOCK_ENTRIES // max(n, width))):
         block = torch.zeros(len(part), n, dtype=source.dtype, device=source.device)
         block[torch.arange(len(part), device=part.device), part] = 1
         blocks.append(product(block.reshape(-1, *source.shape)).reshape(-1, width))
+        done += len(part)
+        report(done, len(places))
     return torch.cat(blocks)
 
 
