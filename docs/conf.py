@@ -28,6 +28,9 @@ html_theme_options = {"light_css_variables": {"code-font-size": "0.74rem"}}
 html_title = f"isometry {release}"
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 myst_heading_anchors = 3
 autodoc_member_order = "groupwise"
