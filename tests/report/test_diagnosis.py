@@ -51,3 +51,26 @@ def test_a_jacobian_of_zeros_has_a_page_without_a_figure():
 def test_a_diagnosis_saves_its_page(found, tmp_path):
     path = found.save_html(tmp_path / "d.html")
     assert path.read_text() == diagnosis_page(found).html()
+
+
+class Gated(nn.Module):
+    """A branch behind a gate, as those of a diffusion transformer."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.branch, self.gate = nn.Linear(16, 16), nn.Parameter(torch.full((16,), gate))
+
+    def forward(self, x):
+        return x + self.gate * self.branch(x)
+
+
+@pytest.mark.parametrize(("gate", "said"), [(0.0, True), (1e-30, True), (0.5, False)])
+def test_a_spectrum_that_is_one_point_is_said_to_be_one(gate, said):
+    model = nn.Sequential(nn.Linear(16, 16), *[Gated(gate) for _ in range(3)])
+    found = inn.diagnose(model, torch.ones(1, 16))
+    page = diagnosis_page(found)
+    assert (page.figure.caption == "Every singular value of the trunk is 1, to rounding.") is said
+    assert ("All singular values of the bulk are 1" in page.html()) is said
+    # of a point rounding alone decides the distance: 0.5 says nothing
+    assert (found.summary()["ks"] is None) is said
+    assert ("distance to the law (KS)" not in page.numbers) is said

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from isometry.nn.diagnosis.result import Diagnosis
 
 _TONES: dict[object, Tone] = {True: "good", False: "bad", "unresolved": "open"}
+_POINT = 1 + 2e-3
+"""Largest over smallest lam of what is one point: 16 bits leave 1e-3 in s."""
 _IN_PYTHON = Origin(["print(inn.diagnose(model, x))"])
 
 
@@ -71,8 +73,18 @@ def _figure(found: "Diagnosis") -> Figure | None:
     if not found.spectrum.values[-1] > 0:
         return None
     svg = drawing().figure_svg(lambda f: found.plot(f.add_subplot()), figsize=(7.2, 3.4))
+    return Figure(svg, _caption(found))
+
+
+def _caption(found: "Diagnosis") -> str:
+    """Return what the figure shows; a spectrum that is one point is drawn as one column."""
+    values = found.spectrum.values
+    if found.spectrum.unresolved == (0.0, 0.0) and 0 < values[-1] <= values[0] * _POINT:
+        return (
+            f"Every singular value of the {found.measured} is {values[-1] ** 0.5:.4g}, to rounding."
+        )
     said = "under what the blocks predict" if found.law or found.product_law else "alone"
-    return Figure(svg, f"The measured singular values of the {found.measured} {said}.")
+    return f"The measured singular values of the {found.measured} {said}."
 
 
 def _tables(found: "Diagnosis") -> list[Block]:

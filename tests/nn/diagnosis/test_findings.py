@@ -59,7 +59,10 @@ def test_of_a_point_the_distance_from_it_is_said_and_no_allowance():
         )
         for off in (1e-7, 0.01)
     }
-    assert said[1e-7] == "The law, all of it at s = 1, describes the bulk, 1e-07 off at most."
+    assert said[1e-7] == (
+        "All singular values of the bulk are 1, as the law has them, which is to rounding "
+        "(1e-07 off at most)."
+    )
     assert (
         said[0.01] == "The law, all of it at s = 1, does not describe the bulk, 0.01 off at most."
     )

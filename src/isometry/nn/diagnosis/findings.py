@@ -116,8 +116,13 @@ def agreement(comparison: Comparison, spectrum: Spectrum, others: Others = _ALON
     apart = from_point(comparison)
     if apart is not None:
         place = math.sqrt(comparison.edges[0])
-        verb = "describes" if apart < ROUNDING else "does not describe"
-        return f"The law, all of it at s = {place:.4g}, {verb} {what}, {apart:.1g} off at most."
+        if apart < ROUNDING:
+            off = f", which is to rounding ({apart:.1g} off at most)" if apart else ""
+            return f"All singular values of {what} are {place:.4g}, as the law has them{off}."
+        return (
+            f"The law, all of it at s = {place:.4g}, does not describe {what}, "
+            f"{apart:.1g} off at most."
+        )
     distance = f"Kolmogorov-Smirnov distance {ks:.3f}, allowed {allowed:.3f} at this size"
     if ks <= allowed and allowed >= 0.5:
         return f"Too few values to tell whether the law describes {what}: {distance}."

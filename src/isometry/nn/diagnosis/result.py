@@ -11,7 +11,7 @@ from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.blocks.traces import BlockTraces
 from isometry.nn.diagnosis.findings import left_bulk
 from isometry.nn.diagnosis.text import text
-from isometry.nn.diagnosis.verdicts import Verdict
+from isometry.nn.diagnosis.verdicts import Verdict, distance
 from isometry.nn.linting.finding import Finding
 from isometry.theory.comparison import Comparison
 from isometry.theory.laws.product import ProductLaw
@@ -130,7 +130,8 @@ class Diagnosis(Result, Drawn, Paged):
     def summary(self) -> dict[str, Any]:
         """Return the scalars that a logger or a table of many models takes; None if not measured.
 
-        Singular values are s; the condition number is that of the measured bulk.
+        Singular values are s; the condition number is that of the measured bulk. From a law that
+        is one point there is no ``ks``: rounding alone decides it.
         """
         known = self.comparison or self.product_comparison
         median = self.spectrum.icdf(0.5) if self.spectrum.resolves(0.5) else None
@@ -147,9 +148,9 @@ class Diagnosis(Result, Drawn, Paged):
             "outliers": len(self.outliers),
             "isometric": self.isometric,
             "law_holds": self.law_holds,
-            "ks": None if self.comparison is None else self.comparison.ks,
+            "ks": distance(self.comparison),
             "product_law_holds": self.product_law_holds,
-            "product_ks": None if self.product_comparison is None else self.product_comparison.ks,
+            "product_ks": distance(self.product_comparison),
             "twin_ks": None if self.twin_comparison is None else self.twin_comparison.ks,
         }
 
@@ -174,7 +175,8 @@ class Diagnosis(Result, Drawn, Paged):
 
     def __repr__(self) -> str:
         c = "None" if self.c is None else f"{self.c:.4g}"
-        ks = "None" if self.comparison is None else f"{self.comparison.ks:.3g}"
+        apart = distance(self.comparison)
+        ks = "None" if apart is None else f"{apart:.3g}"
         return (
             f"Diagnosis({self.model}, c={c}, ks={ks}, {len(self.blocks)} blocks, "
             f"{len(self.outliers)} outliers)"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from isometry._result import format_cell, format_table
-from isometry.nn.diagnosis.verdicts import from_point
+from isometry.nn.diagnosis.verdicts import distance
 from isometry.nn.linting.finding import grouped
 from isometry.theory.comparison import compare
 
@@ -59,7 +59,7 @@ def _comparison_rows(d: Any) -> list[dict[str, Any]]:
         return [{head: "", "measured": 0.0}]
     columns: dict[str, list[Any]] = {head: [*_LINES]}
     if d.comparison is not None:
-        ks = None if from_point(d.comparison) is not None else d.comparison.ks
+        ks = distance(d.comparison)
         columns["predicted"] = [*_predicted(d.law, d.comparison), None, ks]
     if d.product_comparison is not None:
         product = _predicted(d.product_law, d.product_comparison)

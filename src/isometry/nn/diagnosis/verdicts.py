@@ -103,6 +103,13 @@ def from_point(comparison: Comparison) -> float | None:
     return max(abs(math.expm1(math.log(end / low) / 2)) for end in ends)
 
 
+def distance(comparison: Comparison | None) -> float | None:
+    """Return the Kolmogorov-Smirnov distance to a law; None without one, and from a point."""
+    if comparison is None or from_point(comparison) is not None:
+        return None
+    return comparison.ks
+
+
 def law_holds(comparison: Comparison | None, spectrum: Spectrum) -> Verdict:
     """Return whether the law describes the bulk; "unresolved" also where there is no law.
 
