@@ -63,6 +63,7 @@ _, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 for (c, law), dashes in zip(laws.items(), ("-", "--", ":"), strict=True):
     plot_law(ax, law, label=f"c = {c:g}: s_max / s_min = {law.condition_number():.3g}")
     ax.lines[-1].set_linestyle(dashes)
+ax.set_ylim(0, 0.6)
 ax.legend()
 
 # **4. Whatever the activation, c is all that counts.** Left: four activations with equal weights

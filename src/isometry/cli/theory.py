@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def _activation(name: str) -> Activation:
     return activation(load_object("NAME", name, "an activation"))
 
 
-def _roots(ends: tuple[float, float]) -> tuple[float, float]:
+def _roots(ends: Iterable[float]) -> tuple[float, float]:
     low, high = ends
     return math.sqrt(low), math.sqrt(high)
 
