@@ -147,6 +147,7 @@ def test_two_ranks_share_the_batch_and_one_prints(folder, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_eight_ranks_shard_in_all_three_ways_and_one_prints(folder, capsys):
     words = "--input tokens:4x6 --json"
     workers = ranks(f"sized.py:make_model {words} --mesh dp=2,tp=2,pp=2", folder, 8)
