@@ -17,12 +17,12 @@ CHECK = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
 _AS_JAXTYPING_DOES = jaxtyping.jaxtyped
 
 
-def names_axes(hint):
-    """Return whether a jaxtyping array is anywhere in a type."""
+def arrays(hint):
+    """Return the jaxtyping arrays that are anywhere in a type."""
     if inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray):
-        return True
+        return [hint]
     inner = (*typing.get_args(hint), *getattr(hint, "__constraints__", ()))
-    return any(names_axes(part) for part in inner)
+    return [array for part in inner for array in arrays(part)]
 
 
 def jaxtyped(function, typechecker=None):
@@ -37,8 +37,11 @@ def jaxtyped(function, typechecker=None):
         hints = typing.get_type_hints(function, include_extras=True).values()
     except NameError:  # a name for type checkers only
         return _AS_JAXTYPING_DOES(function, typechecker=typechecker or beartype)
+    named = [array for hint in hints for array in arrays(hint)]
+    if any("{" in array.dim_str for array in named):  # a size that is an argument's value
+        return _AS_JAXTYPING_DOES(function, typechecker=typechecker or beartype)
     checked = CHECK(function)
-    if not any(names_axes(hint) for hint in hints):
+    if not named:
         return checked
 
     @functools.wraps(function)

@@ -20,6 +20,17 @@ def doubled(count: int, name: str = "") -> int:
     return name if name else 2 * count
 
 
+@checked
+def ones(width: int) -> Float[np.ndarray, "{width}"]:
+    return np.ones(max(width, 2))
+
+
+def test_a_size_that_is_an_arguments_value_is_checked():
+    assert ones(3).shape == (3,)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        ones(1)
+
+
 def test_an_axis_has_one_length_in_a_call():
     np.testing.assert_array_equal(product(np.eye(2, 3), np.ones(3)), [1.0, 1.0])
     with pytest.raises(jaxtyping.TypeCheckError):
