@@ -82,3 +82,13 @@ def test_what_is_not_reached_by_some_counts_as_apart(tmp_path):
 def test_times_are_kept_by_rung(tmp_path):
     runs = ladder(tmp_path / "runs", (40.0, 1000.0, 40.0))
     assert ladder_times(runs, 1.0)[TOP]["tanh"] == {0: None, 1: None}
+
+
+def test_where_too_few_reach_a_loss_there_is_no_spread_and_no_claim(tmp_path):
+    runs = ladder(tmp_path / "a", (500.0, 500.0, 40.0), habit=(20.0, 80.0, 30.0))
+    found = summarise(runs, levels=[1.0], name="ladder")
+    assert found.numbers["times"][-1]["spread"] is None
+    assert found.numbers["levels"][0][TOP] is None
+    assert found.numbers["levels"][0][RUNGS[0]] > 0.1
+    last = next(item for item in found.hypotheses if TOP in item.statement)
+    assert (last.number, last.holds) == (None, None)

@@ -38,8 +38,9 @@ def summarise(
         predicted: Whether to ask if kernels predict the times, a minute for ten activations.
     """
     rate = mode(run.config.settings["learning_rate"] for run in runs)
-    settings = next(r.config.settings for r in runs if r.config.settings["learning_rate"] == rate)
-    steps, readout = settings["steps"], settings["readout"]
+    readout = mode(run.config.settings["readout"] for run in runs)
+    settings = runs[0].config.settings
+    steps = settings["steps"]
     every_rate = [run for run in runs if run.config.settings["readout"] == readout]
     mine = [run for run in every_rate if run.config.settings["learning_rate"] == rate]
     at_one = [run for run in mine if run.config.settings["value"] == 1.0]
@@ -82,13 +83,16 @@ def _ladder(runs: Sequence[Run], levels: Sequence[float], level: float, name: st
     ]
     caption = (
         f"Steps to a loss of {level:g}; the spread is the standard deviation over activations of "
-        "the log time (not reached: the last)."
+        f"the log time (not reached: the last; -: fewer than {ENOUGH:.0%} of the runs reach it)."
     )
     blocks = [
         Paragraph(_conditions(settings, level)),
         _ladder_figure(rungs, level),
         Table(table, caption),
-        Table(by_level, "The spread at every rung, from early to late losses."),
+        Table(
+            by_level,
+            "The spread at every rung, from early to late losses (-: too few runs reach it).",
+        ),
     ]
     return Reading(hypotheses, blocks, {"times": table, "levels": by_level})
 
@@ -241,7 +245,10 @@ def _part(table: Times, names: Collection[str]) -> Times:
 
 
 def _spread(table: Times, steps: int) -> float | None:
-    return log_spread(table, censored=steps) if len(table) > 1 else None
+    """Return the spread, or None where it says nothing: too few runs reach the loss."""
+    reached = [t is not None for row in table.values() for t in row.values()]
+    known = len(table) > 1 and float(np.mean(reached)) >= ENOUGH
+    return log_spread(table, censored=steps) if known else None
 
 
 def _spreads(runs: Sequence[Run], level: float, steps: int) -> dict[str, Any]:
@@ -302,7 +309,7 @@ def _rung_hypotheses(
         number = None
         if len(names) > 1:
             above, below = (_spread(_part(rungs[r], names), steps) for r in (upper, lower))
-            number = (above or 0.0) / below if below else None
+            number = above / below if below and above is not None else None
         found.append(Hypothesis(name, claim, tested, number, high=1.0))
     return found
 
