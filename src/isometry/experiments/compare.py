@@ -156,6 +156,7 @@ def compare_activations(
     Raises:
         ValueError: If there are fewer than two activations, or a name, profile or rung is unknown.
         NotImplementedError: If torch cannot differentiate an activation.
+        RuntimeError: If every run failed.
         OSError: If the folder cannot be written.
 
     Warns:
@@ -182,8 +183,10 @@ def compare_activations(
     report = run_studies(
         [study], out, open_executor=open_executor, window=window, progress=progress
     )
-    found = gather([study], out, profile=profile).findings[study.name]
     failed = tuple(str(error) for error in report.failed.values())
+    if failed and len(failed) == len(study.configs):
+        raise RuntimeError(f"Every run failed, the first one so: {failed[0]}")
+    found = gather([study], out, profile=profile).findings[study.name]
     return ActivationComparison(names, images, profile, found, refused, failed, report.made)
 
 

@@ -2,13 +2,7 @@ import pytest
 
 from cases_runs import training_run
 from isometry.experiments.parts.rungs import RUNGS, TOP
-from isometry.experiments.studies.ladder_report import (
-    curve_hypotheses,
-    ladder_times,
-    summarise,
-    sweep_figure,
-    sweep_rows,
-)
+from isometry.experiments.studies.ladder_report import ladder_times, summarise
 
 ACTS = ("relu", "tanh", "gelu")
 
@@ -52,38 +46,6 @@ def test_odd_activations_are_a_group_or_not(tmp_path):
     assert parity.holds is False
 
 
-SWEEP = [(0.1, (90.0, 91.0, 90.0)), (2.0, (30.0, 31.0, 30.0)), (8.0, (500.0, 500.0, 500.0))]
-
-
-def curve(tmp_path, sweep):
-    runs = ladder(tmp_path / "runs", (40.0, 41.0, 40.0), sweep=sweep, seeds=(0,))
-    swept = sweep_rows([r for r in runs if r.config.settings["rung"] == TOP], 1.0)
-    return swept, curve_hypotheses(swept, 100, 1.0, "ladder")
-
-
-def test_one_curve_passes_and_another_best_c_fails(tmp_path):
-    swept, claims = curve(tmp_path, SWEEP)
-    assert [item.holds for item in claims] == [True, True, True]
-    assert "<svg" in sweep_figure(swept, 1.0).svg
-
-
-def test_an_activation_off_the_curve_fails(tmp_path):
-    _, claims = curve(tmp_path, [(0.1, (90.0, 20.0, 90.0)), (2.0, (30.0, 80.0, 30.0))])
-    assert claims[0].holds is False
-    assert claims[2].number == pytest.approx(20.0)
-
-
-def test_what_is_not_reached_by_some_counts_as_apart(tmp_path):
-    _, claims = curve(tmp_path, [(0.1, (90.0, 900.0, 90.0)), (2.0, (30.0, 900.0, 30.0))])
-    assert claims[1].number == 2.0
-    assert claims[1].holds is False
-
-
-def test_times_are_kept_by_rung(tmp_path):
-    runs = ladder(tmp_path / "runs", (40.0, 1000.0, 40.0))
-    assert ladder_times(runs, 1.0)[TOP]["tanh"] == {0: None, 1: None}
-
-
 def test_where_too_few_reach_a_loss_there_is_no_spread_and_no_claim(tmp_path):
     runs = ladder(tmp_path / "a", (500.0, 500.0, 40.0), habit=(20.0, 80.0, 30.0))
     found = summarise(runs, levels=[1.0], name="ladder")
@@ -92,3 +54,8 @@ def test_where_too_few_reach_a_loss_there_is_no_spread_and_no_claim(tmp_path):
     assert found.numbers["levels"][0][RUNGS[0]] > 0.1
     last = next(item for item in found.hypotheses if TOP in item.statement)
     assert (last.number, last.holds) == (None, None)
+
+
+def test_times_are_kept_by_rung(tmp_path):
+    runs = ladder(tmp_path / "runs", (40.0, 1000.0, 40.0))
+    assert ladder_times(runs, 1.0)[TOP]["tanh"] == {0: None, 1: None}

@@ -55,7 +55,7 @@ def line_figure(
     """Draw curves of points.
 
     Args:
-        curves: From the entry of the legend to the points.
+        curves: From the entry of the legend to the points; a NaN interrupts the line.
         abscissa: Name of the horizontal axis.
         ordinate: Name of the vertical axis.
         caption: What is seen.
@@ -75,6 +75,7 @@ def line_figure(
         plain_numbers(ax)
         if ticks:
             ax.set_xticks(range(len(ticks)), ticks, rotation=20, ha="right", fontsize="small")
-        ax.legend(fontsize="small", ncols=1 + len(curves) // 7)
+        beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)} if len(curves) > 5 else {}
+        ax.legend(fontsize="small", **beside)
 
     return Figure(figure_svg(draw, (7.0, 3.8)), caption)

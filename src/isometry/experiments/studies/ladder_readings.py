@@ -67,8 +67,8 @@ def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Read
     tested = f"{len(common)} activations, loss {level:g}, rates {grid}"
     hypotheses = [
         Hypothesis(
-            name, "With each activation at its own best learning rate the time still varies at the "
-            "top half as much as at equal sigma_w", tested, ratio, high=0.5,
+            name, "With each activation at its own best learning rate the time varies at the "
+            "top at most half as much as at equal sigma_w", tested, ratio, high=0.5,
         ),
         Hypothesis(
             name, "At the top the best learning rate is the same for all (largest over smallest, "
@@ -224,8 +224,8 @@ def late(runs: Sequence[Run], name: str) -> Reading:
     number = ranges[TOP] / ranges[_HABIT] if ranges[_HABIT] else None
     images = runs[0].config.settings["test_limit"]
     found = Hypothesis(
-        name, "After the last step the test accuracy varies over activations at the top half as "
-        "much as at equal sigma_w (ratio of the ranges)",
+        name, "After the last step the test accuracy varies over activations at the top at most "
+        "half as much as at equal sigma_w (ratio of the ranges)",
         f"{len({phi for _, phi in last})} activations, {images} test images, one seed",
         number, high=0.5,
         remark=f"{ranges[TOP]:.3g} over {ranges[_HABIT]:.3g}; the standard error of one accuracy "
