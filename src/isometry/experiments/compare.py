@@ -27,26 +27,25 @@ from isometry.experiments.parts.study import PlannedStudy, Size
 from isometry.experiments.parts.training import training_settings
 from isometry.experiments.reproduction import gather, run_studies
 from isometry.experiments.studies import all_studies
-from isometry.experiments.studies.ladder import LADDER, plan
+from isometry.experiments.studies.ladder import LADDER, LEVELS, plan
 from isometry.nn.networks.activation import torch_phi
 from isometry.report import Origin, Point, Points, Report, Section, write_text
 from isometry.theory.activations.lookup import activation
 
-_LEVELS = (2.2, 2.1, 2.0, 1.9, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8)
 SIZES: dict[str, Size] = {
     "smoke": {
         "limit": 200, "network": {"width": 48, "depth": 6, "side": 0},
-        "training": training_settings(20, 0.05), "seeds": 1, "levels": _LEVELS,
+        "training": training_settings(20, 0.05), "seeds": 1, "levels": LEVELS,
         "sweep_cs": [0.1, 1.0], "sweep_seeds": 1,
     },
     "quick": {
         "limit": 1000, "network": {"width": 128, "depth": 20, "side": 0},
-        "training": training_settings(150, 0.03), "seeds": 1, "levels": _LEVELS,
+        "training": training_settings(150, 0.03), "seeds": 1, "levels": LEVELS,
         "sweep_cs": [0.1, 0.3, 1.0, 2.0, 4.0], "sweep_seeds": 1,
     },
     "full": {
         "limit": 10000, "network": {"width": 256, "depth": 20, "side": 0},
-        "training": training_settings(800, 0.03), "seeds": 3, "levels": _LEVELS,
+        "training": training_settings(800, 0.03), "seeds": 3, "levels": LEVELS,
         "sweep_cs": [0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0], "sweep_seeds": 3,
     },
 }  # fmt: skip

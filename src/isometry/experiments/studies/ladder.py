@@ -92,6 +92,9 @@ def _summarise(runs: Sequence[Run], size: Size, name: str) -> Findings:
     return summarise(runs, levels=size["levels"], name=name, predicted=size.get("predicted", False))
 
 
+LEVELS = (2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1)
+"""Training losses, from early to late: which of them are reached depends on the images."""
+
 SMOKE: Size = {
     "limit": 300, "activations": ["relu", "tanh"],
     "network": {"width": 48, "depth": 6, "side": 0},
@@ -102,7 +105,7 @@ QUICK: Size = {
     "limit": 2000, "activations": ACTIVATIONS,
     "network": {"width": 128, "depth": 20, "side": 0},
     "training": training_settings(200, 0.03), "seeds": 1,
-    "levels": [2.1, 2.0, 1.9, 1.8],
+    "levels": LEVELS,
     "sweep_cs": [0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 8.0, 16.0], "sweep_seeds": 1,
 }  # fmt: skip
 _FOUR = ["relu", "gelu", "tanh", "softplus"]
@@ -125,18 +128,18 @@ LADDER = _study("ladder", 7, "ladder", {
         **QUICK, "predicted": True, "limit": 10000,
         "network": {"width": 256, "depth": 20, "side": 0},
         "seeds": 3, "raw_rungs": ENDS,
-        "rates": [0.25, 0.5, 2.0, 4.0], "levels": [2.1, 2.0, 1.9, 1.8, 1.7, 1.6], "sweep_seeds": 3,
+        "rates": [0.25, 0.5, 2.0, 4.0], "sweep_seeds": 3,
     },
 })  # fmt: skip
 CONVOLUTION = _study("convolution-ladder", 8, "convolutional ladder", {
     "smoke": {**_TOY, "network": {"width": 4, "depth": 3, "side": 4}},
     "quick": {
         **_ENDS, "network": {"width": 8, "depth": 8, "side": 8}, "activations": _FOUR,
-        "training": training_settings(100, 0.03), "levels": [2.2, 2.1, 2.0],
+        "training": training_settings(100, 0.03),
     },
     "full": {
         **_ENDS, "limit": 10000, "network": {"width": 12, "depth": 10, "side": 8},
-        "training": training_settings(200, 0.03), "seeds": 3, "levels": [2.1, 2.0, 1.9, 1.8, 1.7],
+        "training": training_settings(200, 0.03), "seeds": 3,
     },
 })  # fmt: skip
 DEEP = _study("deep-ladder", 9, "deep ladder", {
@@ -154,12 +157,10 @@ LATE = _study("late-ladder", 10, "late ladder", {
     "quick": {
         **_ENDS, "activations": _FOUR[:3], "test_limit": 1000,
         "training": training_settings(1000, 0.03) | {"evaluate_every": 50},
-        "levels": [2.0, 1.8, 1.6, 1.4, 1.2, 1.0],
     },
     "full": {
         **_ENDS, "limit": 10000, "network": {"width": 256, "depth": 20, "side": 0},
         "activations": _FOUR[:3], "test_limit": 2000,
         "training": training_settings(10000, 0.03) | {"evaluate_every": 100},
-        "levels": [2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 0.8, 0.6, 0.4, 0.2, 0.1],
     },
 })  # fmt: skip

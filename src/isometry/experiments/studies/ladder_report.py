@@ -80,7 +80,7 @@ def _ladder(runs: Sequence[Run], levels: Sequence[float], level: float, name: st
     steps = settings["steps"]
     rungs = ladder_times(runs, level)
     table = [{"rung": rung} | row for rung, row in _rows(rungs, steps).items()]
-    by_level = [_spreads(runs, each, steps) for each in levels]
+    by_level = _by_level(runs, levels, steps)
     hypotheses = [
         _top_hypothesis(rungs, steps, level, name),
         *_rung_hypotheses(rungs, steps, level, name),
@@ -107,7 +107,7 @@ def _other_readout(
 ) -> Reading:
     """Return the same times and spreads with another readout."""
     steps = runs[0].config.settings["steps"]
-    rows = [_spreads(runs, each, steps) for each in levels]
+    rows = _by_level(runs, levels, steps)
     claim = _top_hypothesis(ladder_times(runs, level), steps, level, name)
     return Reading([claim], [Table(rows, f"The {name}.")], {f"levels of the {name}": rows})
 
@@ -180,6 +180,13 @@ def _spreads(runs: Sequence[Run], level: float, steps: int) -> dict[str, Any]:
         | {rung: _spread(table, steps) for rung, table in tables.items()}
         | {"not reached": sum(t is None for t in every)}
     )
+
+
+def _by_level(runs: Sequence[Run], levels: Sequence[float], steps: int) -> list[dict[str, Any]]:
+    """Return a row per loss that enough runs of some rung reach; the first one in any case."""
+    rows = [_spreads(runs, each, steps) for each in levels]
+    known = [row for row in rows if any(row.get(rung) is not None for rung in RUNGS)]
+    return known or rows[:1]
 
 
 def _rows(rungs: Mapping[str, Times], steps: int) -> dict[str, dict[str, Any]]:
