@@ -5,7 +5,14 @@ from matplotlib.figure import Figure
 
 import isometry as iso
 from isometry import nn as inn
-from isometry.plotting.results import plot_counts, plot_points, plot_powers, plot_spans, ring
+from isometry.plotting.results import (
+    off_scale,
+    plot_counts,
+    plot_points,
+    plot_powers,
+    plot_spans,
+    ring,
+)
 
 LAW = iso.UniversalLaw(1.0)
 P = (np.arange(200) + 0.5) / 200
@@ -109,3 +116,16 @@ def test_lint_draws_every_map_by_its_role_and_rings_what_it_warns_of(ax):
     inn.lint(net, torch.ones(1, 64)).plot(ax)
     rings = [line for line in ax.lines if line.get_label() == "look here"]
     assert [list(line.get_xdata()) for line in rings] == [[4]]
+
+
+def test_what_a_logarithm_has_no_place_for_is_a_cross_at_the_edge(ax):
+    off_scale(ax, [], "0")
+    assert not ax.lines
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(*[torch.nn.Linear(64, 64) for _ in range(6)])
+    with torch.no_grad():
+        net[2].weight[0, 0] = torch.nan
+        net[4].weight.zero_()
+    inn.lint(net, torch.ones(1, 64)).plot(ax)
+    crosses = [line for line in ax.lines if line.get_label() == "0 or not finite"]
+    assert [list(line.get_xdata()) for line in crosses] == [[3, 5]]

@@ -2,7 +2,17 @@ import re
 
 import pytest
 
-from isometry.report.blocks import Beside, Code, Figure, Paragraph, Point, Points, Table, figures
+from isometry.report.blocks import (
+    Beside,
+    Code,
+    Figure,
+    Paragraph,
+    Point,
+    Points,
+    Table,
+    figures,
+    inline,
+)
 
 SVG = '<svg width="720pt" height="10pt" viewBox="0 0 720 10"><text>s</text></svg>'
 
@@ -66,3 +76,9 @@ def test_figures_are_found_wherever_they_are():
     first, second, third = (Figure(SVG, name) for name in "abc")
     blocks = [first, Paragraph("x"), Beside([Points([])], [second, Beside([third], [])])]
     assert [*figures(blocks)] == [first, second, third]
+
+
+def test_what_stands_between_backticks_is_code_and_all_else_is_escaped():
+    assert inline("`a<b>` & a ` alone") == "<code>a&lt;b&gt;</code> &amp; a ` alone"
+    assert "<code>weight</code>" in Paragraph("see `weight`").html()
+    assert inline("`<script>`") == "<code>&lt;script&gt;</code>"

@@ -12,6 +12,7 @@ except ImportError as err:
 
 from isometry.plotting.figures import PALETTE, axes_or_new, figure_svg, plain_numbers, write_figure
 from isometry.plotting.results import (
+    off_scale,
     plot_counts,
     plot_points,
     plot_powers,
@@ -25,6 +26,7 @@ __all__ = [
     "PALETTE",
     "axes_or_new",
     "figure_svg",
+    "off_scale",
     "plain_numbers",
     "plot_cdf",
     "plot_collapse",

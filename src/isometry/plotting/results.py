@@ -180,6 +180,21 @@ def ring(ax: Axes, across: Sequence[Real], up: Sequence[Real]) -> None:
         ax.legend()
 
 
+def off_scale(ax: Axes, across: Sequence[Real], label: str) -> None:
+    """Draw crosses at the lower edge, for what a logarithmic axis has no place for.
+
+    Args:
+        ax: Axes that hold the points.
+        across: Their places on the horizontal axis.
+        label: Entry of the legend.
+    """
+    if len(across):
+        edge = {"transform": ax.get_xaxis_transform(), "clip_on": False, "markersize": 8}
+        places = [0.02] * len(across)
+        ax.plot(np.asarray(across), places, "X", color=PALETTE[1], label=label, **edge)
+        ax.legend()
+
+
 def plot_counts(ax: Axes, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Draw a bar a row, in pieces that have their number written into them.
 

@@ -24,7 +24,7 @@ class Paragraph:
 
     def html(self) -> str:
         """Return the text as an HTML element."""
-        return f"<p>{html.escape(self.text)}</p>"
+        return f"<p>{inline(self.text)}</p>"
 
     def markdown(self, images: Iterator[str]) -> str:  # noqa: ARG002
         """Return the text."""
@@ -71,7 +71,7 @@ class Table:
 
     def html(self) -> str:
         """Return the table as an HTML element that scrolls by itself where it is too wide."""
-        above = f'<p class="note">{html.escape(self.caption)}</p>' if self.caption else ""
+        above = f'<p class="note">{inline(self.caption)}</p>' if self.caption else ""
         table = f'{above}<div class="table" tabindex="0">{html_table(self.rows)}</div>'
         count = f" ({len(self.rows)} row{'' if len(self.rows) == 1 else 's'})"
         return _folded(self.title and self.title + count, table)
@@ -112,7 +112,7 @@ class Figure:
 
     def html(self) -> str:
         """Return the drawing itself, with its caption below."""
-        caption = html.escape(self.caption)
+        caption = inline(self.caption)
         width = re.search(r'\bwidth="([\d.]+)pt"', self.svg)
         legible = f' style="min-width:{0.55 * float(width[1]):.0f}pt"' if width else ""
         svg = self.svg.replace("<svg", f'<svg role="img" aria-label="{caption}"{legible}', 1)
@@ -201,11 +201,20 @@ def figures(blocks: Sequence[Block]) -> Iterator[Figure]:
             yield from figures([*block.left, *block.right])
 
 
+def inline(text: str) -> str:
+    """Return plain text as HTML, what stands between backticks as code.
+
+    Args:
+        text: Of one line or several; anything else that HTML could read is escaped.
+    """
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def _item(point: Point) -> str:
     badge = f'<span class="badge">{html.escape(point.badge)}</span>' if point.badge else ""
-    more = f'<p class="note">{html.escape(point.more)}</p>' if point.more else ""
+    more = f'<p class="note">{inline(point.more)}</p>' if point.more else ""
     tone = f' class="{point.tone}"' if point.tone else ""
-    return f"<li{tone}><p>{badge}{html.escape(point.text)}</p>{more}</li>"
+    return f"<li{tone}><p>{badge}{inline(point.text)}</p>{more}</li>"
 
 
 def _folded(title: str, inside: str) -> str:

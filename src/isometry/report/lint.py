@@ -81,7 +81,7 @@ def _figure(report: "LintReport") -> Figure | None:
     return Figure(
         svg,
         "How large the entries of every map, gain and table are, in the model's order, by role; "
-        "rings mark what a warning or an error is about.",
+        "rings mark what a warning or an error is about, crosses what is 0 or not finite.",
     )
 
 

@@ -17,7 +17,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from isometry._result import format_cell
-from isometry.report.blocks import Block, Code, Figure, Paragraph, Tone, figures
+from isometry.report.blocks import Block, Code, Figure, Paragraph, Tone, figures, inline
 from isometry.report.files import write_text
 
 # A file of its own has no surrounding text to take its ink from.
@@ -147,7 +147,7 @@ class Report:
         )
         parts = [
             f"<h1>{html.escape(self.title)}</h1>",
-            f'<p class="verdict{tone}">{html.escape(self.verdict)}</p>',
+            f'<p class="verdict{tone}">{inline(self.verdict)}</p>',
             f'<dl class="numbers">{pairs}</dl>' if pairs else "",
             self.figure.html() if self.figure else "",
         ]

@@ -1,5 +1,6 @@
 """What lint found: findings with their numbers, of which ``print`` makes a report."""
 
+import math
 import re
 import textwrap
 from collections import defaultdict
@@ -118,8 +119,12 @@ class LintReport(Result, Drawn, Paged):
         }
         room.plot_points(ax, series, across="parameter", up="root mean square")
         named = {f.parameter.partition("[")[0] for f in self.worst() if f.parameter}
+        sizes = {place: self.summaries[p.name].rms for place, p in enumerate(shown, 1)}
+        off = [place for place, rms in sizes.items() if not (math.isfinite(rms) and rms > 0)]
         places = [place for place, p in enumerate(shown, 1) if p.parameter in named]
-        room.ring(ax, places, [self.summaries[shown[place - 1].name].rms for place in places])
+        room.off_scale(ax, off, "0 or not finite")
+        ringed = [place for place in places if place not in off]
+        room.ring(ax, ringed, [sizes[place] for place in ringed])
 
     def __str__(self) -> str:
         return _text(self)
