@@ -109,22 +109,30 @@ def _off(kind: Kind, ratios: Sequence[float], law: RoleLaw) -> list[int]:
     profile = -0.5 if law.depth == "1/sqrt(2(l+1))" else 0.0
     if kind.slope is not None and abs(kind.slope - profile) > 0.1:
         return everyone
-    off = [i for i in everyone if not _agrees(kind.only([i]), ratios[i], law)]
+    head = _head(kind, ratios, law)
+    off = [i for i in everyone if not _agrees(kind.only([i]), ratios[i], head)]
     rest = [i for i in everyone if i not in off]
     if not rest:
         return everyone
     others = kind.only(rest)
     flat = profile != 0 and others.slope is None and len(set(others.layers)) > 2
     together = math.exp(statistics.fmean(math.log(ratios[i]) for i in rest))
-    return everyone if flat or not _agrees(others, together, law) else off
+    return everyone if flat or not _agrees(others, together, head) else off
 
 
-def _agrees(kind: Kind, ratio: float, law: RoleLaw) -> bool:
-    if close(ratio, 1.0, kind):
-        return True
-    size = round(ratio**-2)
-    head = law.query and kind.part.attention in ("query", "key") and size > 1
-    return head and kind.part.shape[0] % size == 0 and close(ratio, size**-0.5, kind)
+def _head(kind: Kind, ratios: Sequence[float], law: RoleLaw) -> int:
+    """Return the size of heads whose root divides queries and keys; 1 where there is none.
+
+    It is read off all maps together: one small map's error is more than that of a size.
+    """
+    if not (law.query and kind.part.attention in ("query", "key")):
+        return 1
+    size = round(_usual(ratios) ** -2)
+    return size if size > 1 and kind.part.shape[0] % size == 0 else 1
+
+
+def _agrees(kind: Kind, ratio: float, head: int) -> bool:
+    return close(ratio, 1.0, kind) or (head > 1 and close(ratio, head**-0.5, kind))
 
 
 def nearest(kinds: Sequence[Kind]) -> Adherence | None:
