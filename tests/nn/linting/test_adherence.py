@@ -167,3 +167,32 @@ def test_a_fixed_factor_of_the_branch_is_as_good_as_smaller_weights(how):
 @pytest.mark.parametrize("how", ["none", "learned"])
 def test_without_one_the_depth_scaling_is_missing(how):
     assert named(by_fan(how), "recipe", "error") == [f"{i}.write.weight" for i in range(LAYERS)]
+
+
+def test_a_fused_map_may_follow_a_recipe_by_the_fans_of_the_whole():
+    def draw(i, layer):
+        for m in (layer.attention.qkv, layer.attention.o, layer.gate, layer.up, layer.down):
+            nn.init.xavier_uniform_(m.weight)
+
+    torch.manual_seed(0)
+    assert linted(edited(draw), recipe="xavier").worst() == ()
+
+    def halved(i, layer):
+        draw(i, layer)
+        layer.attention.qkv.weight.mul_(0.5)
+
+    found = named(linted(edited(halved), recipe="xavier"), "recipe", "error")
+    assert len(found) == 3 * LAYERS
+
+
+def test_maps_whose_place_is_not_known_are_held_to_no_recipe_that_scales_by_depth():
+    report = inn.lint(decoder(), recipe="gpt2")
+    assert [(f.rule, f.severity) for f in report.worst()] == [("recipe", "warning")]
+    assert "Pass an input" in report.worst()[0].remedy
+    model = edited(lambda i, layer: redraw_all(layer, lambda m, place: STD, i))
+    assert named(inn.lint(model, recipe="bert"), "recipe", "error") == []
+
+
+def test_a_recipe_for_a_model_without_values_is_told_so():
+    found = inn.lint(decoder().to("meta"), tokens(), recipe="gpt2").worst()
+    assert [f.remedy.split(",")[0] for f in found] == ["Materialise the weights"]

@@ -28,3 +28,8 @@ def test_a_map_drawn_by_its_other_fan_has_a_factor():
 
 def test_one_layer_has_no_factor_that_is_1():
     assert all(value < 0.97 for value in depth_factors(1, 1).values())
+
+
+def test_a_factor_whose_name_is_its_value_is_said_once():
+    assert named_factor(2.01) == ", which is 2"
+    assert named_factor(0.5) == ", which is 1/2 = 0.5"

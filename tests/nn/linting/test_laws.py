@@ -98,3 +98,19 @@ def test_a_trained_model_is_held_to_no_law():
 def test_the_right_decoder_follows_one_law():
     report = linted(decoder())
     assert "1/sqrt(2L) = 0.289 where the stream is written, followed by 7 of 7" in report.law
+
+
+def test_the_law_of_a_writer_is_told_with_the_factor_of_its_peers():
+    report = linted(edited(lambda i, la: redraw(la.down.weight, STD * DEPTH * 1.6, i)))
+    assert len(named(report, "fan")) == LAYERS
+    assert "times 1/sqrt(2L) = 0.289" in report.findings[0].message
+    readers = linted(edited(lambda i, la: redraw(la.up.weight, STD * 1.6, i)))
+    assert "times 1/sqrt(2L) =" not in readers.findings[0].message
+
+
+def test_a_factor_that_queries_and_keys_share_with_values_is_no_rule_of_theirs():
+    report = linted(edited(lambda i, la: la.attention.qkv.weight.mul_(0.6)))
+    assert named(report, "fan", "note") == []
+    assert {f.parameter for f in report.worst()} >= {
+        f"layers.0.attention.qkv.weight[{rows}]" for rows in ("0:64", "64:128", "128:192")
+    }

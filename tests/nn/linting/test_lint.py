@@ -34,6 +34,13 @@ def test_structure_is_shown_on_the_meta_device():
     report = inn.lint(model, torch.ones(1, 4))
     assert report.findings == ()
     assert [part.role for part in report.parts if part.role != "bias"] == ["inner", "inner"]
+    assert "the numbers of 4 parameters or buffers on the meta device" in str(report)
+
+
+def test_a_module_without_parameters_has_no_roles():
+    report = inn.lint(nn.Identity(), torch.ones(2))
+    assert "Roles: none." in str(report)
+    assert "meta" not in str(report)
 
 
 def test_wrong_arguments_are_refused():

@@ -9,6 +9,13 @@ def test_one_layer_off_scale_is_named_with_its_ratio():
     assert 1.4 < report.findings[0].number < 1.6
 
 
+def test_one_layer_a_hundred_times_too_large_is_an_error():
+    report = linted(edited(lambda i, layer: layer.gate.weight.mul_(100) if i == 2 else None))
+    assert named(report, "role-scale", "error") == ["layers.2.gate.weight"]
+    report = linted(edited(lambda i, layer: layer.gate.weight.mul_(5) if i == 2 else None))
+    assert named(report, "role-scale", "error") == []
+
+
 def test_the_last_layer_off_scale_is_no_profile():
     report = linted(edited(lambda i, layer: layer.gate.weight.mul_(2) if i == 5 else None))
     assert named(report, "role-scale") == ["layers.5.gate.weight"]

@@ -48,3 +48,28 @@ def test_recipes_come_by_name_from_a_dictionary_or_a_file(tmp_path):
 def test_what_is_no_recipe_is_refused_in_a_sentence(recipe, said):
     with pytest.raises((ValueError, TypeError), match=re.escape(said)):
         recipe_of(recipe)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"reader": {"std": 0}}, "expected"),
+        ({"reader": {"std": -0.02}}, "expected"),
+        ({"reader": {"std": 0.02}, "wirter": {"std": 0.02}}, "Did you mean 'writer'?"),
+    ],
+)
+def test_a_size_that_is_none_and_a_role_that_is_none_are_refused(table, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        recipe_of({"roles": table})
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="which cannot be read"):
+        recipe_of(tmp_path / "mine.toml")
+
+
+def test_a_map_of_unknown_place_has_a_law_where_reading_and_writing_have_one():
+    assert RECIPES["gpt2"].law("map") is None
+    assert RECIPES["bert"].law("map") == RECIPES["bert"].law("reader")
+    assert Recipe("own", "me", {"reader": RoleLaw(0.1)}).law("map") == RoleLaw(0.1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.fits import close, counted
+from isometry.nn.linting.fits import close, counted, fans_of
 from isometry.nn.linting.kinds import Kind
 from isometry.nn.roles.parts import Part
 from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw
@@ -68,25 +68,29 @@ def adherence(recipe: Recipe, kinds: Sequence[Kind]) -> Adherence | None:
     pairs = [(k, law) for k, law in pairs if k.part.role != "writer" or len(k.parts) > 1]
     if not pairs:
         return None
-    ratios = [(kind, _ratios(kind, law, layers[kind.part.stack]), law) for kind, law in pairs]
-    inside = [r for kind, r, _ in ratios if kind.part.role in ("reader", "gate", "inner")]
-    sizes = [_usual(r) for r in inside or [r for _, r, _ in ratios]]
+    ratios = [
+        (kind, [_ratios(kind, law, layers[kind.part.stack], fans) for fans in fans_of(kind)], law)
+        for kind, law in pairs
+    ]
+    inside = [r[0] for kind, r, _ in ratios if kind.part.role in ("reader", "gate", "inner")]
+    sizes = [_usual(r) for r in inside or [r[0] for _, r, _ in ratios]]
     factor = statistics.median_low(sizes) if recipe.free else 1.0
     right, wrong, misfits = [], [], []
-    for kind, own, law in ratios:
-        off = _off(kind, [r / factor for r in own], law)
+    for kind, tried, law in ratios:
+        scaled = [[r / factor for r in own] for own in tried]
+        own, off = min(((s, _off(kind, s, law)) for s in scaled), key=lambda found: len(found[1]))
         (wrong if 2 * len(off) > len(own) else right).append(kind)
-        misfits += [Misfit(kind.parts[i], kind.stds[i], own[i] / factor) for i in off]
+        misfits += [Misfit(kind.parts[i], kind.stds[i], own[i]) for i in off]
     return Adherence(recipe, factor, tuple(right), tuple(wrong), tuple(misfits))
 
 
-def _ratios(kind: Kind, law: RoleLaw, layers: int) -> list[float]:
-    """Return std over what the law says, map by map.
+def _ratios(kind: Kind, law: RoleLaw, layers: int, fans: tuple[int, int]) -> list[float]:
+    """Return std over what the law says of some fans, map by map.
 
     A fixed number that multiplies a branch, as 1/L in CompleteP, is as good as smaller weights.
     """
     return [
-        std * abs(part.multiplier) / law.value(part.fans, layers, layer)
+        std * abs(part.multiplier) / law.value(fans, layers, layer)
         for std, part, layer in zip(kind.stds, kind.parts, kind.layers, strict=True)
     ]
 
@@ -152,10 +156,12 @@ def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
     """Find what a recipe says otherwise."""
     found = adherence(recipe, evidence.kinds)
     if found is None:
+        seen = evidence.followed.graph is not None
         yield Finding(
             None, "recipe", "warning",
-            f"No parameter has a role that the recipe {recipe.name!r} speaks of.",
-            "Pass an input `x`, so that roles are known.", None,
+            f"No weight with values has a role that the recipe {recipe.name!r} speaks of.",
+            "Materialise the weights, or choose a recipe for the roles that there are." if seen
+            else "Pass an input `x`, so that roles are known.", None,
         )  # fmt: skip
         return
     for misfit in found.misfits:

@@ -47,7 +47,8 @@ def named_factor(ratio: float, known: Mapping[str, float] | None = None) -> str:
             (f"1/({name})" if "/" in name else f"1/{name}", 1 / value),
         ):
             if abs(math.log(number)) > 0.05 and abs(math.log(ratio / number)) < _CLOSE:
-                return f", which is {_tidy(text)} = {number:.3g}"
+                tidy = _tidy(text)
+                return f", which is {tidy}" + ("" if tidy.isdigit() else f" = {number:.3g}")
     return ""
 
 

@@ -186,7 +186,7 @@ def _text(report: LintReport) -> str:
     roles: dict[str, int] = defaultdict(int)
     for part in report.parts:
         roles[part.role] += 1
-    said = ", ".join(f"{count} {role}" for role, count in roles.items())
+    said = ", ".join(f"{count} {role}" for role, count in roles.items()) or "none"
     about = [f"Roles: {said}."] + [f"{text}" for text in (report.law, report.recipe) if text]
     about += [f"Not looked at: {report.remark}."] if report.remark else []
     parts.append("\n".join(textwrap.fill(line, _WIDTH, subsequent_indent="  ") for line in about))

@@ -137,7 +137,7 @@ def _by_stack(writers: Sequence[Kind]) -> dict[str, list[Kind]]:
 
 def _follows(kind: Kind, law: str, k: float, centre: Kind) -> bool:
     """Return whether a kind follows a law; queries and keys may carry 1/sqrt of a head's size."""
-    for fans in _fans(kind):
+    for fans in fans_of(kind):
         ratio = kind.std / (k * LAWS[law](*fans))
         if close(ratio, 1.0, kind, centre):
             return True
@@ -152,11 +152,11 @@ def _follows(kind: Kind, law: str, k: float, centre: Kind) -> bool:
     return False
 
 
-def _fans(kind: Kind) -> set[tuple[int, int]]:
-    """Return the fans of a part, and those of the whole fused tensor."""
+def fans_of(kind: Kind) -> tuple[tuple[int, int], ...]:
+    """Return the fans of a part, and those of the whole fused tensor, which is drawn at once."""
     described = kind.part.map
     assert described is not None
-    return {kind.part.fans, (described.fan_in, described.fan_out)}
+    return tuple(dict.fromkeys([kind.part.fans, (described.fan_in, described.fan_out)]))
 
 
 def _depth(

@@ -7,11 +7,10 @@ from isometry.nn.linting.factors import depth_factors, fan_factors, named_factor
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.fits import Fit, close, counted
 from isometry.nn.linting.kinds import Kind
+from isometry.nn.linting.scales import FAR
 
 _NEAR = 1.1
 """Ratio up to which a misfit is left to golden files."""
-_FAR = 10.0
-"""Ratio from which a misfit is an error."""
 
 
 def laws(evidence: Evidence) -> Iterator[Finding]:
@@ -30,7 +29,11 @@ def _allowed(evidence: Evidence, fit: Fit, kind: Kind) -> list[Finding]:
     assert described is not None
     ratio = kind.std / fit.expected(kind)
     twins = [o for o in fit.misfits if o.part.attention in ("query", "key") and o is not kind]
-    alike = twins and all(close(o.std / fit.expected(o), ratio, o, kind) for o in twins)
+    # DeepNet scales values and outputs; where the values break the law as well, all of it is wrong
+    values = [o for o in fit.misfits if o.part.attention == "value"]
+    values = [o for o in values if close(o.std / fit.expected(o), ratio, o, kind)]
+    alike = not values and twins
+    alike = alike and all(close(o.std / fit.expected(o), ratio, o, kind) for o in twins)
     if alike and kind.part.attention in ("query", "key"):
         said = f"Queries and keys share a factor of {ratio:.3g} over the other maps' law."
         return [Finding(kind.part.name, "fan", "note", said, "Right in DeepNet.", ratio)]
@@ -56,15 +59,17 @@ def _misfit(fit: Fit, kind: Kind) -> Iterator[Finding]:
     named = named_factor(ratio, known)
     lacks = kind in fit.unscaled
     others = ", ".join(f"`{peer.name}`" for peer in (peers or list(fit.fitting))[:3])
+    name, value = fit.depth.get(kind.part.stack, ("", 1.0))
+    scaled = f", times {name} = {value:.3g}" if kind.part.role == "writer" and value != 1 else ""
     why = (
         f"It writes the stream without the depth scaling {fit.depth[kind.part.stack][0]} that "
         f"{others} has" if lacks else
-        f"{_does(kind)}, and {others} follow std = {fit.law} with k = {fit.k:.3g}"
+        f"{_does(kind)}, and {others} follow std = {fit.law} with k = {fit.k:.3g}{scaled}"
     )  # fmt: skip
     rule = "depth" if lacks else ("role-scale" if _same_shape(kind, peers) else "fan")
     for part, std in zip(kind.parts, kind.stds, strict=True):
         yield Finding(
-            part.name, rule, "error" if not 1 / _FAR < ratio < _FAR else "warning",
+            part.name, rule, "error" if not 1 / FAR < ratio < FAR else "warning",
             f"Its standard deviation of {std:.3g} is {ratio:.3g} times the {expected:.3g} "
             f"expected{named}: {why}.",
             "Draw it by the rule of its role, with its own fan.", ratio,

@@ -92,9 +92,18 @@ def report_of(name: str, evidence: Evidence, recipe: Recipe | None) -> LintRepor
         parts=tuple(evidence.parts),
         law="" if fit is None else fit.words,
         recipe="" if best is None or evidence.trained else best.words,
-        remark=evidence.followed.remark,
+        remark=_remark(evidence),
         summaries=evidence.summaries,
     )
+
+
+def _remark(evidence: Evidence) -> str:
+    """Return what was not looked at: no pass, or weights that are only shapes."""
+    meta = {part.name for part in evidence.parts if evidence.tensor(part).is_meta}
+    if not meta:
+        return evidence.followed.remark
+    numbers = f"the numbers of {len(meta)} parameters or buffers on the meta device, without values"
+    return "; ".join(text for text in (evidence.followed.remark, numbers) if text)
 
 
 def model_name(model: object, roots: Sequence[nn.Module]) -> str:

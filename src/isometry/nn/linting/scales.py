@@ -12,6 +12,8 @@ from isometry.nn.linting.kinds import Kind
 
 _OFF = 1.1
 """Ratio to the siblings' median from which a layer is unlike them."""
+FAR = 10.0
+"""Ratio from which a misfit is an error."""
 _SCALED = 2.0
 """The same for orthogonal maps, which rules such as LSUV scale by what they do to data."""
 
@@ -37,7 +39,7 @@ def _outliers(kind: Kind, off: float) -> Iterator[Finding]:
         ratio = math.exp(ratios[i])
         known = named_factor(ratio)
         yield Finding(
-            kind.parts[i].name, "role-scale", "warning",
+            kind.parts[i].name, "role-scale", "warning" if 1 / FAR < ratio < FAR else "error",
             f"Its standard deviation of {kind.stds[i]:.3g} is {ratio:.3g} times the median of its "
             f"{len(ratios) - 1} siblings{known}.",
             "Draw it as they are drawn.", ratio,

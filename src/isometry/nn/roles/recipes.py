@@ -4,11 +4,12 @@ A law is std = k fan_in^a fan_out^b (fan_in + fan_out)^s, times a factor for dep
 is ``free`` fix the ratios between roles and not the overall size, which people scale by width.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from isometry._checks import check_kind, check_real, shown, suggest
 from isometry._result import Result
@@ -19,6 +20,7 @@ Depth = Literal["1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))
 """Factors for depth: L is the number of layers, l the layer's own number from 0 on."""
 
 DEPTHS = ("1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))")
+_ROLES = tuple(role for role in get_args(Role) if role != "buffer")
 _STANDS_FOR: dict[str, tuple[Role, ...]] = {
     "reader": ("gate", "inner", "map"),
     "embedding": ("position",),
@@ -81,6 +83,9 @@ class Recipe(Result):
         """Return the law of a role; that of the reader for gates and what lies inside a branch."""
         if role in self.roles:
             return self.roles[role]
+        reader = self.roles.get("reader")
+        if role == "map" and self.roles.get("writer", reader) != reader:
+            return None  # it may write the stream as well as read it
         stands = (first for first, others in _STANDS_FOR.items() if role in others)
         return next((self.roles[first] for first in stands if first in self.roles), None)
 
@@ -151,7 +156,7 @@ def recipe_of(recipe: object) -> Recipe:
 def _from_file(path: Path) -> Recipe:
     try:
         return _from_table({"name": path.stem} | tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"`recipe` is {str(path)!r}, which cannot be read ({error}); expected a TOML file with "
             "a table for every role."
@@ -166,6 +171,11 @@ def _from_table(table: Mapping[str, Any]) -> Recipe:
 
 
 def _law(role: str, law: object) -> RoleLaw:
+    if role not in _ROLES:
+        raise ValueError(
+            f"`recipe` has the role {role!r}; expected one of {', '.join(map(repr, _ROLES))}."
+            f"{suggest(role, _ROLES)}"
+        )
     from_user = check_kind(
         f"recipe['roles'][{role!r}]", law, Mapping, "a table such as {std = 0.02}"
     )
@@ -183,6 +193,10 @@ def _law(role: str, law: object) -> RoleLaw:
             f"{', '.join(map(repr, DEPTHS))}."
         )
     numbers = {
-        k: check_real(f"recipe[{role!r}][{k!r}]", from_user[k]) for k in known[:4] if k in from_user
+        k: check_real(
+            f"recipe[{role!r}][{k!r}]", from_user[k], above=0.0 if k == "std" else -math.inf
+        )
+        for k in known[:4]
+        if k in from_user
     }
     return RoleLaw(**numbers, depth=depth, query=bool(from_user.get("query", False)))
