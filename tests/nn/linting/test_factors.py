@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from isometry.nn.linting.factors import depth_factors, fan_factors, named_factor
@@ -33,3 +35,7 @@ def test_one_layer_has_no_factor_that_is_1():
 def test_a_factor_whose_name_is_its_value_is_said_once():
     assert named_factor(2.01) == ", which is 2"
     assert named_factor(0.5) == ", which is 1/2 = 0.5"
+
+
+def test_a_ratio_to_zero_has_no_name():
+    assert named_factor(0.0) == named_factor(math.inf) == ""

@@ -93,3 +93,10 @@ def test_weights_without_values_cannot_be_remembered():
         model = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="expected a model with weights in memory"):
         golden(inn.lint(model))
+
+
+def test_a_golden_file_whose_parts_are_none_is_refused(tmp_path):
+    for parts in ("[]", '{"a": null}', '{"a": {}}'):
+        (tmp_path / "g.json").write_text(f'{{"schema": 1, "parts": {parts}}}')
+        with pytest.raises(ValueError, match="Save it anew"):
+            load_golden(tmp_path / "g.json")

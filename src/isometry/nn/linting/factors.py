@@ -41,6 +41,8 @@ PLAIN = {"sqrt(2)": math.sqrt(2), "sqrt(3)": math.sqrt(3), "2": 2.0}
 
 def named_factor(ratio: float, known: Mapping[str, float] | None = None) -> str:
     """Return ``", which is NAME = VALUE"`` for a ratio that has a name, else an empty string."""
+    if not 0 < ratio < math.inf:
+        return ""
     for name, value in (dict(known or {}) | PLAIN).items():
         for text, number in (
             (name, value),

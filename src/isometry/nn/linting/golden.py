@@ -70,7 +70,11 @@ def load_golden(path: str | Path) -> dict[str, Any]:
         raise ValueError(
             f"`golden` is {path}, which is not JSON; expected a golden file."
         ) from error
-    if not isinstance(table, dict) or table.get("schema") != _SCHEMA or "parts" not in table:
+    parts = table.get("parts") if isinstance(table, dict) else None
+    whole = isinstance(parts, dict) and all(
+        isinstance(entry, dict) and {"shape", "role"} <= entry.keys() for entry in parts.values()
+    )
+    if not whole or table.get("schema") != _SCHEMA:
         raise ValueError(
             f"`golden` is {path}; expected a golden file of schema {_SCHEMA}. Save it anew."
         )
