@@ -3,9 +3,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from cases_runs import training_run
-from isometry.experiments.parts.rungs import RUNGS, TOP, rung_settings
+from isometry.experiments.parts.rungs import RUNGS, TOP, rung_settings, spec_of
 from isometry.experiments.studies.ladder import ENDS
 from isometry.experiments.studies.ladder_readings import (
     best_rates,
@@ -16,6 +17,7 @@ from isometry.experiments.studies.ladder_readings import (
     losses,
 )
 from isometry.experiments.studies.ladder_report import summarise
+from isometry.nn.networks.resnet import ResNet
 
 ACTS = ("relu", "tanh", "gelu")
 
@@ -146,3 +148,15 @@ def test_losses_are_means_over_seeds_and_a_diverged_run_leaves_none(tmp_path):
     (runs[-1].folder / "history.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
     row = losses(runs, 50).numbers["losses"][0]
     assert row == {"rung": TOP, "relu": "1.5 / 1", "tanh": "- / -"}
+
+
+def test_the_features_kernel_is_that_of_a_wide_networks_standardised_output():
+    settings = cell(RUNGS[2], "relu")  # its outputs have a mean, which standardising removes
+    net = ResNet(spec_of(settings), 1000, generator=torch.Generator().manual_seed(0))
+    first, other = torch.randn(2, 1000, generator=torch.Generator().manual_seed(1))
+    pair = torch.stack([first, 0.5 * first + math.sqrt(0.75) * other])
+    pair = torch.nn.functional.layer_norm(pair, (1000,))
+    with torch.no_grad():
+        out = torch.nn.functional.layer_norm(net(pair), (1000,))
+    measured = float((out[0] * out[1]).mean())
+    assert cell_kernels(settings)[0][4] == pytest.approx(measured, abs=0.08)  # 1/sqrt(1000) = .03
