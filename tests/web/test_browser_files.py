@@ -33,7 +33,7 @@ def test_a_link_restores_the_page(page, context, address):
     assert other.is_checked("[name=view][value=s]")
     assert other.input_value("#like") == "tanh"
     other.evaluate("location.hash = '#activation=nonsense&depth=9&like=me&lock=amount%3D-1'")
-    other.wait_for_function("document.getElementById('depth').value === '9'")
+    sync_api.expect(other.locator("#depth")).to_have_value("9")
     assert "The link says activation = nonsense" in note(other)
     assert "The link says like = me" in note(other)
     assert other.input_value("#like") == "relu"
@@ -63,7 +63,7 @@ def test_a_file_is_chosen_by_the_button(page, diagnosis, tmp_path):
     broken = tmp_path / "broken.json"
     broken.write_text('{"spectrum": ')
     page.set_input_files("#file", [diagnosis[1], broken])
-    page.wait_for_function("document.getElementById('note').textContent.includes('broken')")
+    sync_api.expect(page.locator("#note")).to_contain_text("broken")
     assert note(page).startswith(
         "broken.json is not JSON; expected what `isometry diagnose --json`"
     )
