@@ -84,6 +84,47 @@ class Bank(nn.Module):
         return x + torch.einsum("etf,efd,te->td", inner, self.down, mask)
 
 
+class Expert(nn.Module):
+    """Stored as (in, out), so that its shape alone does not tell what it is."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.up = nn.Parameter(torch.randn(16, 24, generator=generator) / 4)
+        self.down = nn.Parameter(torch.randn(24, 16, generator=generator) / 5)
+
+    def forward(self, x):
+        return torch.relu(x @ self.up) @ self.down
+
+
+class Listed(nn.Module):
+    """A mixture that runs only the experts which a token is sent to."""
+
+    def __init__(self, generator, experts=6):
+        super().__init__()
+        self.router = nn.Linear(16, experts, bias=False)
+        redraw(self.router.weight, 0.25, int(torch.randint(99, (1,), generator=generator)))
+        self.experts = nn.ModuleList(Expert(generator) for _ in range(experts))
+
+    def forward(self, x):
+        best, which = torch.topk(torch.softmax(self.router(x), -1), 2)
+        out = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            token, place = (which == number).nonzero(as_tuple=True)
+            if len(token):
+                out = out.index_add(0, token, expert(x[token]) * best[token, place][:, None])
+        return x + out
+
+
+def mixtures(block, edit=None, tokens=8):
+    """Lint three mixtures after an edit of the model."""
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(*[block(generator) for _ in range(3)])
+    if edit is not None:
+        with torch.no_grad():
+            edit(model)
+    return inn.lint(model, torch.randn(tokens, 16, generator=generator))
+
+
 def redraw(parameter, std, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cases_lint import decoder, edited, linted, named
+from cases_lint import Bank, Listed, decoder, edited, linted, mixtures, named
 from isometry import nn as inn
 
 
@@ -50,6 +50,41 @@ def test_constant_and_rank_one_maps_are_symmetric():
     outer = torch.outer(torch.linspace(-0.3, 0.2, 176), torch.linspace(-0.1, 0.4, 64))
     rank_one = linted(edited(lambda i, layer: layer.gate.weight.copy_(outer)))
     assert len(named(rank_one, "symmetry")) == 6
+
+
+def dyad(parameter):
+    """Give a matrix the rank one and leave its size."""
+    source = torch.Generator().manual_seed(3)
+    columns, rows = (torch.randn(n, generator=source) for n in parameter.shape)
+    outer = torch.outer(columns, rows)
+    parameter.copy_(outer * parameter.std() / outer.std())
+
+
+@pytest.mark.parametrize("name", ["up", "down"])
+def test_an_expert_of_rank_one_is_named_in_a_bank_and_in_a_list(name):
+    bank = mixtures(Bank, lambda model: dyad(getattr(model[1], name)[2]))
+    assert [(f.rule, f.parameter) for f in bank.worst()] == [("symmetry", f"1.{name}[2]")]
+    for number in range(6):  # one token reaches two of them
+        edit = lambda model, n=number: dyad(getattr(model[1].experts[n], name))  # noqa: E731
+        found = mixtures(Listed, edit, tokens=1).worst()
+        assert [(f.rule, f.parameter) for f in found] == [
+            ("symmetry", f"1.experts.{number}.{name}")
+        ]
+
+
+def test_a_constant_expert_is_one_of_rank_one_and_of_nothing_else():
+    found = mixtures(Bank, lambda model: model[1].up[2].fill_(0.2)).worst()
+    assert [(f.rule, f.parameter) for f in found] == [("symmetry", "1.up[2]")]
+
+
+def test_an_expert_of_rank_two_is_left_alone():
+    def edit(model):
+        left, s, right = torch.linalg.svd(model[1].up[2], full_matrices=False)
+        s[2:] = 0
+        s *= model[1].up[2].norm() / s.norm()
+        model[1].up[2].copy_(left * s @ right)
+
+    assert mixtures(Bank, edit).worst() == ()
 
 
 def test_few_levels_are_a_cast_and_bfloat16_is_a_note():

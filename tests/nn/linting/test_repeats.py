@@ -1,8 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 import isometry as iso
-from cases_lint import Bank, decoder, edited, linted, named
+from cases_lint import Bank, Listed, decoder, edited, linted, mixtures, named
 from isometry import nn as inn
 
 
@@ -53,19 +54,31 @@ def test_maps_that_start_alike_in_layers_that_differ_are_no_copies_of_layers():
 
 
 def banks(edit=None):
-    generator = torch.Generator().manual_seed(0)
-    model = nn.Sequential(*[Bank(generator) for _ in range(3)])
-    if edit is not None:
-        with torch.no_grad():
-            edit(model)
-    return inn.lint(model, torch.randn(8, 16, generator=generator))
+    return mixtures(Bank, edit)
 
 
-def test_one_expert_unlike_the_others_is_named_and_a_fair_bank_is_not():
+@pytest.mark.parametrize("name", ["up", "down"])
+@pytest.mark.parametrize("factor", [0.0, 0.3, 3.0, 100.0])
+def test_of_one_expert_unlike_the_others_nothing_else_is_said(name, factor):
+    report = banks(lambda model: getattr(model[1], name)[2].mul_(factor))
+    assert [(f.rule, f.parameter) for f in report.worst()] == [("experts", f"1.{name}[2]")]
+    assert report.worst()[0].number == pytest.approx(factor, rel=0.1)
+    assert report.worst()[0].severity == ("error" if factor == 100 else "warning")
+
+
+def test_a_fair_bank_is_clean_and_a_bank_unlike_the_others_is_named_as_one():
     assert banks().worst() == ()
-    report = banks(lambda model: model[1].up[2].mul_(3))
-    assert named(report, "experts") == ["1.up[2]"]
-    assert 2.5 < next(f.number for f in report.findings if f.rule == "experts") < 3.5
+    report = banks(lambda model: model[1].up.mul_(3))
+    assert [(f.rule, f.parameter) for f in report.worst()] == [("role-scale", "1.up")]
+
+
+@pytest.mark.parametrize("name", ["up", "down"])
+def test_an_expert_of_a_list_is_named_like_a_layer(name):
+    assert mixtures(Listed).worst() == ()
+    report = mixtures(Listed, lambda model: getattr(model[1].experts[2], name).mul_(3))
+    assert [(f.rule, f.parameter) for f in report.worst()] == [
+        ("role-scale", f"1.experts.2.{name}")
+    ]
 
 
 def test_equal_experts_are_repeated_rows():

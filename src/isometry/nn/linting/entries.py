@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
@@ -20,6 +21,9 @@ _FEW = 256
 """Distinct values of a sample of thousands: those of an 8-bit type."""
 _ENOUGH = 4096
 _ROWS = 4096
+"""Rows that the rank is told from."""
+_RANK_ONE = 0.999
+"""Share of the squared norm in one dyad from which a map has rank one."""
 INITIALISE = "Initialise it, or load the checkpoint again."
 
 
@@ -95,32 +99,43 @@ def symmetry(evidence: Evidence) -> Iterator[Finding]:
                 "Draw it at random to break symmetry.", summary.mean,
             )  # fmt: skip
             continue
-        entries = evidence.entries(part)
-        if part.role == "depthwise" or min(entries.shape) < 4:
+        if part.role == "depthwise" or evidence.trained:
             continue
-        share = rank_one_share(_top(entries)) if _may_be_low(entries) else 0.0
-        if share > 0.999 and not evidence.trained:
+        entries = evidence.entries(part)
+        experts = entries.shape[0] // part.shape[0] if part.bank else 1
+        for expert, share in dependent(entries, experts).items():
+            name, whose = (f"{part.name}[{expert}]", f"Expert {expert}") if part.bank else (
+                part.name, "It")  # fmt: skip
             yield Finding(
-                part.name, "symmetry", "warning",
-                f"It has rank one: one column times one row hold {share:.2%} of its square.",
+                name, "symmetry", "warning",
+                f"{whose} has rank one: one column times one row hold {share:.2%} of its square.",
                 "Draw its entries independently.", share,
             )  # fmt: skip
 
 
-def _top(entries: Held) -> Held:
-    """Return the first thousands of rows, which tell the rank as well."""
-    rows = entries.shape[0]
-    return entries if rows <= _ROWS else entries.part(0, _ROWS, rows)
+def dependent(stack: Held, number: int) -> dict[int, float]:
+    """Return which of so many matrices above one another have rank one: {place: its share}."""
+    rows = stack.shape[0] // number
+    if min(rows, stack.shape[1]) < 4:
+        return {}
+    found = {}
+    for place in _may_be_low(stack, rows).tolist():
+        one = stack.part(place * rows, place * rows + min(rows, _ROWS), stack.shape[0])
+        share = rank_one_share(one)
+        if share > _RANK_ONE:
+            found[place] = share
+    return found
 
 
-def _may_be_low(entries: Held) -> bool:
-    """Return whether a few rows are multiples of one another, so that the whole is worth it."""
-    few = entries.take_rows(range(3)).float()
-    norms = torch.linalg.vector_norm(few, dim=1)
-    if not bool((norms > 0).all()):
-        return True
-    unit = few / norms[:, None]
-    return bool(((unit @ unit.T).abs() > 0.99).all())
+def _may_be_low(stack: Held, rows: int) -> Tensor:
+    """Return the matrices of so many rows whose first rows are multiples, so worth the whole."""
+    firsts = range(0, stack.shape[0], rows)
+    few = stack.take_rows([first + i for first in firsts for i in range(3)]).float()
+    few = few.reshape(-1, 3, stack.shape[1])
+    norms = torch.linalg.vector_norm(few, dim=2, keepdim=True)
+    unit = few / norms
+    alike = ((unit @ unit.mT).abs() > 0.99).all(2).all(1)
+    return (alike | (norms == 0).any(1).flatten()).nonzero().flatten()
 
 
 def precision(evidence: Evidence) -> Iterator[Finding]:

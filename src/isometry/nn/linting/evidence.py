@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from isometry.nn.linting.fits import Fit, best_fit
 from isometry.nn.linting.held import Held, held, held_of
 from isometry.nn.linting.kinds import Kind, kinds_of
-from isometry.nn.linting.statistics import Summary, is_orthogonal, summarise
+from isometry.nn.linting.statistics import Summary, bank_of, is_orthogonal, summarise
 from isometry.nn.roles.follow import Followed
 from isometry.nn.roles.parts import MAPS, Part
 from isometry.nn.roles.roles import parts_of
@@ -67,9 +67,19 @@ class Evidence:
         return found
 
     @cached_property
+    def typical(self) -> Mapping[str, Summary]:
+        """The same, a bank with the size of its usual experts: an odd one makes no odd bank."""
+        found = dict(self.summaries)
+        for part in (p for p in self.maps if p.bank and p.name in found):
+            bank = bank_of(self.entries(part), part.shape[0]) if found[part.name].finite else None
+            if bank is not None:
+                found[part.name] = replace(found[part.name], std=bank.usual)
+        return found
+
+    @cached_property
     def kinds(self) -> list[Kind]:
         """The maps that repeat from layer to layer."""
-        return kinds_of(self.maps, self.summaries)
+        return kinds_of(self.maps, self.typical)
 
     @cached_property
     def fit(self) -> Fit | None:

@@ -3,14 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-import torch
-
-from isometry.nn.linting.entries import is_drawn
+from isometry.nn.linting.entries import dependent, is_drawn
 from isometry.nn.linting.evidence import Evidence, has_values
 from isometry.nn.linting.finding import Finding, Rule
 from isometry.nn.linting.held import Held
-from isometry.nn.linting.statistics import repeated_rows
-from isometry.nn.roles.parts import Part, layer_of
+from isometry.nn.linting.scales import FAR
+from isometry.nn.linting.statistics import bank_of, repeated_rows
+from isometry.nn.roles.parts import Part, layer_of, outputs
 
 _LAYERS = (
     ": the layers are copies.",
@@ -88,30 +87,19 @@ def experts(evidence: Evidence) -> Iterator[Finding]:
     """Find an expert of a bank that is not as large as the others."""
     for part in (p for p in evidence.whole if p.bank):
         assert part.map is not None
-        if not has_values(evidence.tensor(part)):
+        tensor = evidence.tensor(part)
+        if not has_values(tensor):
             continue
-        sizes, entries = _sizes(evidence.matrix(part).wide, part.map.fan_out)
-        middle = sizes.median()
-        if len(sizes) < 3 or not bool(torch.isfinite(sizes).all()) or float(middle) == 0:
+        bank = bank_of(evidence.matrix(part), outputs(tensor, part.map))
+        if bank is None:
             continue
-        allowed = max(0.1, 6 / (2 * entries) ** 0.5)
-        for expert in ((sizes / middle - 1).abs() > allowed).nonzero().flatten().tolist():
-            ratio = float(sizes[expert] / middle)
+        flat = dependent(evidence.matrix(part), len(bank.stds))  # named by `symmetry`
+        for expert in (e for e in bank.odd if e not in flat):
+            ratio = bank.stds[expert] / bank.middle
             yield Finding(
-                f"{part.parameter}[{expert}]", "experts", "warning",
+                f"{part.parameter}[{expert}]", "experts",
+                "warning" if ratio == 0 or 1 / FAR < ratio < FAR else "error",
                 f"Expert {expert} has {ratio:.3g} times the standard deviation of the others "
-                f"({float(middle):.3g}).",
+                f"({bank.middle:.3g}).",
                 "Draw all experts of a bank by one rule.", ratio,
             )  # fmt: skip
-
-
-def _sizes(matrix: Held, rows: int) -> tuple[torch.Tensor, int]:
-    """Return the standard deviation of every expert of so many rows, and the entries of one."""
-    entries = rows * matrix.shape[1]
-
-    def summed(values: torch.Tensor) -> torch.Tensor:
-        return matrix.by_row(values.sum(1)).reshape(-1, rows).sum(1)
-
-    means = summed(matrix.local) / entries
-    own = matrix.own_rows(means.repeat_interleave(rows))
-    return (summed((matrix.local - own[:, None]).square()) / (entries - 1)).sqrt(), entries

@@ -196,3 +196,39 @@ def is_orthogonal(matrix: Held) -> bool:
     size = gram.diagonal().mean()
     unit = torch.eye(len(few), dtype=gram.dtype, device=gram.device)
     return bool(size > 0) and bool(((gram / size - unit).abs() < 1e-3).all())
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The sizes of the experts of a bank.
+
+    Attributes:
+        stds: Standard deviation of every expert.
+        middle: Their median.
+        odd: The experts that are further from it than a tenth, or than chance.
+        usual: Root mean square of the standard deviations of the others.
+    """
+
+    stds: tuple[float, ...]
+    middle: float
+    odd: tuple[int, ...]
+    usual: float
+
+
+def bank_of(matrix: Held, rows: int) -> Bank | None:
+    """Return the sizes of experts of so many rows; None where fewer than three can be compared."""
+    wide = matrix.wide
+    entries = rows * matrix.shape[1]
+
+    def summed(values: Tensor) -> Tensor:
+        return wide.by_row(values.sum(1)).reshape(-1, rows).sum(1)
+
+    means = summed(wide.local) / entries
+    own = wide.own_rows(means.repeat_interleave(rows))
+    stds = (summed((wide.local - own[:, None]).square()) / max(entries - 1, 1)).sqrt()
+    middle = float(stds.median())
+    if len(stds) < 3 or not bool(torch.isfinite(stds).all()) or middle == 0:
+        return None
+    off = (stds / middle - 1).abs() > max(0.1, 6 / (2 * entries) ** 0.5)
+    usual = float(stds[~off].square().mean().sqrt())
+    return Bank(tuple(stds.tolist()), middle, tuple(off.nonzero().flatten().tolist()), usual)

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from torch import Tensor, nn
 
@@ -40,7 +40,7 @@ def parts_of(
     for name, p in parameters.items():
         own = found.get(name) or [_plain(name, p, maps.get(name), declared.get(name), graph)]
         parts += own
-    parts = _by_kind(parts)
+    parts = _by_kind(_as_siblings(parts, parameters))
     return parts + [_part(name, b, "buffer") for name, b in buffers.items()]
 
 
@@ -290,6 +290,23 @@ def _consumers(graph: Graph, node: Node) -> Iterator[tuple[int, int, Tensor]]:
                 yield after, place, rows
             elif not graph.nodes[after].rows and graph.nodes[after].applied is None:
                 todo.append(after)
+
+
+def _as_siblings(parts: list[Part], parameters: Mapping[str, Tensor]) -> list[Part]:
+    """Give what no pass reached, as an expert without tokens, the maps of one by the same name."""
+    reached: dict[tuple, list[Part]] = {}
+    for name, own in groupby(parts, key=lambda part: part.parameter):
+        maps = list(own)
+        if all(part.map is not None and part.uses for part in maps):
+            reached.setdefault((maps[0].kind, parameters[name].shape), maps)
+    result: list[Part] = []
+    for part in parts:
+        same = reached.get((part.kind, parameters[part.parameter].shape), [])
+        if part.role == "unused" and part.map is None and same:
+            result += [replace(one, parameter=part.parameter, uses=0) for one in same]
+        else:
+            result.append(part)
+    return result
 
 
 def _by_kind(parts: list[Part]) -> list[Part]:

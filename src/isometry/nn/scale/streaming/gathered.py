@@ -34,6 +34,11 @@ class Gathered(Evidence):
         """{name: numbers} of every part that had values."""
         return self.numbers
 
+    @cached_property
+    def typical(self) -> Mapping[str, Summary]:
+        """The same: the layers hand them on so."""
+        return self.numbers
+
     def is_orthogonal(self, part: Part) -> bool:
         """Return whether a part had orthogonal rows, or columns, of one size."""
         return part.name in self.orthogonal

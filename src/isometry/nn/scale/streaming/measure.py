@@ -92,7 +92,7 @@ def measured(call: LayerCall, *, seed: int, number: int, num_probes: int, traine
         blocks=tuple(sums),
         sizes=sizes,
         parts=tuple(renamed(part, f"{call.name}.{part.parameter}") for part in evidence.parts),
-        summaries={f"{call.name}.{key}": one for key, one in evidence.summaries.items()},
+        summaries={f"{call.name}.{key}": one for key, one in evidence.typical.items()},
         orthogonal=tuple(
             f"{call.name}.{part.name}" for part in evidence.maps if evidence.is_orthogonal(part)
         ),
