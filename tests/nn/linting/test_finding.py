@@ -43,6 +43,13 @@ def test_a_report_prints_and_becomes_json():
     assert report._repr_html_().startswith("<table>")
 
 
+@pytest.mark.parametrize("word", ["warn", "Error", None, 1, ["error"]])
+def test_a_severity_that_is_none_is_refused_with_the_words_there_are(word):
+    for asked in (LintReport("Net", (), ()).of, LintReport("Net", (), ()).worst):
+        with pytest.raises(ValueError, match="expected one of 'error', 'warning', 'note'"):
+            asked(word)
+
+
 @pytest.mark.parametrize("x", [True, False])
 def test_a_clean_report_says_that_nothing_stands_out(x):
     report = linted(decoder()) if x else LintReport("Net", (), ())

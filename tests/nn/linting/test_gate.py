@@ -35,3 +35,8 @@ def test_a_golden_file_is_a_gate_as_well(tmp_path):
     assert linted(larger).worst() == ()
     with pytest.raises(AssertionError, match="another seed moves it by"):
         inn.assert_initialised(larger, tokens(), golden=path)
+
+
+def test_a_severity_that_is_none_is_refused_before_the_work():
+    with pytest.raises(ValueError, match=r"`fail_on` is 'warn'.*Did you mean 'warning'"):
+        inn.assert_initialised(None, fail_on="warn")

@@ -73,3 +73,17 @@ def test_a_map_of_unknown_place_has_a_law_where_reading_and_writing_have_one():
     assert RECIPES["gpt2"].law("map") is None
     assert RECIPES["bert"].law("map") == RECIPES["bert"].law("reader")
     assert Recipe("own", "me", {"reader": RoleLaw(0.1)}).law("map") == RoleLaw(0.1)
+
+
+@pytest.mark.parametrize("law", [{"fan_in": 1e9}, {"fan_out": -1e9}, {"fan_sum": 1e308},
+                                 {"fan_in": 1e308, "fan_out": -1e308, "fan_sum": 1e308},
+                                 {"fan_in": -300}, {"std": 1e-320}])  # fmt: skip
+def test_powers_that_make_no_scale_of_weights_are_refused(law):
+    known = recipe_of({"roles": {"reader": {"std": 0.02} | law}}).law("reader")
+    with pytest.raises(ValueError, match="with fan_in = 32 and fan_out = 64; expected one between"):
+        known.value((32, 64), 4, 0)
+
+
+def test_powers_that_cancel_make_a_scale():
+    law = recipe_of({"roles": {"reader": {"std": 0.02, "fan_in": 999, "fan_out": -999}}})
+    assert law.law("reader").value((64, 64), 4, 0) == pytest.approx(0.02)

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from isometry._checks import shown, suggest
 from isometry._result import Drawn, Paged, Result, plain
+from isometry._typing import Checked
 from isometry.nn.linting.statistics import Summary
 from isometry.nn.roles.parts import Part
 
@@ -80,21 +82,28 @@ class LintReport(Result, Drawn, Paged):
 
     _page = "lint"
 
-    def of(self, severity: Severity) -> tuple[Finding, ...]:
+    def of(self, severity: Checked[Severity]) -> tuple[Finding, ...]:
         """Return the findings of one severity.
 
         Args:
             severity: "error", "warning" or "note".
-        """
-        return tuple(f for f in self.findings if f.severity == severity)
 
-    def worst(self, severity: Severity = "warning") -> tuple[Finding, ...]:
+        Raises:
+            ValueError: If it is another word.
+        """
+        wanted = severity_of("severity", severity)
+        return tuple(f for f in self.findings if f.severity == wanted)
+
+    def worst(self, severity: Checked[Severity] = "warning") -> tuple[Finding, ...]:
         """Return the findings of a severity or above it.
 
         Args:
             severity: The least that counts.
+
+        Raises:
+            ValueError: If it is another word.
         """
-        allowed = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        allowed = SEVERITIES[: SEVERITIES.index(severity_of("severity", severity)) + 1]
         return tuple(f for f in self.findings if f.severity in allowed)
 
     def groups(self) -> "list[Group]":
@@ -132,6 +141,25 @@ class LintReport(Result, Drawn, Paged):
     def __repr__(self) -> str:
         counted = ", ".join(f"{len(self.of(s))} {s}s" for s in SEVERITIES)
         return f"LintReport({self.model}: {counted})"
+
+
+def severity_of(name: str, word: object) -> Severity:
+    """Return a severity by its word.
+
+    Args:
+        name: The argument, for the message.
+        word: What was given.
+
+    Raises:
+        ValueError: If it is another word.
+    """
+    known = next((each for each in SEVERITIES if word == each), None)
+    if known is None:
+        near = suggest(word, SEVERITIES) if isinstance(word, str) else ""
+        raise ValueError(
+            f"`{name}` is {shown(word)}; expected one of {', '.join(map(repr, SEVERITIES))}.{near}"
+        )
+    return known
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

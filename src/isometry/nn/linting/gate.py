@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from isometry.nn.linting.finding import LintReport, Severity, ordered
+from isometry._typing import Checked
+from isometry.nn.linting.finding import LintReport, Severity, ordered, severity_of
 from isometry.nn.linting.golden import against_golden, load_golden
 from isometry.nn.linting.lint import lint
 from isometry.nn.roles.recipes import RecipeLike
@@ -15,9 +16,9 @@ def assert_initialised(
     x: ModelInput = None,
     *,
     recipe: RecipeLike = None,
-    golden: str | Path | None = None,
+    golden: Checked[str | Path | None] = None,
     trained: bool = False,
-    fail_on: Severity = "warning",
+    fail_on: Checked[Severity] = "warning",
 ) -> LintReport:
     """Raise an AssertionError where a model's initialisation did not land.
 
@@ -27,7 +28,7 @@ def assert_initialised(
         recipe: As for :func:`isometry.nn.lint`.
         golden: A golden file, as ``isometry lint --save`` writes it, that the model is held to.
         trained: As for :func:`isometry.nn.lint`.
-        fail_on: The least severity that fails.
+        fail_on: The least severity that fails: "error", "warning" or "note".
 
     Returns:
         The report, for what it notes.
@@ -36,7 +37,8 @@ def assert_initialised(
         AssertionError: If something of that severity is found; the message is the report.
         FileNotFoundError: If there is no golden file of that name.
         TypeError: As :func:`isometry.nn.lint` does.
-        ValueError: If the recipe is not known, or the golden file is none.
+        ValueError: If the recipe or the severity is not known, the golden file is none, or it was
+            saved with an input and there is none now, or the other way round.
 
     Examples:
         >>> import torch
@@ -44,10 +46,11 @@ def assert_initialised(
         >>> assert_initialised(net, torch.ones(1, 4))
         LintReport(Sequential: 0 errors, 0 warnings, 0 notes)
     """
+    least = severity_of("fail_on", fail_on)
     report = lint(model, x, recipe=recipe, trained=trained)
     if golden is not None:
         report = with_golden(report, golden)
-    if report.worst(fail_on):
+    if report.worst(least):
         raise AssertionError(f"the initialisation did not land:\n{report}")
     return report
 

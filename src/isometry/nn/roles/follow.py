@@ -13,7 +13,9 @@ from isometry.nn.roles.flow import Flow
 from isometry.nn.roles.graph import Graph
 from isometry.nn.roles.shapes_only import is_sharded, shapes_only
 from isometry.nn.roles.uses import WeightMap, completed
-from isometry.nn.sandbox.inputs import Arguments, arguments_of
+from isometry.nn.sandbox.checks import explain
+from isometry.nn.sandbox.inputs import Arguments, arguments_of, tensor_point
+from isometry.nn.sandbox.isolation import refuse_lazy
 from isometry.nn.sandbox.sandbox import Sandbox
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.swap import swapped
@@ -25,6 +27,8 @@ from isometry.nn.sandbox.unwrap import (
     unwrapped,
 )
 
+NO_INPUT = "no input was given"
+"""The remark on a model that was not run."""
 _STEP = 0.02
 """Standard deviation of what has moved: neither lost in rounding nor enough to saturate."""
 
@@ -99,7 +103,9 @@ def followed(model: Any, x: Any) -> Followed:
     """Follow a model at an input; without one, name its tensors.
 
     Raises:
-        TypeError: If the model is not callable, or is a function and there is no input.
+        TypeError: If the model is not callable, is a function and there is no input, or if the
+            input holds no tensor or one of another type than the weights.
+        ValueError: If weights are lazy and have no shapes yet, or are on another device.
         Exception: What the model itself raises at the input.
     """
     if not callable(model):
@@ -112,7 +118,9 @@ def followed(model: Any, x: Any) -> Followed:
                 f"`model` is a {type(model).__name__} and `x` is None; expected a torch.nn.Module, "
                 "or an input to see which modules a function calls. Pass `x`."
             )
-        found = _named([model], "no input was given")
+        for module in model.modules():
+            refuse_lazy(module)
+        found = _named([model], NO_INPUT)
     else:
         found = _passed(model, arguments_of(model, x, None))
     return replace(found, groups=groups)
@@ -126,7 +134,7 @@ def specimen_followed(specimen: Specimen, roots: Sequence[nn.Module]) -> Followe
 def _passed(
     model: Callable[..., Any], arguments: Arguments, roots: list[nn.Module] | None = None
 ) -> Followed:
-    point = _placed(arguments.point, model)
+    point = _placed(tensor_point(arguments), model)
     if roots is None:
         roots = [model] if isinstance(model, nn.Module) else _called(model, arguments, point)
     if is_sharded(roots):
@@ -182,7 +190,10 @@ def _flow(
             return flow, str(error)
         except RuntimeError as error:
             if not _differentiates(error):
-                raise
+                explained = explain(error, sandbox, point)
+                if explained is error:
+                    raise
+                raise explained from error
             return flow, (
                 "the model differentiates inside its forward, behind which no pass is followed"
             )
@@ -202,7 +213,10 @@ def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> l
                 arguments.call(model, point.clone())
         except RuntimeError as error:
             if not _differentiates(error):
-                raise
+                explained = explain(error, sandbox, point)
+                if explained is error:
+                    raise
+                raise explained from error
             arguments.call(model, point.clone())
     return outermost(list(sandbox.names))
 

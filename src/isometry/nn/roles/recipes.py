@@ -20,6 +20,8 @@ Depth = Literal["1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))
 """Factors for depth: L is the number of layers, l the layer's own number from 0 on."""
 
 DEPTHS = ("1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))")
+_DECADES = 30
+"""Powers of ten on either side of 1 beyond which a standard deviation is a mistake of the table."""
 _ROLES = tuple(role for role in get_args(Role) if role != "buffer")
 _STANDS_FOR: dict[str, tuple[Role, ...]] = {
     "reader": ("gate", "inner", "map"),
@@ -49,7 +51,11 @@ class RoleLaw(Result):
     query: bool = False
 
     def value(self, fans: tuple[int, int], layers: int, layer: int) -> float:
-        """Return the standard deviation of a map in one of so many layers."""
+        """Return the standard deviation of a map in one of so many layers.
+
+        Raises:
+            ValueError: If it is so large or small that it is no scale of weights.
+        """
         fan_in, fan_out = fans
         factors: dict[str, float] = {
             "1": 1.0,
@@ -59,8 +65,15 @@ class RoleLaw(Result):
             "1/(2L)": 1 / (2 * layers),
             "1/sqrt(2(l+1))": (2 * (layer + 1)) ** -0.5,
         }
-        size = fan_in**self.fan_in * fan_out**self.fan_out * (fan_in + fan_out) ** self.fan_sum
-        return self.std * size * factors[self.depth]
+        powers = (fan_in, self.fan_in), (fan_out, self.fan_out), (fan_in + fan_out, self.fan_sum)
+        decades = math.log10(self.std) + sum(power * math.log10(fan) for fan, power in powers)
+        if not abs(decades) <= _DECADES:
+            raise ValueError(
+                f"`recipe` gives a standard deviation of 10^{decades:.4g} to a map with fan_in = "
+                f"{fan_in} and fan_out = {fan_out}; expected one between 1e-{_DECADES} and "
+                f"1e{_DECADES}. Change `std`, or the powers of `fan_in`, `fan_out` or `fan_sum`."
+            )
+        return 10.0**decades * factors[self.depth]
 
 
 @dataclass(frozen=True)

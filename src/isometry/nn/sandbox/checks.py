@@ -71,13 +71,18 @@ def explain(error: Exception, sandbox: Sandbox, x: Tensor) -> Exception:
     tensors = [p for _, p in sandbox.parameters()]
     devices = {p.device for p in tensors} - {x.device}
     dtypes = {p.dtype for p in tensors if p.is_floating_point()} - {x.dtype}
+    if any(device.type == "meta" for device in devices):
+        return ValueError(
+            "parameters of `f` are on the meta device, without values; expected weights in memory. "
+            "Materialise the model first, `model.to_empty(device='cpu')`, and initialise it."
+        )
     if devices:
         found = ", ".join(sorted(map(str, devices)))
         return ValueError(
             f"`x` is on {x.device} but parameters of `f` are on {found}; expected one device. "
             "Move the input: `x.to(next(model.parameters()).device)`."
         )
-    if dtypes:
+    if dtypes and x.is_floating_point():  # of token ids no weight has the type
         found = ", ".join(sorted(map(str, dtypes)))
         return TypeError(
             f"`x` has dtype {x.dtype} but parameters of `f` have {found}; expected one dtype. "

@@ -115,10 +115,40 @@ def _chosen(table: Mapping[Key, Any], labels: Mapping[Key, Key], wrt: Key | None
             and "mask" not in str(labels[key])
         ):
             return key
+    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(dict(table))):
+        kinds = ", ".join(dict.fromkeys(type(value).__name__ for value in table.values()))
+        raise TypeError(
+            f"`x` holds no tensor but {kinds or 'nothing'}; expected the model's inputs, a "
+            f"torch.Tensor among them.{_as_tensor(next(iter(table.values()), None))}"
+        )
     raise TypeError(
         "`x` holds no tensor to differentiate with respect to; expected one among the inputs. "
         "Name it with `wrt=`."
     )
+
+
+def tensor_point(arguments: Arguments) -> Tensor:
+    """Return the point of a pass in which nothing is differentiated: a tensor of any type.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    point = arguments.point
+    if isinstance(point, Tensor):
+        return point
+    what = "is" if arguments.alone else f"holds for `{arguments.label}`"
+    raise TypeError(
+        f"`x` {what} a {type(point).__name__}; expected a torch.Tensor, or a tuple or dictionary "
+        f"of the model's inputs.{_as_tensor(point)}"
+    )
+
+
+def _as_tensor(value: Any) -> str:
+    """Advise how an array becomes a tensor that a model takes; nothing of what is no array."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "f":  # float64 as NumPy makes it, which few models take
+        return " Pass `torch.as_tensor(x, dtype=torch.float32)`, or the type of its weights."
+    return " Pass `torch.as_tensor(x)`." if kind in ("i", "u", "b") else ""
 
 
 def _names(model: Callable[..., Any]) -> list[str]:

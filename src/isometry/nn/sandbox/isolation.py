@@ -27,8 +27,9 @@ def isolate(module: nn.Module, undo: Undo, *, met: bool = False) -> None:
         met: Whether the module is being called; hooks registered meanwhile are not its own.
 
     Raises:
-        ValueError: If a parameter has no values yet.
+        ValueError: If a parameter or a buffer has no values yet.
     """
+    refuse_lazy(module)
     if isinstance(module, torch.jit.ScriptModule):
         for _, buffer in module.named_buffers(recurse=False):
             undo.before(_copy_back, buffer, buffer.detach().clone(), buffer._version)
@@ -43,17 +44,25 @@ def isolate(module: nn.Module, undo: Undo, *, met: bool = False) -> None:
                 {key: None if b is None else b.clone() for key, b in originals.items()}
             )
     for key, parameter in module.named_parameters(recurse=False):
-        if is_lazy(parameter):
-            raise ValueError(
-                f"`f` has uninitialised lazy parameters in {type(module).__name__}; expected a "
-                "model with weights. Call it once on an input before measuring it."
-            )
         if not parameter.is_leaf or parameter.is_inference():
             continue
         undo.before(_restore_gradient, parameter, parameter.grad)
         if parameter.requires_grad:
             undo.before(_thaw, module, key, parameter)
             parameter.requires_grad_(False)
+
+
+def refuse_lazy(module: nn.Module) -> None:
+    """Refuse a module, without its children, whose shapes its first input is still to decide.
+
+    Raises:
+        ValueError: If a parameter or a buffer has no values yet.
+    """
+    if any(is_lazy(t) for held in (module._parameters, module._buffers) for t in held.values()):
+        raise ValueError(
+            f"`f` has uninitialised lazy parameters in {type(module).__name__}; expected a "
+            "model with weights. Call it once on an input before measuring it."
+        )
 
 
 def _keep_attributes(module: nn.Module, undo: Undo, *, met: bool) -> None:
