@@ -65,5 +65,5 @@ print("\nA scale that is 6 % off:\n")
 print(said)
 
 # On the command line, with exit status 1 where it fails:
-#     isometry lint my_module:make_model --against golden.json --fail-on warning
+#     isometry lint my_module:make_model --input x.pt --against golden.json --fail-on warning
 assert "0.up.weight" in said

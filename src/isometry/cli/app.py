@@ -57,6 +57,7 @@ _INNER = {
     "activation": "name",
     "address": "scheduler",
     "f": "model",
+    "golden": "against",
     "kappa": "condition_number",
     "kind": "executor",
     "name": "data",

@@ -40,3 +40,15 @@ def test_a_golden_file_is_a_gate_as_well(tmp_path):
 def test_a_severity_that_is_none_is_refused_before_the_work():
     with pytest.raises(ValueError, match=r"`fail_on` is 'warn'.*Did you mean 'warning'"):
         inn.assert_initialised(None, fail_on="warn")
+
+
+@pytest.mark.parametrize("saved", [tokens(), None], ids=["with", "without"])
+def test_a_golden_file_with_an_input_is_not_held_to_a_model_without(tmp_path, saved):
+    path = tmp_path / "golden.json"
+    save_golden(inn.lint(decoder(), saved), path)
+    now, remedy = (None, "Pass `x`") if saved is not None else (tokens(), "Leave `x` out")
+    with pytest.raises(ValueError, match=r"golden.json, which was saved with.* expected the same"):
+        inn.assert_initialised(decoder(1), now, golden=path)
+    with pytest.raises(ValueError, match=remedy):
+        with_golden(inn.lint(decoder(1), now), path)
+    assert inn.assert_initialised(decoder(1), saved, golden=path)

@@ -153,13 +153,12 @@ def severity_of(name: str, word: object) -> Severity:
     Raises:
         ValueError: If it is another word.
     """
-    known = next((each for each in SEVERITIES if word == each), None)
-    if known is None:
-        near = suggest(word, SEVERITIES) if isinstance(word, str) else ""
-        raise ValueError(
-            f"`{name}` is {shown(word)}; expected one of {', '.join(map(repr, SEVERITIES))}.{near}"
-        )
-    return known
+    if isinstance(word, str) and word in SEVERITIES:
+        return SEVERITIES[SEVERITIES.index(word)]
+    near = suggest(word, SEVERITIES) if isinstance(word, str) else ""
+    raise ValueError(
+        f"`{name}` is {shown(word)}; expected one of {', '.join(map(repr, SEVERITIES))}.{near}"
+    )
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ from isometry._typing import Checked
 from isometry.nn.linting.finding import LintReport, Severity, ordered, severity_of
 from isometry.nn.linting.golden import against_golden, load_golden
 from isometry.nn.linting.lint import lint
+from isometry.nn.roles.follow import NO_INPUT
 from isometry.nn.roles.recipes import RecipeLike
 from isometry.nn.sandbox._typing import Model, ModelInput
 
@@ -60,7 +61,17 @@ def with_golden(report: LintReport, path: str | Path) -> LintReport:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no golden file.
+        TypeError: If it is no path.
+        ValueError: If it is no golden file, or was saved with an input and the report is without
+            one, or the other way round.
     """
-    differing = against_golden(report, load_golden(path))
+    held = load_golden(path)
+    blind, now = NO_INPUT in held["remark"], NO_INPUT in report.remark
+    if blind != now:  # of what was not run no role is known: all of them would differ
+        words = ("without", "with", "Leave `x` out") if blind else ("with", "without", "Pass `x`")
+        raise ValueError(
+            f"`golden` is {path}, which was saved {words[0]} an input, and the model is linted "
+            f"{words[1]} one; expected the same. {words[2]}, or make the file again."
+        )
+    differing = against_golden(report, held)
     return replace(report, findings=ordered([*report.findings, *differing]))

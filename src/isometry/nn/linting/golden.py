@@ -4,18 +4,18 @@ A golden file has no weights, only names, roles, shapes and a few numbers. Anoth
 standard deviations of n entries are one where they differ by no more than chance allows.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from isometry._typing import Checked
 from isometry.nn.linting.finding import Finding, LintReport, ordered
+from isometry.nn.linting.golden_file import SCHEMA, read_golden, structure
 from isometry.nn.linting.statistics import Summary
 from isometry.nn.roles.parts import Part
 
-_SCHEMA = 1
 _SIGMAS = 6.0
 """Standard errors within which two draws are of one rule."""
 _EXACT = 1e-5
@@ -31,15 +31,17 @@ def golden(report: LintReport) -> dict[str, Any]:
         ValueError: If the weights have no values to remember.
     """
     if not report.summaries:
+        held = f"{len(report.parts)} parameters and buffers without" if report.parts else "no"
         raise ValueError(
-            "`report` has no numbers; expected a model with weights in memory. Materialise a meta "
-            "model first."
+            f"a golden file has nothing to hold: {report.model} has {held} values; expected a "
+            "model with weights in memory. Materialise a meta model and initialise it first."
         )
     parts = {part.name: _entry(part, report.summaries.get(part.name)) for part in report.parts}
     return {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
         "model": report.model,
-        "structure": _structure(parts),
+        "remark": report.remark,
+        "structure": structure(parts),
         "parts": parts,
     }
 
@@ -55,34 +57,25 @@ def save_golden(report: LintReport, path: str | Path) -> None:
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def load_golden(path: str | Path) -> dict[str, Any]:
+def load_golden(path: Checked[str | Path]) -> dict[str, Any]:
     """Read a golden file.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no golden file, or one of another schema.
+        TypeError: If it is no path.
+        ValueError: If it is no golden file, or one of another schema, or damaged.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"`golden` is {path}; expected an existing file. Save one first.")
-    try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"`golden` is {path}, which is not JSON; expected a golden file."
-        ) from error
-    parts = table.get("parts") if isinstance(table, dict) else None
-    whole = isinstance(parts, dict) and all(
-        isinstance(entry, dict) and {"shape", "role"} <= entry.keys() for entry in parts.values()
-    )
-    if not whole or table.get("schema") != _SCHEMA:
-        raise ValueError(
-            f"`golden` is {path}; expected a golden file of schema {_SCHEMA}. Save it anew."
-        )
-    return table
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"`golden` is a {type(path).__name__}; expected the path of a file.")
+    return read_golden(Path(path))
 
 
 def against_golden(report: LintReport, held: Mapping[str, Any]) -> tuple[Finding, ...]:
-    """Return what differs from a golden file by more than chance, each an error."""
+    """Return what differs from a golden file by more than chance, each an error.
+
+    Raises:
+        ValueError: If the weights have no values.
+    """
     own = golden(report)
     return ordered([*_missing(held["parts"], own["parts"]), *_changed(held["parts"], own["parts"])])
 
@@ -100,12 +93,6 @@ def _entry(part: Part, summary: Summary | None) -> dict[str, Any]:
             "entries": "constant" if summary.constant else summary.shape_of_entries,
         }
     )
-
-
-def _structure(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a hash of names, roles and shapes."""
-    lines = [f"{name} {p['role']} {p['shape']}" for name, p in sorted(parts.items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _missing(held: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[Finding]:
@@ -136,10 +123,12 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, fl
         if old[key] != new[key]:
             return f"Its {key} was {old[key]} and is {new[key]}.", None
     if ("std" in old) != ("std" in new):
-        return f"It {'has no finite values any more' if 'std' in old else 'had no values'}.", None
+        word = "has no finite values any more" if "std" in old else "had no finite values"
+        return f"It {word}.", None
     if "std" not in old:
         return None
-    if old["role"] == "buffer" or "constant" in (old["entries"], new["entries"]):
+    exact = old["role"] == "buffer" or "constant" in (old["entries"], new["entries"])
+    if exact or 0 in (old["std"], new["std"]):  # 0 also of entries that differ by rounding only
         return _exact(old, new)
     return _drawn(old, new)
 

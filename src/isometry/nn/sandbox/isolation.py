@@ -58,7 +58,8 @@ def refuse_lazy(module: nn.Module) -> None:
     Raises:
         ValueError: If a parameter or a buffer has no values yet.
     """
-    if any(is_lazy(t) for held in (module._parameters, module._buffers) for t in held.values()):
+    tables: tuple[Any, ...] = (module._parameters, module._buffers)
+    if any(is_lazy(tensor) for held in tables for tensor in held.values()):
         raise ValueError(
             f"`f` has uninitialised lazy parameters in {type(module).__name__}; expected a "
             "model with weights. Call it once on an input before measuring it."
