@@ -7,6 +7,7 @@ nothing else: a difference between two streams is multiplied by something below 
 """
 
 import math
+import textwrap
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ for logit in (2.0, 4.0, 6.0, 8.0):
 
 # The blocks have a matrix for a skip: c is not defined, and a diagnosis says so.
 found = inn.diagnose(hyper(6.0), x, generator=seeded(2))
-print(f"\n{found.reason}\n")
+print(textwrap.fill(found.reason, 84, initial_indent="\n"), end="\n\n")
 
 # 2. Logits that are drawn. Each layer then mixes in its own way.
 net = hyper(4.0)

@@ -4,6 +4,7 @@ A monitor measures the Jacobian every so many steps and hands the numbers to any
 nothing behind in the model: modes are put back and no random number is taken from the loop.
 """
 
+import textwrap
 import warnings
 
 import torch
@@ -63,7 +64,7 @@ monitor, losses = found[0.3]
 monitor.plot()
 
 # The last measurement is a whole diagnosis.
-print(monitor.last.findings[0])
+print(textwrap.fill(monitor.last.findings[0], 84))
 monitor.last.plot()
 
 

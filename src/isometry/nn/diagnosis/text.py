@@ -20,7 +20,7 @@ def text(d: Any) -> str:
     """Return the whole report."""
     shape = " x ".join(map(str, d.input_shape))
     parts = [
-        f"{d.model} at an input of {shape}, {d.dtype} ({d.conditions})",
+        f"{d.model} at an input of {shape}, {d.dtype}\n" + _indented(d.conditions),
         _law_lines(d),
         format_table(_comparison_rows(d)),
     ]
@@ -40,6 +40,10 @@ def with_error(value: float, standard_error: float) -> str:
         ('0.5198 ± 0.01', '0.5198')
     """
     return format_cell(value) + (f" ± {standard_error:.1g}" if standard_error else "")
+
+
+def _indented(conditions: str) -> str:
+    return textwrap.fill(conditions, _WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _law_lines(d: Any) -> str:
