@@ -125,3 +125,101 @@ def test_its_figure_has_a_line_of_the_fitted_slope_per_quantity():
     ]
     assert slopes == pytest.approx([e.exponent for e in found.exponents])
     assert (ax.get_xlabel(), ax.get_xscale(), ax.get_yscale()) == ("depth", "log", "log")
+
+
+def missing(check):
+    """Return the quantities that are in no row of a check."""
+    return {name for name, values in check.values.items() if all(map(math.isnan, values))}
+
+
+def test_a_frozen_model_has_all_but_a_step():
+    def frozen(depth):
+        return net(depth, scale=0.2).requires_grad_(False)
+
+    found = inn.depth_check(frozen, (2, 4, 8), x(), generator=seeded())
+    assert missing(found) == {"step"}
+    assert {e.quantity for e in found.exponents} == {"c", "stream growth", "gradient"}
+    assert "step was not measured: no parameter that requires a gradient" in str(found)
+    assert found.rows()[0]["step"] is None
+
+
+def test_a_chain_without_residuals_has_a_gradient_and_a_step():
+    def chain(depth):
+        return nn.Sequential(*[nn.Linear(32, 32) for _ in range(depth)])
+
+    torch.manual_seed(0)
+    found = inn.depth_check(chain, (2, 4, 8), x(), generator=seeded())
+    assert missing(found) == {"c", "stream growth"}
+    assert "c was not measured: `model` has no residual block" in found.remarks[0]
+    assert "fewer than two residual additions" in found.remarks[1]
+
+
+def test_blocks_without_c_leave_the_rest_measured():
+    class Two(nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+            self.t = nn.Transformer(8, 2, depth, depth, 16, dropout=0.0, batch_first=True)
+
+        def forward(self, a, b):
+            return self.t(a, b)
+
+    torch.manual_seed(0)
+    given = (torch.randn(1, 3, 8), torch.randn(1, 3, 8))
+    found = inn.depth_check(Two, (1, 2, 3), given, generator=seeded())
+    assert found.values["c"][0] > 0
+    assert all(math.isnan(c) for c in found.values["c"][1:])
+    assert {e.quantity for e in found.exponents} == {"stream growth", "gradient", "step"}
+    assert "c was not measured at depth 2, 3: the skip of " in found.remarks[0]
+
+
+def with_head(depth, weight, inner=0.2):
+    torch.manual_seed(0)
+    head = nn.Linear(32, 3, bias=False)
+    nn.init.constant_(head.weight, weight)
+    return nn.Sequential(net(depth, scale=inner), head)
+
+
+def test_a_head_of_zeros_has_no_relative_step():
+    found = inn.depth_check(lambda d: with_head(d, 0.0), (2, 4, 8), x(), generator=seeded())
+    assert missing(found) == {"step"}
+    assert set(found.values["gradient"]) == {0.0}
+    said = " ".join(found.remarks)
+    assert "gradient is 0: the output does not depend on the input to first order" in said
+    assert "step was not measured: the output is 0, as of a head of zeros" in said
+
+
+def test_an_output_that_overflows_is_told():
+    def made(depth):
+        return with_head(depth, 1.0, 0.2 if depth < 8 else 1e30)
+
+    found = inn.depth_check(made, (2, 4, 8), x(), generator=seeded())
+    assert all(v[0] > 0 and not math.isfinite(v[2]) for v in found.values.values())
+    assert "gradient is not finite at depth 8" in str(found)
+    assert found.exponents == ()
+
+
+def test_weights_that_cannot_be_measured_are_named():
+    def broken(depth):
+        model = Tokens(depth)
+        nn.init.constant_(model.embedding.weight, math.nan)
+        return model
+
+    ids = torch.arange(10).reshape(2, 5)
+    with pytest.raises(ValueError, match=r"NaN or infinite weights in 'embedding\.weight'"):
+        inn.depth_check(broken, (2, 4, 8), ids)
+    with pytest.raises(ValueError, match="on the meta device, without values"):
+        inn.depth_check(lambda depth: net(depth).to("meta"), (2, 4, 8), x())
+
+
+def test_one_model_at_all_sizes_is_refused():
+    model = net(2)
+    with pytest.raises(ValueError, match="returns one model twice"):
+        inn.depth_check(lambda _: model, (2, 4, 8), x())
+
+
+def test_sizes_and_a_function_that_are_none_are_refused():
+    for sizes in (4, "248", b"248", 1.5):
+        with pytest.raises(TypeError, match=r"`depths` is .*expected integers"):
+            inn.depth_check(net, sizes, x())
+    with pytest.raises(TypeError, match="`make` is None; expected a function of the width"):
+        inn.depth_check(None, x=x(), widths=(2, 4, 8))

@@ -86,3 +86,8 @@ def test_model_made_in_inference_mode_is_refused_unchanged():
 def test_error_of_the_function_itself_is_passed_on():
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         JacobianOperator(nn.Linear(3, 3), torch.ones(4))
+
+
+def test_weights_without_values_are_told_with_what_to_do_about_them():
+    with pytest.raises(ValueError, match="Materialise the model first"):
+        JacobianOperator(nn.Linear(3, 3, device="meta"), torch.ones(3))

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -162,3 +163,18 @@ def test_a_scripted_model_is_measured_and_planned_and_comes_out_as_it_was(how):
         assert torch.equal(parameter, value)
     inn.apply_(bare, plan)
     assert inn.diagnose(bare, x).c == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda net: nn.init.constant_(net[0].weight, math.nan), "with `0.weight` contains NaN"),
+        (lambda net: net.to("meta"), "parameters of `f` are on the meta device"),
+    ],
+)
+def test_what_is_wrong_with_an_embedding_is_not_put_down_to_the_ids(edit, message):
+    net = nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3))
+    edit(net)
+    with pytest.raises(ValueError, match=r"^[^`]*`(embedding|f)`") as caught:
+        Specimen.of(net, torch.arange(4)[None])
+    assert message in str(caught.value)

@@ -2,15 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 
 from isometry._result import Result, format_table, plain
-from isometry.nn.blocks.blocks import residual_blocks
-from isometry.nn.blocks.traces import block_traces
+from isometry.nn.diagnosis.cumulants import cumulants
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.factors import named_factor
 from isometry.nn.roles.follow import followed
@@ -19,6 +19,8 @@ from isometry.nn.sandbox._typing import Generator, Model, ModelInput
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
 
+_SHOWN = 4
+"""Names that a remark tells."""
 _SIGMAS = 6.0
 """Standard errors within which two standard deviations are one."""
 
@@ -31,10 +33,11 @@ class RoleDifference(Result):
         role: What both do; queries, keys and values by that name.
         a: Name in the first model.
         b: Name in the second model.
-        std_a: Standard deviation in the first.
-        std_b: Standard deviation in the second.
-        ratio: Second over first.
-        differs: Whether that is more than chance.
+        std_a: Standard deviation in the first; NaN where its entries are not finite or have no
+            values.
+        std_b: The same in the second.
+        ratio: Second over first; NaN where one of them is.
+        differs: Whether that is more than chance, or one of the two alone is not finite.
     """
 
     role: str
@@ -54,8 +57,10 @@ class ModelComparison(Result):
         pairs: The maps that have a counterpart, in the order in which the first model runs them.
         only_a: Maps of the first model without a counterpart.
         only_b: Maps of the second model without a counterpart.
-        c_a: c of every block of the first model; empty where no blocks are found.
+        c_a: c of every block of the first model, NaN where the skip is a matrix; empty where it was
+            not measured.
         c_b: The same of the second.
+        remarks: What was not compared, and why.
     """
 
     pairs: tuple[RoleDifference, ...]
@@ -63,6 +68,12 @@ class ModelComparison(Result):
     only_b: tuple[str, ...]
     c_a: tuple[float, ...]
     c_b: tuple[float, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> tuple[RoleDifference, ...]:
+        """The pairs of which something is known: both have values, and not both are NaN."""
+        return tuple(p for p in self.pairs if p.differs or not math.isnan(p.ratio))
 
     @property
     def differing(self) -> tuple[RoleDifference, ...]:
@@ -74,20 +85,28 @@ class ModelComparison(Result):
         return plain(self.pairs)
 
     def __str__(self) -> str:
-        head = f"{len(self.differing)} of {len(self.pairs)} maps with the same place differ"
         rows = [
             {"role": p.role, "a": p.a, "b": p.b, "b / a": p.ratio, "": named_factor(p.ratio)[2:]}
             for p in self.differing
         ]
-        parts = [head + ".", *([format_table(rows)] if rows else [])]
+        parts = [self._head(), *([format_table(rows)] if rows else [])]
         for word, names in (("first", self.only_a), ("second", self.only_b)):
             if names:
-                parts.append(f"Only in the {word}: {', '.join(names[:8])}.")
-        if self.c_a and len(self.c_a) == len(self.c_b):
-            pairs = list(zip(self.c_a, self.c_b, strict=True))
-            table = [{"block": i, "c of a": a, "c of b": b} for i, (a, b) in enumerate(pairs)]
-            parts.append(format_table(table))
-        return "\n\n".join(parts)
+                parts.append(f"Only in the {word}: {_named(names)}.")
+        if self.c_a or self.c_b:
+            known = [[None if math.isnan(c) else c for c in own] for own in (self.c_a, self.c_b)]
+            pairs = enumerate(zip_longest(*known))
+            parts.append(
+                format_table([{"block": i, "c of a": a, "c of b": b} for i, (a, b) in pairs])
+            )
+        return "\n\n".join([*parts, *self.remarks])
+
+    def _head(self) -> str:
+        if not self.pairs:
+            return "No map has the same place in both models."
+        if not self.compared:
+            return f"None of {len(self.pairs)} maps with the same place could be compared."
+        return f"{len(self.differing)} of {len(self.compared)} maps with the same place differ."
 
 
 def compare_models(
@@ -119,17 +138,22 @@ def compare_models(
     one, two = (Evidence(followed(m, z)) for m, z in ((a, x), (b, other)))
     pairs, only_a, only_b = _matched(one, two)
     seed = seed_from(generator_or_fresh(generator))
-    c_a, c_b = (_cumulants(m, z, seed) for m, z in ((a, x), (b, other)))
-    return ModelComparison(tuple(pairs), tuple(only_a), tuple(only_b), c_a, c_b)
+    (c_a, why_a), (c_b, why_b) = (_cumulants(m, z, seed) for m, z in ((a, x), (b, other)))
+    remarks = [*_remarks("first", one, why_a), *_remarks("second", two, why_b)]
+    if c_a and c_b and len(c_a) != len(c_b):
+        remarks.append(
+            f"The first has {len(c_a)} blocks and the second {len(c_b)}: those of a row have the "
+            "same number from the input on, and no more in common."
+        )
+    return ModelComparison(tuple(pairs), tuple(only_a), tuple(only_b), c_a, c_b, tuple(remarks))
 
 
 def _matched(one: Evidence, two: Evidence) -> tuple[list[RoleDifference], list[str], list[str]]:
     first, second = _by_place(one), _by_place(two)
     pairs = [
-        difference
+        _difference(one, two, p, q)
         for key in first
         for p, q in zip(first[key], second.get(key, ()), strict=False)
-        if (difference := _difference(one, two, p, q)) is not None
     ]
     return pairs, _left(first, second), _left(second, first)
 
@@ -150,10 +174,12 @@ def _by_place(evidence: Evidence) -> dict[str, list[Part]]:
     return found
 
 
-def _difference(one: Evidence, two: Evidence, p: Part, q: Part) -> RoleDifference | None:
+def _difference(one: Evidence, two: Evidence, p: Part, q: Part) -> RoleDifference:
     s, t = one.summaries.get(p.name), two.summaries.get(q.name)
     if s is None or t is None or not (s.finite and t.finite):
-        return None
+        std_a, std_b = (z.std if z is not None and z.finite else math.nan for z in (s, t))
+        differs = s is not None and t is not None and s.finite != t.finite
+        return RoleDifference(_role(p), p.name, q.name, std_a, std_b, math.nan, differs)
     if s.std == 0 or t.std == 0:
         ratio = 1.0 if s.std == t.std else (math.inf if s.std == 0 else 0.0)
         return RoleDifference(_role(p), p.name, q.name, s.std, t.std, ratio, ratio != 1)
@@ -167,12 +193,32 @@ def _role(part: Part) -> str:
     return part.attention or part.role
 
 
-def _cumulants(model: Model, x: ModelInput, seed: int) -> tuple[float, ...]:
-    """Return c of every block; nothing where there are no blocks."""
+def _cumulants(model: Model, x: ModelInput, seed: int) -> tuple[tuple[float, ...], str]:
+    """Return c of every block, and what stands in its way, if any."""
+    if x is None:
+        return (), ""  # which the remark on the pass says
     try:
         specimen = Specimen.of(model, x, batch_norm="eval")
-        blocks = residual_blocks(specimen, batch_norm="eval")
-    except (ValueError, NotImplementedError, TypeError):
-        return ()
-    source = torch.Generator().manual_seed(seed)
-    return tuple(trace.c for trace in block_traces(blocks, generator=source))
+    except (ValueError, TypeError) as error:
+        return (), str(error).partition("; expected")[0]
+    return cumulants(specimen, torch.Generator().manual_seed(seed), batch_norm="eval")
+
+
+def _remarks(which: str, evidence: Evidence, why: str) -> Iterator[str]:
+    """Yield what is not known of one of the models."""
+    known = {part.name: evidence.summaries.get(part.name) for part in evidence.maps}
+    broken = [name for name, s in known.items() if s is not None and not s.finite]
+    absent = [name for name, s in known.items() if s is None]
+    if broken:
+        yield f"NaN or infinite entries in the {which}: {_named(broken)}."
+    if absent:
+        yield f"Without values in the {which}, as on the meta device: {_named(absent)}."
+    if evidence.followed.remark:
+        yield f"Not looked at in the {which}: {evidence.followed.remark}."
+    if why:
+        yield f"c of the {which} is missing: {why}."
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more

@@ -1,19 +1,21 @@
 """Over depth or width: what grows, what vanishes, and what one optimiser step does."""
 
 import math
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from isometry._checks import check_integer, check_real
+from isometry._checks import check_integer, check_real, shown
 from isometry._result import Drawn, Result, format_table
 from isometry._typing import Checked, Integer, Real
-from isometry.nn.blocks.blocks import residual_blocks
-from isometry.nn.blocks.traces import block_traces
+from isometry.nn.diagnosis.cumulants import cumulants
 from isometry.nn.roles.follow import followed
+from isometry.nn.roles.graph import Graph
 from isometry.nn.sandbox._typing import Generator, ModelInput
 from isometry.nn.sandbox.checks import check_output
 from isometry.nn.sandbox.inputs import picked
@@ -54,17 +56,20 @@ class DepthCheck(Result, Drawn):
         sizes: The depths or widths.
         values: {quantity: its value at every size}.
         exponents: One for every quantity that is above 0 at all sizes.
+        remarks: Why a quantity has no exponent: it is 0, or was not measured and is NaN.
     """
 
     over: Literal["depth", "width"]
     sizes: tuple[int, ...]
     values: dict[str, tuple[float, ...]] = field(hash=False)
     exponents: tuple[Exponent, ...]
+    remarks: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row per size."""
+        """Return one row per size; None stands for what was not measured."""
         return [
-            {self.over: size} | {name: values[i] for name, values in self.values.items()}
+            {self.over: size}
+            | {n: None if math.isnan(values[i]) else values[i] for n, values in self.values.items()}
             for i, size in enumerate(self.sizes)
         ]
 
@@ -77,7 +82,7 @@ class DepthCheck(Result, Drawn):
         return next((e for e in self.exponents if e.quantity == quantity), None)
 
     def __str__(self) -> str:
-        said = [f"- {e.verdict}" for e in self.exponents]
+        said = [f"- {text}" for text in (*(e.verdict for e in self.exponents), *self.remarks)]
         return "\n\n".join([format_table(self.rows()), "\n".join(said)])
 
     def _draw(self, room: Any, ax: Any) -> None:
@@ -113,57 +118,131 @@ def depth_check(
         over its own, by one step of Adam on all parameters.
 
     Raises:
-        TypeError: If what ``make`` returns is no module.
-        ValueError: If there are fewer than 3 sizes, or no input.
+        TypeError: If what ``make`` returns is no module, ``make`` no function, or the sizes or the
+            input are of another type.
+        ValueError: If there are fewer than 3 sizes, no input, or ``make`` returns one model twice
+            or weights that are on the meta device or not finite.
 
     Notes:
+        What a model does not have is left out and said: c without residual blocks or with a matrix
+        for a skip, a step where nothing is trained or the output is 0.
+
         Cost: at every size about 2 + 16 forward-backward passes, most of them for c. The models are
         trained for a step and thrown away; the global random state decides how ``make`` draws.
     """
     over: Literal["depth", "width"] = "depth" if widths is None else "width"
-    given = depths if widths is None else widths
-    sizes = tuple(check_integer(over, size, minimum=1) for size in given or ())
+    sizes = _sizes(over, depths if widths is None else widths)
     step = check_real("lr", lr, above=0.0)
-    if len(set(sizes)) < 3:
-        raise ValueError(f"`{over}s` has {len(set(sizes))} sizes; expected at least 3 for a slope.")
+    if not callable(make):
+        raise TypeError(f"`make` is {shown(make)}; expected a function of the {over}.")
     if x is None:
         raise ValueError("`x` is missing; expected an input, or a function of the size.")
     seed = seed_from(generator_or_fresh(generator))
-    rows = [_measured(make(size), x(size) if callable(x) else x, step, seed) for size in sizes]
-    values = {name: tuple(row[name] for row in rows) for name in _QUANTITIES}
+    seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+    rows = [
+        _measured(_fresh(make(size), seen), x(size) if callable(x) else x, step, seed)
+        for size in sizes
+    ]
+    values = {name: tuple(row[name][0] for row in rows) for name in _QUANTITIES}
     fitted = [
         _exponent(name, sizes, found, over)
         for name, found in values.items()
         if all(v > 0 and math.isfinite(v) for v in found)
     ]
-    return DepthCheck(over, sizes, values, tuple(fitted))
+    left = [name for name in _QUANTITIES if name not in {e.quantity for e in fitted}]
+    remarks = [_remark(name, sizes, [row[name] for row in rows], over) for name in left]
+    return DepthCheck(over, sizes, values, tuple(fitted), tuple(remarks))
 
 
-def _measured(model: Any, x: Any, lr: float, seed: int) -> dict[str, float]:
-    """Return the four quantities of one model; the step is taken last.
+def _sizes(over: str, given: object) -> tuple[int, ...]:
+    """Return the sizes to try.
+
+    Raises:
+        TypeError: If they are no integers.
+        ValueError: If there are fewer than three.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, (Iterable, type(None))):
+        raise TypeError(f"`{over}s` is {shown(given)}; expected integers, e.g. (4, 8, 16).")
+    sizes = tuple(check_integer(over, size, minimum=1) for size in given or ())
+    if len(set(sizes)) < 3:
+        raise ValueError(f"`{over}s` has {len(set(sizes))} sizes; expected at least 3 for a slope.")
+    return sizes
+
+
+def _fresh(model: object, seen: "weakref.WeakSet[nn.Module]") -> nn.Module:
+    """Return what was made, in eval mode, if it can be measured and was not before.
 
     Raises:
         TypeError: If it is no module.
+        ValueError: If it was trained for a step already, or has weights without finite values.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(
             f"`make` returns a {type(model).__name__}; expected a freshly made torch.nn.Module."
         )
-    model.eval()
+    if model in seen:
+        raise ValueError(
+            "`make` returns one model twice, which a step has changed; expected a freshly made one "
+            "at every size. Build it inside `make`."
+        )
+    seen.add(model)
+    known = [(name, p) for name, p in model.named_parameters() if not is_lazy(p)]
+    meta = [name for name, p in known if p.is_meta]
+    if meta:
+        raise ValueError(
+            f"`make` returns a model with {meta[0]!r} on the meta device, without values; expected "
+            "weights in memory. Build it outside `torch.device('meta')`."
+        )
+    wrong = [name for name, p in known if not torch.isfinite(p).all()]
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise ValueError(
+            f"`make` returns a model with NaN or infinite weights in {wrong[0]!r}{more}; expected "
+            "finite numbers. Initialise it inside `make`."
+        )
+    return model.eval()
+
+
+def _measured(model: nn.Module, x: Any, lr: float, seed: int) -> dict[str, tuple[float, str]]:
+    """Return the quantities of one model, with the reason of one that is not; the step is last."""
     source = torch.Generator().manual_seed(seed)
-    graph = followed(model, x).graph
-    sums = [] if graph is None else [graph.nodes[a].rms for a in graph.additions]
-    growth = sums[-1] / sums[0] if len(sums) > 1 and sums[0] > 0 else math.nan
+    growth = _growth(followed(model, x).graph)
     specimen = Specimen.of(model, x)
-    traces = block_traces(residual_blocks(model, x), generator=source)
-    c = math.fsum(max(trace.c, 0.0) for trace in traces)
+    found, reason = cumulants(specimen, source)
+    c = math.nan if reason else math.fsum(max(part, 0.0) for part in found)
     point = specimen.point.clone().requires_grad_()
     reached = specimen(point)
     target = torch.randn(reached.shape, generator=source).to(reached)
-    (slope,) = torch.autograd.grad(_loss(reached, target), point, allow_unused=True)
-    gradient = 0.0 if slope is None else float(slope.norm())
-    change = _stepped(model, specimen, lr, target)
-    return {"c": c, "stream growth": growth, "gradient": gradient, "step": change}
+    slope = None
+    if reached.requires_grad:
+        (slope,) = torch.autograd.grad(_loss(reached, target), point, allow_unused=True)
+    size = 0.0 if slope is None else float(slope.norm())
+    why = "the output does not depend on the input to first order, as behind a head of zeros"
+    gradient = (size, why if size == 0 else "")
+    step = _stepped(model, specimen, lr, target)
+    return {"c": (c, reason), "stream growth": growth, "gradient": gradient, "step": step}
+
+
+def _growth(graph: Graph | None) -> tuple[float, str]:
+    """Return the stream's last root mean square over its first, or why there is none."""
+    sums = [] if graph is None else [graph.nodes[a].rms for a in graph.additions]
+    if len(sums) < 2:
+        return math.nan, "the pass has fewer than two residual additions"
+    if sums[0] == 0:
+        return math.nan, "the stream is 0 behind its first residual addition"
+    return sums[-1] / sums[0], ""
+
+
+def _remark(name: str, sizes: Sequence[int], found: Sequence[tuple[float, str]], over: str) -> str:
+    """Return why a quantity has no exponent."""
+    off = [(size, *each) for size, each in zip(sizes, found, strict=True) if not each[0] > 0]
+    off = off or [(size, *each) for size, each in zip(sizes, found, strict=True)]
+    _, value, reason = off[0]
+    word = "is 0" if value == 0 else "was not measured"
+    if value != 0 and not reason:
+        word, reason = "is not finite", "numbers overflow on the way"
+    where = "" if len(off) == len(sizes) else f" at {over} {', '.join(str(s) for s, *_ in off)}"
+    return f"{name} {word}{where}{': ' * bool(reason)}{reason}."
 
 
 def _loss(output: Tensor, target: Tensor) -> Tensor:
@@ -171,20 +250,26 @@ def _loss(output: Tensor, target: Tensor) -> Tensor:
     return (output * target).mean() * math.sqrt(output.numel())
 
 
-def _stepped(model: nn.Module, specimen: Specimen, lr: float, target: Tensor) -> float:
-    """Return the output's relative change by one step of Adam on all parameters."""
+def _stepped(model: nn.Module, specimen: Specimen, lr: float, target: Tensor) -> tuple[float, str]:
+    """Return the output's relative change by one step of Adam on all parameters, or why not."""
     held = specimen.point if specimen.ids is None else specimen.ids
 
     def output() -> Tensor:
         return check_output(picked(specimen.arguments.call(model, held.clone()), specimen.output))
 
     before = output()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if not (trained and before.requires_grad):
+        return math.nan, "no parameter that requires a gradient reaches the output"
+    size = float(before.detach().norm())
+    if size == 0:
+        return math.nan, "the output is 0, as of a head of zeros, so nothing is relative to it"
     model.zero_grad()
     _loss(before, target).backward()
-    torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr).step()
+    torch.optim.Adam(trained, lr=lr).step()
     with torch.no_grad():
         moved = output() - before.detach()
-    return float(moved.norm() / before.detach().norm())
+    return float(moved.norm()) / size, ""
 
 
 def _exponent(

@@ -15,6 +15,11 @@ _EMBEDDINGS = (
     "model.get_input_embeddings()(tokens))`."
 )
 
+NO_VALUES = (
+    "parameters of `f` are on the meta device, without values; expected weights in memory. "
+    "Materialise the model first, `model.to_empty(device='cpu')`, and initialise it."
+)
+
 
 def check_input(x: object) -> Tensor:
     """Return ``x`` detached, or say why no Jacobian can be taken there.
@@ -72,10 +77,7 @@ def explain(error: Exception, sandbox: Sandbox, x: Tensor) -> Exception:
     devices = {p.device for p in tensors} - {x.device}
     dtypes = {p.dtype for p in tensors if p.is_floating_point()} - {x.dtype}
     if any(device.type == "meta" for device in devices):
-        return ValueError(
-            "parameters of `f` are on the meta device, without values; expected weights in memory. "
-            "Materialise the model first, `model.to_empty(device='cpu')`, and initialise it."
-        )
+        return ValueError(NO_VALUES)
     if devices:
         found = ", ".join(sorted(map(str, devices)))
         return ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isometry.nn.sandbox.checks import check_input, check_output
+from isometry.nn.sandbox.checks import NO_VALUES, check_input, check_output, explain
 from isometry.nn.sandbox.inputs import Arguments, Key, arguments_of, picked
 from isometry.nn.sandbox.lookup import FoundLookup, Lookup
 from isometry.nn.sandbox.sandbox import Sandbox
@@ -64,7 +64,7 @@ class Specimen:
             return cls(model, check_input(point), about, arguments, output)
         found = _looked_up(model, arguments, point, batch_norm)
         about = found.described(model, arguments.label)
-        return cls(model, check_input(found.value), about, arguments, output, point)
+        return cls(model, _checked(found.value, about), about, arguments, output, point)
 
     @property
     def aside(self) -> str:
@@ -105,16 +105,36 @@ def _looked_up(
         TypeError: If it does not.
     """
     own = ids.clone()
-    lookup = Lookup(own)
-    known = [model] if isinstance(model, nn.Module) else []
+    lookup, sandbox = (
+        Lookup(own),
+        Sandbox(own, batch_norm, [model] if isinstance(model, nn.Module) else []),
+    )
     try:
-        with Sandbox(own, batch_norm, known), lookup:
+        with sandbox, lookup:
             arguments.call(model, own)
     except FoundLookup:
         return lookup
     except RuntimeError as error:  # a layer for floating point met the ids themselves
-        raise TypeError(_no_lookup(arguments, ids)) from error
+        explained = explain(error, sandbox, own)
+        refused = TypeError(_no_lookup(arguments, ids))
+        raise (refused if explained is error else explained) from error
     raise TypeError(_no_lookup(arguments, ids))
+
+
+def _checked(value: Any, about: str) -> Tensor:
+    """Return what a model makes of ids; what is wrong with it is the model's, not the ids'.
+
+    Raises:
+        ValueError: If it has no values, or such as are not finite.
+    """
+    if isinstance(value, Tensor) and value.is_meta:
+        raise ValueError(NO_VALUES)
+    if isinstance(value, Tensor) and not torch.isfinite(value).all():
+        raise ValueError(
+            f"{about} contains NaN or infinite entries; expected finite numbers. Initialise "
+            "the model, or load an earlier checkpoint."
+        )
+    return check_input(value)
 
 
 def _no_lookup(arguments: Arguments, ids: Tensor) -> str:
