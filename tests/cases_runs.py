@@ -8,6 +8,17 @@ import time
 import numpy as np
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig, find_run, perform
+from isometry.report import Figure, Table
+
+
+def unshown(found):
+    """Return the claims of a study that stand beside no figure and above no table."""
+    return [
+        claim.statement
+        for reading in found.readings
+        if not any(isinstance(block, (Figure, Table)) for block in reading.blocks)
+        for claim in reading.hypotheses
+    ]
 
 
 def configs(number, **settings):

@@ -60,7 +60,7 @@ NEW = """
 '''Is the sum of uniform numbers Gaussian?'''
 
 from isometry.experiments.engine.runs import Outcome, RunConfig
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.study import Study, register
 
 
@@ -76,7 +76,7 @@ def run(config, folder):
 def summarise(runs):
     mean = sum(run.results["kurtosis"] for run in runs) / len(runs)
     claim = Hypothesis("sums", "The kurtosis is three", "sums", mean, low=2.8, high=3.2)
-    return Findings("Sums", [claim], {})
+    return Findings("Sums", [Reading([claim])])
 
 
 STUDY = register(

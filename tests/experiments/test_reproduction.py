@@ -8,7 +8,7 @@ import pytest
 from isometry.experiments.engine.executors import open_executor
 from isometry.experiments.profiles import studies
 from isometry.experiments.reproduction import gather, page, run_studies, write
-from isometry.report import Beside
+from isometry.report.blocks import figures
 
 SERIAL = partial(open_executor, "serial")
 
@@ -44,8 +44,8 @@ def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):
     assert write(found, target) == target / "reproduction.html"
     names = sorted(path.name for path in target.iterdir())
     assert names == [
-        "reproduction-1.svg", "reproduction-2.svg", "reproduction.html", "reproduction.json",
-        "reproduction.md",
+        *(f"reproduction-{number}.svg" for number in range(1, 5)), "reproduction.html",
+        "reproduction.json", "reproduction.md",
     ]  # fmt: skip
     record = json.loads((target / "reproduction.json").read_text())
     assert record["hypotheses"] == found.to_dict()["hypotheses"]
@@ -65,11 +65,11 @@ def test_a_page_that_cannot_be_written_is_one_sentence(made, tmp_path):
         write(found, tmp_path / "file" / "docs")
 
 
-def test_of_several_studies_the_head_counts_claims_and_each_study_has_its_figure_beside(made):
+def test_of_several_studies_the_head_counts_claims_and_each_study_has_all_its_figures(made):
     found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
     alone = page(found)
     assert alone.figure.caption != "Claims by study."
     twice = dataclasses.replace(found, findings={"a": found.findings["matrices"]} | found.findings)
     assert page(twice).figure.caption == "Claims by study."
-    assert isinstance(page(twice).sections[1].blocks[0], Beside)
-    assert not isinstance(alone.sections[1].blocks[0], Beside)
+    drawn = [list(figures(each.sections[1].blocks)) for each in (page(twice), alone)]
+    assert drawn[0] == [alone.figure, *drawn[1]]

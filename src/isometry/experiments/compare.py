@@ -21,7 +21,7 @@ from isometry._words import Profile
 from isometry.errors import TheoryWarning
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress
-from isometry.experiments.parts.claims import Findings, Hypothesis, by_claim, tone_of
+from isometry.experiments.parts.claims import Findings, Hypothesis, section_of, tone_of
 from isometry.experiments.parts.rungs import RUNGS, resolve, rung_settings
 from isometry.experiments.parts.study import PlannedStudy, Size
 from isometry.experiments.parts.training import training_settings
@@ -79,9 +79,8 @@ class ActivationComparison(Result):
         return [{"rung": row["rung"]} | row for row in self.findings.numbers["times"]]
 
     def report(self) -> Report:
-        """Return the page: what is left when all is equal, the ladder, the claims."""
-        claims, figure, blocks = by_claim(self.findings)
-        sections = [Section("The claims", [claims]), Section("What is equal, step by step", blocks)]
+        """Return the page: what is left when all is equal, the claims, with what shows them."""
+        sections = [section_of(self.findings, led=True)]
         if self.refused:
             points = [Point(f"{where}: {why}", "left out") for where, why in self.refused.items()]
             sections.append(Section("Left out", [Points(points)]))
@@ -92,7 +91,7 @@ class ActivationComparison(Result):
             sections,
             tone=tone_of(first),
             numbers={"activations": ", ".join(self.activations), "profile": self.profile},
-            figure=figure,
+            figure=self.findings.lead,
             origin=Origin([self._command()], {"seeds": SIZES[self.profile]["seeds"]}),
         )
 

@@ -15,7 +15,7 @@ from isometry._words import Profile
 from isometry.experiments.engine.runs import Run, find_run
 from isometry.experiments.engine.storage import writing
 from isometry.experiments.engine.sweeps import Open, Progress, SweepReport, sweep
-from isometry.experiments.parts.claims import Findings, Hypothesis, by_claim, section_of
+from isometry.experiments.parts.claims import Findings, Hypothesis, section_of
 from isometry.experiments.parts.study import PlannedStudy
 from isometry.experiments.tasks import run_task
 from isometry.plotting import figure_svg, plot_counts
@@ -126,7 +126,7 @@ def gather(studies: Sequence[PlannedStudy], out: Path, *, profile: Profile) -> R
 
 
 def page(found: Reproduction) -> Report:
-    """Return the page: how many claims pass, then the claims of each study beside its figure.
+    """Return the page: how many claims pass, then each study, claims beside figures.
 
     Args:
         found: The findings.
@@ -165,9 +165,9 @@ def _overview(found: Reproduction) -> tuple[Figure, bool]:
     Of several studies it shows how many claims of each pass and fail.
     """
     if len(found.findings) == 1:
-        _, first, _ = by_claim(next(iter(found.findings.values())))
-        if first is not None:
-            return first, True
+        lead = next(iter(found.findings.values())).lead
+        if lead is not None:
+            return lead, True
     counts = {
         item.hypotheses[0].study if item.hypotheses else name: {
             verdict: sum(claim.verdict == verdict for claim in item.hypotheses)

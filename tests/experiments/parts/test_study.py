@@ -15,7 +15,7 @@ def some(**changes):
         task="one-task",
         plan=lambda images, size: [RunConfig("one-task", 0, {"images": list(images), **size})],
         run=lambda config, folder: None,
-        summarise=lambda runs, size: Findings(f"{len(runs)} at {size['width']}", [], {}),
+        summarise=lambda runs, size: Findings(f"{len(runs)} at {size['width']}", []),
         sizes={name: {"width": 2 + k, "limit": 9} for k, name in enumerate(PROFILES)},
     )
     return replace(made, **changes)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from cases_runs import training_run, training_runs
+from cases_runs import training_run, training_runs, unshown
 from isometry.experiments.parts.rungs import SCHEMES
 from isometry.experiments.studies.confounder_report import summarise
 
@@ -38,6 +38,7 @@ def test_a_spread_of_runs_that_miss_the_loss_is_no_measurement(tmp_path):
     found = summarise(training_runs(tmp_path, speeds), levels=[1.0], c=1.0, name="training")
     _, against_he, reach = found.hypotheses
     assert against_he.verdict == "not measured"
+    assert ">equal c over He<" in found.readings[0].blocks[1].svg
     assert "Too many are not reached at He" in against_he.remark
     assert reach.number == 0.5
     assert reach.holds
@@ -61,6 +62,8 @@ def test_a_sweep_finds_the_best_c(tmp_path):
     assert same.number == 1.0
     assert inside.number == 1.0
     assert slow.number == 90.0 / 20.0
+    assert [len(reading.hypotheses) for reading in found.readings] == [2, 1, 3]
+    assert unshown(found) == []
 
 
 def test_a_larger_shared_sigma_w_is_a_claim_of_its_own(tmp_path):

@@ -1,4 +1,4 @@
-from cases_runs import finished
+from cases_runs import finished, unshown
 from isometry.experiments.studies.cumulants import JUMPING, measure, plan, summarise
 from isometry.theory.activations.lookup import activation_names
 
@@ -23,6 +23,7 @@ def test_a_network_has_the_c_of_the_mean_field_and_better_so_if_it_is_wide(tmp_p
     assert found.hypotheses[0].number < 0.2  # two networks of width 120
     assert found.hypotheses[1].number < 0
     assert {row["activation"] for row in found.numbers["depth"]} == SOME
+    assert unshown(found) == []
 
 
 def test_the_comparison_can_fail(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cases_runs import training_run
+from cases_runs import training_run, unshown
 from isometry.experiments.parts.rungs import RUNGS, TOP, rung_settings, spec_of
 from isometry.experiments.studies.ladder import ENDS
 from isometry.experiments.studies.ladder_readings import (
@@ -18,6 +18,7 @@ from isometry.experiments.studies.ladder_readings import (
 )
 from isometry.experiments.studies.ladder_report import summarise
 from isometry.nn.networks.resnet import ResNet
+from isometry.report import Figure
 
 ACTS = ("relu", "tanh", "gelu")
 
@@ -64,6 +65,7 @@ def test_other_rates_are_in_no_other_number(tmp_path):
     assert with_grid.numbers["times"] == without.numbers["times"]
     assert with_grid.numbers["levels"] == without.numbers["levels"]
     assert len(with_grid.hypotheses) == len(without.hypotheses) + 2
+    assert unshown(with_grid) == []
 
 
 def cell(rung, phi):
@@ -103,10 +105,11 @@ def test_times_that_go_with_the_distance_pass_and_others_fail(tmp_path):
         "far is slow": lambda d: 20 * (1 + d),
         "near is slow": lambda d: 20 + 40 * (0 < d < 0.3),
     }
-    slow, near = (
-        kernels(timed(tmp_path / name, speed), 1.0, 100, "ladder").hypotheses[0]
-        for name, speed in speeds.items()
-    )
+    found = [
+        kernels(timed(tmp_path / name, speed), 1.0, 100, "ladder") for name, speed in speeds.items()
+    ]
+    (slow,), (near,) = (reading.hypotheses for reading in found)
+    assert all(isinstance(reading.blocks[0], Figure) for reading in found)
     assert slow.number == pytest.approx(1.0)
     assert slow.holds
     assert near.number < 0.7
@@ -136,6 +139,8 @@ def test_the_late_end_compares_test_accuracies(tmp_path):
     row = first.numbers["late"][0]
     assert (row["loss at 100"], row["test at 100"]) == (1.0, 0.4)
     assert "standard error of one accuracy is 0.05" in first.hypotheses[0].remark
+    names = [block.caption.split(" from")[0] for block in first.blocks[:2]]
+    assert names == ["Test accuracy", "Training loss"]  # the claim is of the first
 
 
 def test_losses_are_means_over_seeds_and_a_diverged_run_leaves_none(tmp_path):

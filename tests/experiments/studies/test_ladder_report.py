@@ -1,6 +1,6 @@
 import pytest
 
-from cases_runs import training_run
+from cases_runs import training_run, unshown
 from isometry.experiments.parts.rungs import RUNGS, TOP
 from isometry.experiments.studies.ladder_report import ladder_times, summarise
 
@@ -27,6 +27,7 @@ def test_the_first_claim_passes_and_fails_where_it_must(tmp_path):
     assert wide.hypotheses[0].holds is False
     assert "95 % interval" in equal.hypotheses[0].remark
     assert [row["rung"] for row in equal.numbers["times"]] == list(RUNGS)
+    assert unshown(equal) == []
     assert equal.numbers["times"][-1]["tanh"] == pytest.approx(41.0, abs=0.1)
 
 
@@ -54,6 +55,7 @@ def test_where_too_few_reach_a_loss_there_is_no_spread_and_no_claim(tmp_path):
     assert found.numbers["levels"][0][RUNGS[0]] > 0.1
     last = next(item for item in found.hypotheses if TOP in item.statement)
     assert (last.number, last.holds) == (None, None)
+    assert f">{TOP}<" in found.readings[0].blocks[1].svg  # named, with no point
 
 
 def test_times_are_kept_by_rung(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cases_runs import finished
+from cases_runs import finished, unshown
 from isometry.experiments.studies.learning import (
     branch_jacobians,
     follow,
@@ -92,3 +92,4 @@ def test_the_study_follows_a_training(tmp_path):
     assert first["c"] == pytest.approx(1.0, rel=0.15)  # one network of width 40
     assert max(first[control] for control in ("trained", "shuffled", "rotated")) < 0.2
     assert len(found.hypotheses) == 3
+    assert unshown(found) == []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cases_runs import finished
+from cases_runs import finished, unshown
 from isometry.experiments.studies.network_spectra import measure, plan, summarise, two_sample_ks
 
 SIZE = {
@@ -30,6 +30,14 @@ def test_equal_c_follows_one_law_and_equal_sigma_w_each_its_own(found):
 def test_spectra_are_closer_to_each_other_at_equal_c(found):
     (dense,) = [row for row in found.numbers["pairs"] if not row["side"]]
     assert dense["equal c"] < 0.7 * dense["other"]
+
+
+def test_every_claim_stands_beside_what_shows_it(found):
+    assert unshown(found) == []
+    svg = found.readings[0].blocks[2].svg
+    for name in ("fully connected, equal c", "convolutional, equal sigma_w", "relu", "tanh"):
+        assert f">{name}<" in svg
+    assert ">digits, convolutional<" in found.readings[1].blocks[0].svg
 
 
 def test_only_the_relu_has_outliers(found):

@@ -1,6 +1,6 @@
 import pytest
 
-from cases_runs import finished
+from cases_runs import finished, unshown
 from isometry.experiments.engine.runs import RunConfig
 from isometry.experiments.studies.random_matrices import draw, plan, summarise
 
@@ -34,6 +34,7 @@ def test_the_summary_finds_the_law_and_tells_a_wrong_c(tmp_path):
     assert len(rates) == 2
     assert {row["draws"] for row in found.numbers["law"]} == {2}
     assert len(found.numbers["law"]) == 4
+    assert unshown(found) == []
 
 
 def test_the_trend_in_depth_is_that_of_the_finite_depth_law(tmp_path):

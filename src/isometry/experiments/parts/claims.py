@@ -1,6 +1,6 @@
 """A hypothesis is a sentence with a number that could have failed; a study returns some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,20 +59,52 @@ class Hypothesis(Result):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A few claims together with what shows them.
+
+    Args:
+        hypotheses: With their numbers; none for a reading that only tells.
+        blocks: Figures, tables and text that show the numbers of these claims. The first
+            figures stand beside the claims.
+        numbers: Tables of numbers by name, for the committed JSON.
+    """
+
+    hypotheses: Sequence[Hypothesis]
+    blocks: Sequence[Block] = ()
+    numbers: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Findings(Result):
     """What a study found.
 
     Attributes:
         title: Heading of its section.
+        readings: Claims with what shows them, in the order of the page.
         hypotheses: With their numbers.
         numbers: Tables of numbers by name, for the committed JSON.
-        blocks: Text, tables and figures of the section.
     """
 
+    _also = "hypotheses", "numbers"
+
     title: str
-    hypotheses: Sequence[Hypothesis]
-    numbers: dict[str, list[dict[str, Any]]]
-    blocks: Sequence[Block] = field(default=(), repr=False)
+    readings: Sequence[Reading] = field(repr=False)
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        """All claims, reading by reading."""
+        return [claim for reading in self.readings for claim in reading.hypotheses]
+
+    @property
+    def numbers(self) -> dict[str, list[dict[str, Any]]]:
+        """The tables of numbers of all readings, by name."""
+        return {name: rows for reading in self.readings for name, rows in reading.numbers.items()}
+
+    @property
+    def lead(self) -> Figure | None:
+        """The first figure, which may stand at the head of a page; None without any."""
+        blocks = (block for reading in self.readings for block in reading.blocks)
+        return next((block for block in blocks if isinstance(block, Figure)), None)
 
 
 _TONES: dict[bool | None, Tone] = {True: "good", False: "bad", None: "open"}
@@ -91,13 +123,6 @@ def point_of(claim: Hypothesis) -> Point:
     return Point(f"{claim.statement}.", claim.verdict, tone_of(claim), more)
 
 
-def by_claim(findings: Findings) -> tuple[Points, Figure | None, list[Block]]:
-    """Return the claims of a study, its first figure, and its other blocks with tables folded."""
-    claims = Points([point_of(claim) for claim in findings.hypotheses])
-    figure = next((block for block in findings.blocks if isinstance(block, Figure)), None)
-    return claims, figure, [folded(block) for block in findings.blocks if block is not figure]
-
-
 def folded(block: Block) -> Block:
     """Return a table under its caption, to unfold; other blocks as they are."""
     if isinstance(block, Table) and not block.title:
@@ -106,18 +131,39 @@ def folded(block: Block) -> Block:
 
 
 def section_of(findings: Findings, *, led: bool = False) -> Section:
-    """Return a study's section: its claims beside its first figure, then the rest, in pairs.
+    """Return a study's section, reading by reading.
+
+    Of each: its claims beside its first figure, or its first two; its other figures in pairs; then
+    the rest, with tables folded.
 
     Args:
         findings: Of the study.
-        led: Whether the first figure stands elsewhere, at the head of the page.
+        led: Whether the first figure of all stands elsewhere, at the head of the page.
     """
-    claims, first, blocks = by_claim(findings)
-    head = claims if led or first is None else Beside([claims], [first])
-    figures = [block for block in blocks if isinstance(block, Figure)]
+    elsewhere = findings.lead if led else None
+    laid_out = [_laid_out(reading, elsewhere) for reading in findings.readings]
+    return Section(findings.title, [block for blocks in laid_out for block in blocks])
+
+
+def _laid_out(reading: Reading, elsewhere: Figure | None) -> list[Block]:
+    figures = [b for b in reading.blocks if isinstance(b, Figure) and b is not elsewhere]
+    rest = [folded(block) for block in reading.blocks if not isinstance(block, Figure)]
+    head: list[Block] = []
+    if reading.hypotheses:
+        count = 1 if len(figures) % 2 else 2  # so that the others are pairs
+        head = [_beside(reading.hypotheses, figures[:count])]
+        figures = figures[count:]
     pairs = [Beside(figures[i : i + 1], figures[i + 1 : i + 2]) for i in range(0, len(figures), 2)]
-    rest = [block for block in blocks if not isinstance(block, Figure)]
-    return Section(findings.title, [head, *pairs, *rest])
+    return [*head, *pairs, *rest]
+
+
+def _beside(hypotheses: Sequence[Hypothesis], figures: Sequence[Figure]) -> Block:
+    """Return claims beside one figure or two; of two, the first one below a few claims."""
+    claims = Points([point_of(claim) for claim in hypotheses])
+    if not figures:
+        return claims
+    below = figures[:1] if len(figures) > 1 and len(hypotheses) < 3 else []
+    return Beside([claims, *below], figures[len(below) :])
 
 
 def _bounds(low: float | None, high: float | None) -> str:

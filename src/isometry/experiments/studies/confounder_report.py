@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from isometry.experiments.engine.runs import Run
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.rungs import SCHEMES
-from isometry.experiments.parts.tables import line_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_checks import (
     ENOUGH,
@@ -20,8 +19,16 @@ from isometry.experiments.studies.confounder_checks import (
     shared_sigma_ws,
     times_of_schemes,
 )
+from isometry.experiments.studies.confounder_figures import (
+    MOST,
+    loss_figure,
+    ratio_figure,
+    reach_figure,
+    sweep_figure,
+    time_figure,
+)
 from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
-from isometry.report import Figure, Paragraph, Table
+from isometry.report import Paragraph, Table
 
 _SPREAD = (
     "At equal c the time to a training loss varies over activations less than half as much as at "
@@ -50,27 +57,47 @@ def summarise(runs: Sequence[Run], *, levels: Sequence[float], c: float, name: s
         _spread(scheme, table, settings["steps"]) for scheme, table in (schemes | shared).items()
     ]
     swept = _sweep_rows([run for run in runs if _at_c(run)], level)
-    hypotheses = [
+    spread = [
         _spread_hypothesis(schemes | shared, other, settings["steps"], level, name)
         for other in ("equal sigma_w", "He", *shared)
     ]
-    hypotheses.append(_reach_hypothesis(schemes, settings["steps"], level, name))
-    blocks: list[Any] = [
-        Paragraph(_conditions(settings, level)),
+    curves = [loss_figure(three, scheme, common) for scheme in SCHEMES]
+    tables = _tables(spreads, by_level, rows, level)
+    about = Paragraph(_conditions(settings, level))
+    readings = [
+        Reading(
+            spread,
+            [time_figure(rows, level), ratio_figure(by_level), about, *tables],
+            {"spread": spreads, "levels": by_level, "times": rows},
+        ),
+        Reading(
+            [_reach_hypothesis(schemes, settings["steps"], level, name)],
+            [reach_figure(by_level), *curves],
+        ),
+    ]
+    best, shown = [], []
+    if len({row["c"] for row in swept}) > 1:
+        best = _best_hypotheses(swept, settings["steps"], name)
+        shown = [sweep_figure(swept, level), Table(swept, "Learning speed against c.")]
+    readings.append(Reading(best, shown, {"sweep": swept}))
+    return Findings(f"{name.capitalize()}: initialisation and speed", readings)
+
+
+def _tables(
+    spreads: list[dict[str, Any]],
+    by_level: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
+    level: float,
+) -> list[Table]:
+    return [
         Table(spreads, "Spread over activations; steps not reached count as the last step."),
         Table(
             by_level,
             "The ratio of the spreads, equal c over the other, at other training losses, and the "
             "fraction of the runs that reach them (no ratio where half of them do not).",
         ),
-        *(_curves(three, scheme, common) for scheme in SCHEMES),
         Table(rows, f"Mean steps to a training loss of {level:g} (- : not reached by any seed)."),
     ]
-    if len({row["c"] for row in swept}) > 1:
-        hypotheses += _best_hypotheses(swept, settings["steps"], name)
-        blocks += [_sweep_figure(swept, level), Table(swept, "Learning speed against c.")]
-    numbers = {"spread": spreads, "levels": by_level, "times": rows, "sweep": swept}
-    return Findings(f"{name.capitalize()}: initialisation and speed", hypotheses, numbers, blocks)
 
 
 def _at_c(run: Run) -> bool:
@@ -114,7 +141,9 @@ def _spread_hypothesis(
     tested = f"{len(ours)} activations, training loss {level:g}, at most {steps} steps"
     claim = _SPREAD.format(other=other)
     if len(ours) < 2:
-        return Hypothesis(name, claim, tested, None, high=0.5, remark="Fewer than two activations.")
+        return Hypothesis(
+            name, claim, tested, None, high=MOST, remark="Fewer than two activations."
+        )
     low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
     missed = [sum(t is None for r in s.values() for t in r.values()) for s in (ours, theirs)]
     remark = (
@@ -131,7 +160,7 @@ def _spread_hypothesis(
             "what the ratio would be if they had just been missed."
         )
         number = None
-    return Hypothesis(name, claim, tested, number, high=0.5, remark=remark)
+    return Hypothesis(name, claim, tested, number, high=MOST, remark=remark)
 
 
 def _reach_hypothesis(schemes: dict[str, Any], steps: int, level: float, name: str) -> Hypothesis:
@@ -240,32 +269,6 @@ def _far_hypothesis(
         min(slowed, default=None),
         low=1.5,
         remark=f"A time that is not reached counts as {steps} steps, a lower bound.",
-    )
-
-
-def _curves(runs: Sequence[Run], scheme: str, common: set[str]) -> Figure:
-    curves = {}
-    for phi in sorted(common):
-        histories = [
-            run.history()
-            for run in runs
-            if (run.config.settings["scheme"], run.config.settings["activation"]) == (scheme, phi)
-        ]
-        length = min(len([r for r in h if r["loss"] is not None]) for h in histories)
-        steps = [record["step"] for record in histories[0][:length]]
-        mean = np.mean([[record["loss"] for record in h[:length]] for h in histories], axis=0)
-        curves[phi] = list(zip(steps, np.minimum(mean, 10.0).tolist(), strict=True))
-    caption = f"Training loss at {scheme}, mean over seeds, up to the first divergence."
-    return line_figure(curves, "steps", "training loss", caption, scales=("linear", "linear"))
-
-
-def _sweep_figure(swept: list[dict[str, Any]], level: float) -> Figure:
-    curves = {
-        phi: [(r["c"], r["steps"]) for r in swept if r["activation"] == phi and r["steps"]]
-        for phi in sorted({row["activation"] for row in swept})
-    }
-    return line_figure(
-        curves, "c", f"steps to loss {level:g}", "Learning speed against c (missing: not reached)."
     )
 
 

@@ -3,7 +3,7 @@
 Mean field gives c from E phi'^2 alone; a network of finite width has sum_l |D_l W_l|^2 / N.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.study import Study, register
-from isometry.experiments.parts.tables import grouped, line_figure, slope
+from isometry.experiments.parts.tables import grouped, line_figure, point_figure, slope
 from isometry.nn.networks.resnet import ResNet
-from isometry.report import Paragraph, Table
+from isometry.report import Figure, Paragraph, Table
 from isometry.theory.activations.lookup import activation_names
 from isometry.theory.propagation import ResNetSpec, effective_cumulant
 
@@ -25,6 +25,8 @@ JUMPING = ("hardshrink", "sign", "threshold")
 """Left out: the mean field takes the derivative of a jump to be 0, and so would a network."""
 
 _FLOOR = 0.05
+_LEAST = 1e-3  # of the figure
+_MOST = 0.05  # deviation of the mean with which the claim passes
 
 
 def plan(
@@ -88,24 +90,51 @@ def summarise(runs: Sequence[Run]) -> Findings:
     spread = [_root_mean_square([r for r in cells if r["width"] == w]) for w in widths]
     depth = runs[0].config.settings["depth"]
     over_depth = _depth_table(sorted({row["activation"] for row in cells}))
+    mean, falls = _hypotheses(widest, widths, spread, depth)
+    about = Paragraph(
+        f"c of networks of width {widths[-1]} and depth {depth}, and its prediction; the "
+        f"deviation is relative to c, or to {_FLOOR} where c is smaller than that."
+    )
+    fall = line_figure(
+        {"root mean square over activations": list(zip(widths, spread, strict=True))},
+        "width N",
+        "relative deviation of c",
+        "How fast one network's c approaches the mean field.",
+    )
+    measured = Table(widest, "s.e. is the standard error of the mean over networks.")
+    depths = Table(over_depth, "Mean field at sigma_w = 1, without and with sigma_b^2 = 0.05.")
     return Findings(
         "Cumulants: c follows from the activation",
-        _hypotheses(widest, widths, spread, depth),
-        {"networks": widest, "depth": over_depth},
         [
-            Paragraph(
-                f"c of networks of width {widths[-1]} and depth {depth}, and its prediction; the "
-                f"deviation is relative to c, or to {_FLOOR} where c is smaller than that."
-            ),
-            Table(widest, "s.e. is the standard error of the mean over networks."),
-            line_figure(
-                {"root mean square over activations": list(zip(widths, spread, strict=True))},
-                "width N",
-                "relative deviation of c",
-                "How fast one network's c approaches the mean field.",
-            ),
-            Table(over_depth, "Mean field at sigma_w = 1, without and with sigma_b^2 = 0.05."),
+            Reading([mean], [deviations(widest), about, measured], {"networks": widest}),
+            Reading([falls], [fall]),
+            Reading([], [depths], {"depth": over_depth}),
         ],
+    )
+
+
+def deviations(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw how far the measured c is from the predicted one, a point per activation.
+
+    Args:
+        rows: With "sigma_w", "mean field" and "deviation".
+    """
+    groups = {
+        f"sigma_w = {w:g}": [
+            (max(row["mean field"], _LEAST), row["deviation"])
+            for row in rows
+            if row["sigma_w"] == w
+        ]
+        for w in sorted({row["sigma_w"] for row in rows})
+    }
+    return point_figure(
+        groups,
+        "c that the mean field predicts",
+        "deviation of the measured c",
+        "How far the measured c is from the predicted one, a point per activation and setting; "
+        f"what is below {_LEAST:g} stands there.",
+        scales=("log", "linear"),
+        wanted=[-_MOST, _MOST],
     )
 
 
@@ -118,7 +147,7 @@ def _hypotheses(
             "The mean field predicts the c of a network (largest deviation of the mean)",
             f"{len(widest)} settings, L = {depth}, N = {widths[-1]}",
             max(abs(row["deviation"]) for row in widest),
-            high=0.05,
+            high=_MOST,
         ),
         Hypothesis(
             NAME,

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from isometry._typing import Float
+from isometry._typing import Float, Real
 from isometry.experiments.engine.runs import Run
-from isometry.experiments.parts.claims import Hypothesis
+from isometry.experiments.parts.claims import Hypothesis, Reading
 from isometry.experiments.parts.rungs import MODEL, RUNGS, TOP, spec_of
-from isometry.experiments.parts.tables import line_figure
+from isometry.experiments.parts.tables import line_figure, point_figure
 from isometry.experiments.parts.training import steps_to
 from isometry.experiments.studies.confounder_times import log_spread, mean_log_times, times
-from isometry.report import Table
+from isometry.report import Figure, Table
 from isometry.theory.kernels import network_kernels
 from isometry.theory.propagation import propagate
 
@@ -23,15 +23,10 @@ _HABIT = RUNGS[0]
 _CORRELATIONS = np.linspace(-0.5, 1.0, 7)
 """Of two inputs; standardised images have few pairs below -0.5."""
 
+_LEAST = 1e-3  # a logarithm has no place for 0
+
 _SHOWN = (100, 300, 1000, 3000, 10000)
-
-
-class Reading(NamedTuple):
-    """What one reading adds to the findings."""
-
-    hypotheses: list[Hypothesis]
-    blocks: list[Any]
-    numbers: dict[str, Any]
+_LATE = {"accuracy": "test accuracy", "loss": "training loss"}
 
 
 def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Reading:
@@ -76,7 +71,24 @@ def best_rates(runs: Sequence[Run], level: float, steps: int, name: str) -> Read
             high=max(b / a for a, b in pairwise(rates)) * (1 + 1e-9),
         ),
     ]  # fmt: skip
-    return Reading(hypotheses, [Table(rows, caption)], {"best rates": rows})
+    blocks = [rate_figure(best, level), Table(rows, caption)]
+    return Reading(hypotheses, blocks, {"best rates": rows})
+
+
+def rate_figure(best: Mapping[str, Mapping[str, tuple[Real, Real]]], level: float) -> Figure:
+    """Draw the steps at the best rate against that rate, a point per activation.
+
+    Args:
+        best: By rung and activation the fewest steps, and their rate.
+        level: The training loss.
+    """
+    groups = {
+        rung: [(rate, steps) for steps, rate in best[rung].values()]
+        for rung in RUNGS
+        if rung in best
+    }
+    caption = "Every activation at its own best learning rate, a point each: where and how fast."
+    return point_figure(groups, "best learning rate", f"steps to loss {level:g}", caption)
 
 
 def _best_times(runs: Sequence[Run], level: float) -> dict[str, dict[str, tuple[float, float]]]:
@@ -162,7 +174,30 @@ def kernels(runs: Sequence[Run], level: float, steps: int, name: str) -> Reading
     remark = "Kernels of the wide limit, from the theory alone: no run goes into the distance."
     found = Hypothesis(name, claim, tested, number, low=0.7, remark=remark)
     caption = "Distance of the kernels after the last layer, and log time, from the model's."
-    return Reading([found], [Table(rows, caption)], {"kernels": rows})
+    return Reading([found], [kernel_figure(rows), Table(rows, caption)], {"kernels": rows})
+
+
+def kernel_figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw how much the times differ against how far the kernels are apart, a point per cell.
+
+    Args:
+        rows: With "rung", "kernel distance" and "log time over the model's".
+    """
+    groups = {
+        rung: [
+            (max(r["kernel distance"], _LEAST), max(abs(r["log time over the model's"]), _LEAST))
+            for r in rows
+            if r["rung"] == rung
+        ]
+        for rung in RUNGS
+        if any(r["rung"] == rung for r in rows)
+    }
+    names = f"distance of the kernels from {MODEL}'s", "difference of the log times"
+    caption = (
+        "How much a cell's time differs against how far its kernels are, a point per activation "
+        f"and rung; what is below {_LEAST:g} stands there."
+    )
+    return point_figure(groups, *names, caption)
 
 
 def cell_kernels(settings: Mapping[str, Any]) -> tuple[Float[np.ndarray, "n"], ...]:
@@ -231,16 +266,27 @@ def late(runs: Sequence[Run], name: str) -> Reading:
         remark=f"{ranges[TOP]:.3g} over {ranges[_HABIT]:.3g}; the standard error of one accuracy "
         f"is {max(_error(value, images) for value in last.values()):.2g}.",
     )  # fmt: skip
+    shown = {cell: history for cell, history in histories.items() if cell[0] in (_HABIT, TOP)}
+    drawn = [late_figure(shown, key) for key in _LATE]
+    return Reading([found], [*drawn, Table(rows, "From early to late.")], {"late": rows})
+
+
+def late_figure(
+    histories: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]], key: str
+) -> Figure:
+    """Draw the test accuracy or the training loss against the step, a curve per cell.
+
+    Args:
+        histories: Records by rung and activation.
+        key: "accuracy" or "loss".
+    """
     curves = {
-        f"{phi}, {rung}": [
-            (p["step"], p["loss"]) for p in history if p["step"] and p["loss"] is not None
-        ]
+        f"{phi}, {rung}": [(p["step"], p[key]) for p in history if p["step"] and p[key] is not None]
         for (rung, phi), history in histories.items()
-        if rung in (_HABIT, TOP)
     }
-    caption = "Training loss from early to late, at equal sigma_w and at the top."
-    figure = line_figure(curves, "step", "training loss", caption)
-    return Reading([found], [figure, Table(rows, "From early to late.")], {"late": rows})
+    caption = f"{_LATE[key].capitalize()} from early to late, at equal sigma_w and at the top."
+    scales = "log", "log" if key == "loss" else "linear"
+    return line_figure(curves, "step", _LATE[key], caption, scales=scales)
 
 
 def _rank_correlation(pairs: Float[np.ndarray, "n two"]) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from isometry.experiments.engine.runs import Run
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.rungs import RUNGS, TOP
-from isometry.experiments.parts.tables import line_figure
+from isometry.experiments.parts.tables import line_figure, or_nan
 from isometry.experiments.studies.confounder_checks import ENOUGH, Times
 from isometry.experiments.studies.confounder_times import bootstrap, log_spread, times
 from isometry.experiments.studies.ladder_curve import (
@@ -20,7 +20,6 @@ from isometry.experiments.studies.ladder_curve import (
     sweep_rows,
 )
 from isometry.experiments.studies.ladder_readings import (
-    Reading,
     best_rates,
     kernels,
     late,
@@ -66,12 +65,7 @@ def summarise(
     for other in sorted({r.config.settings["readout"] for r in runs} - {readout}):
         theirs = [r for r in runs if r.config.settings["readout"] == other]
         readings.append(_other_readout(theirs, levels, level, f"{name}, {other} readout"))
-    return Findings(
-        f"The {name}: what must be equal before activations learn alike",
-        [claim for reading in readings for claim in reading.hypotheses],
-        {key: rows for reading in readings for key, rows in reading.numbers.items()},
-        [block for reading in readings for block in reading.blocks],
-    )
+    return Findings(f"The {name}: what must be equal before activations learn alike", readings)
 
 
 def _ladder(runs: Sequence[Run], levels: Sequence[float], level: float, name: str) -> Reading:
@@ -91,8 +85,9 @@ def _ladder(runs: Sequence[Run], levels: Sequence[float], level: float, name: st
         f"the log time (not reached: the last; -: fewer than {ENOUGH:.0%} of the runs reach it)."
     )
     blocks = [
+        ladder_figure(table, level),
+        level_figure(by_level),
         Paragraph(_conditions(settings, level)),
-        _ladder_figure(rungs, level),
         Table(table, caption),
         Table(
             by_level,
@@ -109,7 +104,8 @@ def _other_readout(
     steps = runs[0].config.settings["steps"]
     rows = _by_level(runs, levels, steps)
     claim = _top_hypothesis(ladder_times(runs, level), steps, level, name)
-    return Reading([claim], [Table(rows, f"The {name}.")], {f"levels of the {name}": rows})
+    blocks = [level_figure(rows, f"The {name}: the spread"), Table(rows, f"The {name}.")]
+    return Reading([claim], blocks, {f"levels of the {name}": rows})
 
 
 def ladder_times(
@@ -125,19 +121,43 @@ def ladder_times(
     return {rung: times(runs, rung, level, key="rung") for rung in known}
 
 
-def _ladder_figure(rungs: Mapping[str, Times], level: float) -> Figure:
-    every = sorted({phi for table in rungs.values() for phi in table})
+def ladder_figure(table: Sequence[Mapping[str, Any]], level: float) -> Figure:
+    """Draw the steps to a loss at every rung, a curve per activation.
+
+    Args:
+        table: A row per rung, with "rung", "spread" and the mean steps by activation.
+        level: The training loss.
+    """
     curves = {
-        phi: [
-            (place, _mean_time(table.get(phi, {}).values()))
-            for place, table in enumerate(rungs.values())
-        ]
-        for phi in every
+        phi: [(place, or_nan(row[phi])) for place, row in enumerate(table)]
+        for phi in table[0]
+        if phi not in ("rung", "spread")
     }
+    rungs = [row["rung"] for row in table]
     caption = "The ladder: steps to the loss per activation and rung (missing: not reached)."
     return line_figure(
-        curves, "", f"steps to loss {level:g}", caption, scales=("linear", "log"), ticks=list(rungs)
+        curves, "", f"steps to loss {level:g}", caption, scales=("linear", "log"), ticks=rungs
     )
+
+
+def level_figure(rows: Sequence[Mapping[str, Any]], what: str = "The spread") -> Figure:
+    """Draw the spread from early to late losses, a curve per rung.
+
+    Args:
+        rows: A row per loss, with "training loss" and the spread by rung.
+        what: How the caption begins.
+    """
+    curves = {
+        rung: [(place, or_nan(row[rung])) for place, row in enumerate(rows)]
+        for rung in RUNGS
+        if rung in rows[0]
+    }
+    ticks = [f"{row['training loss']:g}" for row in rows]
+    caption = f"{what} at every rung, from early to late losses (missing: too few runs reach it)."
+    return line_figure(
+        curves, "training loss", "sd of the log time", caption,
+        scales=("linear", "log"), ticks=ticks,
+    )  # fmt: skip
 
 
 def _mean_time(reached: Collection[float | None]) -> float:

@@ -9,7 +9,7 @@ repair is due to the layers knowing each other; what they leave is due to the la
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from isometry._typing import FloatArray
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.classifiers import Classifier, draw_trunk, inputs
 from isometry.experiments.parts.rungs import scheme_sigma_w
 from isometry.experiments.parts.study import Study, register
@@ -32,7 +32,7 @@ from isometry.experiments.parts.training import (
 )
 from isometry.nn.diagnosis.twin import twin
 from isometry.nn.networks.resnet import ResNet
-from isometry.report import Paragraph, Table
+from isometry.report import Figure, Paragraph, Table
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
@@ -217,44 +217,56 @@ def summarise(runs: Sequence[Run]) -> Findings:
     """
     cells = grouped(runs, ("activation",), lambda members: {"rows": _by_step(members)})
     table = [{"activation": cell["activation"], **row} for cell in cells for row in cell["rows"]]
-    start, last = min(r["step"] for r in table), max(r["step"] for r in table)
-    at = {step: [row for row in table if row["step"] == step] for step in (start, last)}
+    shown = [
+        step_figure(table),
+        Paragraph(
+            "c and scale come from the traces of the trained layers at one image; KS is the "
+            "distance of the bulk of J to that law: as trained, with every layer shuffled by "
+            "a permutation of its own (rows and columns together), and with a rotation "
+            "between every two layers (the rotated twin). Both keep the traces exactly."
+        ),
+        Table(table, "Averages over seeds; cond is the bulk's s_max / s_min."),
+    ]
+    tested = f"{len(cells)} activations, {len(runs)} runs, KS of the bulk"
+    reading = Reading(_hypotheses(table, tested), shown, {"steps": table})
+    return Findings("During learning: where the law stops", [reading])
+
+
+def step_figure(table: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the distance to the law against the step, as trained and with the rotated control.
+
+    Args:
+        table: Rows with "activation", "step", "trained" and "rotated".
+    """
     curves = {
-        f"{cell['activation']}, {control}": [(r["step"] + 1, r[control]) for r in cell["rows"]]
-        for cell in cells
+        f"{phi}, {control}": [
+            (row["step"] + 1, row[control]) for row in table if row["activation"] == phi
+        ]
+        for phi in dict.fromkeys(row["activation"] for row in table)
         for control in CONTROLS
         if control != "shuffled"
     }
-    tested = f"{len(cells)} activations, {len(runs)} runs, KS of the bulk"
-    return Findings(
-        "During learning: where the law stops",
-        [
-            _largest("At the start the two-parameter law holds", at[start], "trained", tested),
-            _largest(
-                f"After {last} steps the two-parameter law still holds", at[last], "trained", tested
-            ),
-            Hypothesis(
-                NAME,
-                f"After {last} steps the layers are still as good as free of each other (largest "
-                "excess of the KS over that of rotated layers)",
-                tested,
-                max(row["trained"] - row["rotated"] for row in at[last]),
-                high=0.02,
-            ),
-        ],
-        {"steps": table},
-        [
-            Paragraph(
-                "c and scale come from the traces of the trained layers at one image; KS is the "
-                "distance of the bulk of J to that law: as trained, with every layer shuffled by "
-                "a permutation of its own (rows and columns together), and with a rotation "
-                "between every two layers (the rotated twin). Both keep the traces exactly."
-            ),
-            line_figure(curves, "steps + 1", "KS to the two-parameter law",
-                        "Distance to the law during training, with the rotated control."),
-            Table(table, "Averages over seeds; cond is the bulk's s_max / s_min."),
-        ],
-    )  # fmt: skip
+    caption = "Distance to the law during training, with the rotated control."
+    return line_figure(curves, "steps + 1", "KS to the two-parameter law", caption)
+
+
+def _hypotheses(table: list[dict[str, Any]], tested: str) -> list[Hypothesis]:
+    start, last = min(r["step"] for r in table), max(r["step"] for r in table)
+    at = {step: [row for row in table if row["step"] == step] for step in (start, last)}
+    return [
+        _largest("At the start the two-parameter law holds", at[start], "trained", tested),
+        _largest(
+            f"After {last} steps the two-parameter law still holds", at[last], "trained", tested
+        ),
+        Hypothesis(
+            NAME,
+            f"After {last} steps the layers are still as good as free of each other (largest "
+            "excess of the KS over that of rotated layers)",
+            tested,
+            max(row["trained"] - row["rotated"] for row in at[last]),
+            high=0.02,
+        ),
+    ]
 
 
 def _largest(claim: str, rows: list[dict[str, Any]], key: str, tested: str) -> Hypothesis:

@@ -4,6 +4,7 @@ Networks at their initialisation, the Jacobian taken at real images. The bulk is
 law of the common c, and the bulks with each other; outliers are reported apart.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 
 from isometry.experiments.engine.runs import Outcome, Run, RunConfig
-from isometry.experiments.parts.claims import Findings, Hypothesis
+from isometry.experiments.parts.claims import Findings, Hypothesis, Reading
 from isometry.experiments.parts.classifiers import ACTIVATIONS, draw_trunk, inputs
 from isometry.experiments.parts.rungs import scheme_sigma_w
 from isometry.experiments.parts.study import Study, register
-from isometry.experiments.parts.tables import grouped
+from isometry.experiments.parts.tables import grouped, line_figure
 from isometry.nn.jacobian.jacobian import JacobianOperator
 from isometry.nn.networks.resnet import ResNet
 from isometry.nn.spectrum.spectrum import singular_spectrum
@@ -32,6 +33,7 @@ from isometry.theory.spectrum import Spectrum
 TASK = "network-spectrum"
 NAME = "network spectra"
 _KEYS = ("images", "side", "sigma_b", "scheme", "activation")
+_DISTANCES = {"equal c": "KS at common c", "equal sigma_w": "KS at own c"}
 _IMAGES = 64  # read; the seed picks one of them
 
 
@@ -123,34 +125,95 @@ def summarise(runs: Sequence[Run]) -> Findings:
     """
     cells = grouped(runs, _KEYS, _averages)
     pairs = _pairs(runs)
-    hypotheses = [
-        *_one_law(runs, cells),
-        Hypothesis(
-            NAME,
-            "Spectra of different activations are much closer at equal c than at equal sigma_w "
-            "(ratio of the mean pairwise KS)",
-            f"{len(pairs)} groups of an image set, an architecture and a sigma_b",
-            float(np.mean([r["equal c"] for r in pairs]) / np.mean([r["other"] for r in pairs])),
-            high=0.25,
-        ),
-    ]
-    c = runs[0].config.settings["c"]
+    closer = Hypothesis(
+        NAME,
+        "Spectra of different activations are much closer at equal c than at equal sigma_w "
+        "(ratio of the mean pairwise KS)",
+        f"{len(pairs)} groups of an image set, an architecture and a sigma_b",
+        float(np.mean([r["equal c"] for r in pairs]) / np.mean([r["other"] for r in pairs])),
+        high=0.25,
+    )
+    about = Paragraph(
+        "KS is the distance of the bulk to the law at the common c, or at the network's "
+        "own predicted c. Side 0 is the fully connected network; outliers are singular "
+        "values s beyond the bulk, of which the law says nothing; the predicted ones "
+        "are roots of (39) of docs/theory.md."
+    )
+    spectra = _figures(runs, runs[0].config.settings["c"])
+    averages = Table(cells, "Averages over networks and images.")
+    distances = Table(pairs, "Mean KS between the bulks of two activations.")
     return Findings(
         "Residual networks on images: one curve at equal c",
-        hypotheses,
-        {"networks": cells, "pairs": pairs},
         [
-            Paragraph(
-                "KS is the distance of the bulk to the law at the common c, or at the network's "
-                "own predicted c. Side 0 is the fully connected network; outliers are singular "
-                "values s beyond the bulk, of which the law says nothing; the predicted ones "
-                "are roots of (39) of docs/theory.md."
+            Reading(
+                _one_law(runs, cells),
+                [*spectra, law_distances(cells), about, averages],
+                {"networks": cells},
             ),
-            *_figures(runs, c),
-            Table(cells, "Averages over networks and images."),
-            Table(pairs, "Mean KS between the bulks of two activations."),
+            Reading([closer], [pair_distances(pairs), distances], {"pairs": pairs}),
         ],
     )
+
+
+def law_distances(cells: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the largest distance to the law by activation, which the claims bound.
+
+    Args:
+        cells: Rows with "activation", "side", "scheme" and both distances.
+    """
+    names = list(dict.fromkeys(row["activation"] for row in cells))
+    curves = {
+        f"{_kind(side)}, {scheme}": [
+            (place, _largest(cells, key, {"side": side, "scheme": scheme, "activation": phi}))
+            for place, phi in enumerate(names)
+        ]
+        for side in sorted({row["side"] for row in cells})
+        for scheme, key in _DISTANCES.items()
+    }
+    return line_figure(
+        curves,
+        "",
+        "KS to the law",
+        "Largest distance to the law over image sets, with and without bias: at equal c to the "
+        "law at that c, at equal sigma_w to that at the network's own.",
+        scales=("linear", "log"),
+        ticks=names,
+    )
+
+
+def _largest(rows: Sequence[Mapping[str, Any]], key: str, where: Mapping[str, Any]) -> float:
+    here = [row[key] for row in rows if all(row[k] == value for k, value in where.items())]
+    return max(here, default=math.nan)
+
+
+def pair_distances(pairs: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw how far two activations' spectra are apart, at equal c and at equal sigma_w.
+
+    Args:
+        pairs: Rows with "images", "side", "sigma_b", "equal c" and "other".
+    """
+    places = list(dict.fromkeys((row["images"], row["side"]) for row in pairs))
+    curves = {
+        f"{scheme}{', with bias' * bool(sigma_b)}": [
+            (places.index((row["images"], row["side"])), row[key])
+            for row in pairs
+            if row["sigma_b"] == sigma_b
+        ]
+        for scheme, key in (("equal c", "equal c"), ("equal sigma_w", "other"))
+        for sigma_b in sorted({row["sigma_b"] for row in pairs})
+    }
+    return line_figure(
+        curves,
+        "",
+        "mean KS of two activations",
+        "Mean distance between the bulks of two activations, group by group.",
+        scales=("linear", "log"),
+        ticks=[f"{images}, {_kind(side)}" for images, side in places],
+    )
+
+
+def _kind(side: int) -> str:
+    return "convolutional" if side else "fully connected"
 
 
 def _averages(runs: Sequence[Run]) -> dict[str, Any]:
@@ -171,16 +234,15 @@ def _averages(runs: Sequence[Run]) -> dict[str, Any]:
 def _one_law(runs: Sequence[Run], cells: list[dict[str, Any]]) -> list[Hypothesis]:
     found = []
     for side in sorted({row["side"] for row in cells}):
-        kind = "convolutional" if side else "fully connected"
         here = [row for row in cells if row["side"] == side]
         settings = next(r.config.settings for r in runs if r.config.settings["side"] == side)
         fan_in = settings["width"] * (9 if side else 1)
-        for scheme, key in (("equal c", "KS at common c"), ("equal sigma_w", "KS at own c")):
+        for scheme, key in _DISTANCES.items():
             rows = [row for row in here if row["scheme"] == scheme]
             found.append(
                 Hypothesis(
                     NAME,
-                    f"{kind.capitalize()} networks at {scheme} follow the law at "
+                    f"{_kind(side).capitalize()} networks at {scheme} follow the law at "
                     f"{'that' if scheme == 'equal c' else 'their own'} c (largest mean KS)",
                     f"{len(rows)} settings: activations, image sets, with and without bias",
                     max(row[key] for row in rows),
@@ -246,7 +308,7 @@ def _figures(runs: Sequence[Run], c: float) -> list[Figure]:
             lambda figure, spectra=spectra: plot_collapse(
                 figure.add_subplot(), spectra, UniversalLaw(c)
             ),
-            (8.0, 4.2),
+            (7.0, 3.8),
         )
         figures.append(
             Figure(svg, f"Jacobian spectra at {scheme}; the thick curve is the law at c = {c:g}.")
