@@ -58,9 +58,9 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self):
+    def __init__(self, layers=LAYERS):
         super().__init__()
-        self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.layers = nn.ModuleList(Layer() for _ in range(layers))
         self.norm = RMS()
         self.head = nn.Linear(WIDTH, 10, bias=False)
 
@@ -131,12 +131,13 @@ def redraw(parameter, std, seed=0):
         parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
 
 
-def decoder(seed=0):
-    model = Decoder()
+def decoder(seed=0, layers=LAYERS):
+    model = Decoder(layers)
     for place, (name, p) in enumerate(model.named_parameters()):
         if p.ndim == 2:
             writes = name.endswith(("o.weight", "down.weight"))
-            redraw(p, STD * (DEPTH if writes else 1), 1000 * seed + place)
+            depth = (2 * layers) ** -0.5 if writes else 1
+            redraw(p, STD * depth, 1000 * seed + place)
     return model
 
 
@@ -153,9 +154,9 @@ def redraw_writers(layer, std, seed):
     redraw(layer.attention.o.weight, std, 300 + seed)
 
 
-def edited(edit):
+def edited(edit, layers=LAYERS):
     """Return the decoder after an edit of every layer, called as edit(number, layer)."""
-    model = decoder()
+    model = decoder(layers=layers)
     with torch.no_grad():
         for number, layer in enumerate(model.layers):
             edit(number, layer)

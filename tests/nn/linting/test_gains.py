@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -40,19 +41,51 @@ def test_a_gain_of_0_that_silences_a_branch_is_named_and_one_at_its_end_is_not()
     assert inn.lint(nn.Sequential(*[Ended() for _ in range(3)]), x).worst() == ()
 
 
-def biased(std, weights=1.0):
-    layers = [nn.Sequential(nn.Linear(32, 32), nn.Tanh()) for _ in range(3)]
+class Apart(nn.Linear):
+    """A linear map whose bias is added by an operation of its own."""
+
+    def forward(self, x):
+        return (x @ self.weight.T).unflatten(0, (2, -1)).flatten(0, 1) + self.bias
+
+
+def biased(std, weights=1.0, fan=32, size=1.0, kind=nn.Linear, draw=nn.init.normal_):
+    """Lint three layers with weights times a number, inputs of a size and biases of this std."""
+    source = torch.Generator().manual_seed(0)
+    layers = [nn.Sequential(kind(fan, fan), nn.Tanh()) for _ in range(3)]
     with torch.no_grad():
         for layer in layers:
+            nn.init.kaiming_uniform_(layer[0].weight, a=5**0.5, generator=source)
             layer[0].weight.mul_(weights)
-            layer[0].bias.copy_(std * torch.randn(32, generator=torch.Generator().manual_seed(0)))
-    x = torch.randn(4, 32, generator=torch.Generator().manual_seed(1))
+            draw(layer[0].bias, 0.0, 1.0, generator=source)
+            layer[0].bias.mul_(std)
+    x = size * torch.randn(64, fan, generator=source)
     return named(inn.lint(nn.Sequential(*layers), x), "bias-size")
 
 
-def test_random_biases_larger_than_the_signal_are_named_and_small_ones_are_not():
-    assert biased(2.0) == ["0.0.bias", "1.0.bias", "2.0.bias"]
-    assert biased(0.1) == []
+@pytest.mark.parametrize("kind", [nn.Linear, Apart])
+@pytest.mark.parametrize(
+    ("fan", "std", "weights"), [(32, 2.0, 1.0), (32, 0.8, 1.0), (256, 0.4, 0.5), (256, 0.1, 0.1)]
+)
+def test_random_biases_larger_than_the_signal_are_named_whatever_the_fan(fan, std, weights, kind):
+    assert biased(std, weights, fan, kind=kind) == ["0.0.bias", "1.0.bias", "2.0.bias"]
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, Apart])
+def test_biases_smaller_than_the_signal_and_those_of_torchs_default_are_not(kind):
+    assert biased(0.1, kind=kind) == []
+    assert biased(0.1, weights=10.0, fan=4, kind=kind) == []
+    for size in (1.0, 1e-3, 0.0):  # of which they are most, or all
+        assert biased(32**-0.5, size=size, kind=kind, draw=uniform) == []
+
+
+def uniform(tensor, _mean, bound, generator):
+    nn.init.uniform_(tensor, -bound, bound, generator=generator)
+
+
+def test_the_remedy_of_a_bias_mends_it():
+    """At an input of this size every bias of another width than the default is too large."""
+    assert len(biased(0.3, size=1e-3)) == 3
+    assert biased(32**-0.5, size=1e-3, draw=uniform) == []
 
 
 def test_the_bias_that_opens_a_gate_of_zero_weights_is_right():

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.statistics import Summary
-from isometry.nn.roles.graph import SUMS, op
+from isometry.nn.roles.graph import REARRANGING, SUMS, op
 from isometry.nn.roles.parts import Part
 
 _SPREAD = 1e-4
 """Relative spread of a gain's entries from which they are not one number."""
+_OFF = 1.1
+"""Ratio to torch's default from which a random bias is larger than it."""
 
 
 def norm_gains(evidence: Evidence) -> Iterator[Finding]:
@@ -98,27 +100,35 @@ def _added(evidence: Evidence) -> set[str]:
 
 
 def biases(evidence: Evidence) -> Iterator[Finding]:
-    """Find random biases that are larger than what the weights make of the input."""
+    """Find random biases that are larger than what the weights make of the input.
+
+    In a deep network of torch's default, whose signal shrinks to what the biases feed in, they are
+    that as well: what is within its bound of 1 / sqrt(fan_in) is left alone.
+    """
     graph = evidence.followed.graph
     if graph is None or evidence.trained:
         return
-    outputs = _outputs(evidence)
+    beside = _beside(evidence)
     for part in evidence.parts:
         summary = evidence.summaries.get(part.name)
-        size = outputs.get(part.parameter)
-        if part.role != "bias" or summary is None or size is None or not summary.finite:
+        if part.role != "bias" or summary is None or part.parameter not in beside:
             continue
-        if summary.constant or abs(summary.mean) > summary.std or summary.std < 0.5:
+        rest, fan_in = beside[part.parameter]
+        if not summary.finite or summary.constant or abs(summary.mean) > summary.std:
+            continue
+        default = (3 * fan_in) ** -0.5
+        if summary.std <= default * max(_OFF, math.exp(6 * summary.standard_error)):
             continue
         if _speaks_alone(evidence, part.parameter):
             continue
-        rest = math.sqrt(max(size**2 - summary.rms**2, 0.0))
         if summary.rms > rest:
             yield Finding(
                 part.name, "bias-size", "warning",
                 f"Its entries are random with a root mean square of {summary.rms:.3g}, more than "
-                f"the {rest:.3g} that the weights make of the input.",
-                "Set it to 0, or draw it within 1 / sqrt(fan_in).", summary.rms / max(rest, 1e-30),
+                f"the {rest:.3g} that the weights make of the input, and their standard deviation "
+                f"is {summary.std / default:.3g} times torch's default of {default:.3g}.",
+                f"Set it to 0, or draw it within 1 / sqrt(fan_in) = {fan_in**-0.5:.3g}.",
+                summary.rms / max(rest, 1e-30),
             )  # fmt: skip
 
 
@@ -129,12 +139,22 @@ def _speaks_alone(evidence: Evidence, bias: str) -> bool:
     return bool(beside) and all(summary is not None and summary.rms == 0 for summary in beside)
 
 
-def _outputs(evidence: Evidence) -> dict[str, float]:
-    """Return {bias: root mean square of the output that it is added to}."""
+def _beside(evidence: Evidence) -> dict[str, tuple[float, int]]:
+    """Return {bias: root mean square of what its map gives without it, fan_in of that map}."""
     graph = evidence.followed.graph
     assert graph is not None
-    found: dict[str, float] = {}
+    fans = {part.parameter: part.fans[0] for part in evidence.maps}
+    found: dict[str, tuple[float, int]] = {}
     for node in graph.nodes:
-        if node.applied is not None and node.applied.bias is not None:
-            found.setdefault(node.applied.bias, node.rms)
+        applied = node.applied
+        if applied is not None and applied.name in fans and applied.bias in evidence.summaries:
+            bias = evidence.summaries[applied.bias].rms
+            rest = math.sqrt(max(node.rms**2 - bias**2, 0.0))
+            found.setdefault(applied.bias, (rest, fans[applied.name]))
+        if op(node) in SUMS and len(node.inputs) == 1 and node.uses:
+            before = graph.nodes[node.inputs[0][1]]
+            while op(before) in REARRANGING and len(before.inputs) == 1:
+                before = graph.nodes[before.inputs[0][1]]
+            if before.applied is not None and before.applied.name in fans:
+                found.setdefault(node.uses[0].names[0], (before.rms, fans[before.applied.name]))
     return found

@@ -8,6 +8,7 @@ from itertools import pairwise
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.factors import named_factor
 from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.halves import halves
 from isometry.nn.linting.kinds import Kind
 
 _OFF = 1.1
@@ -23,9 +24,12 @@ def layers(evidence: Evidence) -> Iterator[Finding]:
     if evidence.trained:
         return
     for kind in evidence.kinds:
-        if len(kind.stds) >= 3 and kind.slope is None and not _is_gradual(kind):
-            scaled = evidence.is_orthogonal(kind.part)
-            yield from _outliers(kind, _SCALED if scaled else _OFF)
+        count = len(kind.stds)
+        if count < 2 or (count > 2 and (kind.slope is not None or _is_gradual(kind))):
+            continue
+        off = _SCALED if evidence.is_orthogonal(kind.part) else _OFF
+        yield from _outliers(kind, off) if count > 2 else ()
+        yield from halves(evidence, kind, off, FAR)
 
 
 def _outliers(kind: Kind, off: float) -> Iterator[Finding]:
