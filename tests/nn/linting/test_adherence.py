@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -6,6 +8,9 @@ from cases_lint import (
     DEPTH,
     LAYERS,
     STD,
+    TOKENS,
+    WIDTH,
+    Listed,
     decoder,
     edited,
     linted,
@@ -196,3 +201,130 @@ def test_maps_whose_place_is_not_known_are_held_to_no_recipe_that_scales_by_dept
 def test_a_recipe_for_a_model_without_values_is_told_so():
     found = inn.lint(decoder().to("meta"), tokens(), recipe="gpt2").worst()
     assert [f.remedy.split(",")[0] for f in found] == ["Materialise the weights"]
+
+
+class Tables(nn.Module):
+    """A decoder behind tables of tokens and positions, its head tied to the tokens or its own."""
+
+    def __init__(self, tied, maps=STD, std=0.02, position=0.02):
+        super().__init__()
+        self.token, self.position = nn.Embedding(50, WIDTH), nn.Embedding(TOKENS, WIDTH)
+        self.decoder = decoder()
+        if tied:
+            self.decoder.head.weight = self.token.weight
+        else:
+            self.decoder.head = nn.Linear(WIDTH, 50, bias=False)
+        with torch.no_grad():
+            for p in self.decoder.layers.parameters():
+                p.mul_(maps / STD if p.ndim == 2 else 1)
+        redraw(self.token.weight, std, 7)
+        redraw(self.position.weight, position, 8)
+
+    def forward(self, ids):
+        return self.decoder(self.token(ids) + self.position(torch.arange(ids.shape[1])))
+
+
+def tables(recipe="gpt2", tied=False, **sizes):
+    ids = torch.arange(2 * TOKENS).reshape(2, TOKENS)
+    model = Tables(tied, **sizes)
+    report = inn.lint(model, ids, recipe=recipe)
+    found = [f for f in report.worst() if f.rule == "recipe"]
+    if found:
+        with pytest.raises(AssertionError, match="did not land"):
+            inn.assert_initialised(model, ids, recipe=recipe)
+    return {f.parameter: f.number for f in found}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("maps", [0.02, STD])
+@pytest.mark.parametrize(("factor", "odd"), [(1, False), (10, True), (0.1, True), (1.3, True)])
+def test_a_table_of_tokens_is_held_to_the_recipe(tied, maps, factor, odd):
+    found = tables(tied=tied, maps=maps, std=0.02 * factor)
+    assert list(found) == (["token.weight"] if odd else [])
+    if odd and maps == 0.02:
+        assert found["token.weight"] == pytest.approx(factor, rel=0.05)
+
+
+def test_where_maps_are_scaled_by_width_tables_may_be_or_not():
+    assert tables(std=STD, position=STD) == tables(std=0.02, position=STD) == {}
+    assert list(tables(std=0.03, position=STD)) == ["token.weight"]
+
+
+@pytest.mark.parametrize(("position", "odd"), [(0.02, 0), (0.01, 0), (0.2, 1), (0.0, 1)])
+def test_a_table_of_positions_is_held_to_the_recipe(position, odd):
+    """That of openai/gpt-2 is 0.01, and that of those who followed it 0.02."""
+    assert list(tables(maps=0.02, position=position)) == ["position.weight"] * odd
+
+
+def test_sines_and_cosines_are_held_to_no_recipe():
+    model, ids = Tables(False, maps=0.02), torch.arange(TOKENS)[None]
+    angles = torch.outer(torch.arange(TOKENS), 100.0 ** -torch.arange(0, 1, 2 / WIDTH))
+    with torch.no_grad():
+        model.position.weight.copy_(torch.cat([angles.sin(), angles.cos()], 1))
+    assert inn.lint(model, ids, recipe="gpt2").worst() == ()
+
+
+class All(nn.Module):
+    """A mixture with something of every role that a recipe may speak of."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self.table, self.place = nn.Embedding(50, 16), nn.Parameter(torch.zeros(8, 16))
+        self.stem = nn.Linear(16, 16)
+        self.blocks = nn.Sequential(*[Listed(generator, experts=4) for _ in range(3)])
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 50)
+        for place, p in enumerate(p for p in self.parameters() if p.ndim > 1):
+            redraw(p, 0.3, place)
+
+    def forward(self, ids):
+        return self.head(self.norm(self.blocks(self.stem(self.table(ids)) + self.place)))
+
+
+ROLES = {
+    "embedding": "table.weight", "position": "place", "head": "head.weight",
+    "router": "blocks.1.router.weight", "bias": "head.bias", "norm gain": "norm.weight",
+    "writer": "blocks.1.experts.2.down", "reader": "blocks.2.experts.3.up", "stem": "stem.weight",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_of_which_a_recipe_has_a_law_is_held_to_it(role):
+    source = torch.Generator().manual_seed(0)
+    model, ids = All(source), torch.arange(8)
+    recipe = {"roles": {role: {"std": 0.3}}}
+    roles = {part.role for part in inn.lint(model, ids).parts}
+    assert set(ROLES) <= roles
+    inn.draw_(model, {"roles": {r: {"std": 0.3} for r in roles}}, 0, x=ids)
+    assert named(inn.lint(model, ids, recipe=recipe), "recipe") == []
+    for factor in (10.0, 0.0):
+        other = copy.deepcopy(model)
+        with torch.no_grad():
+            other.get_parameter(ROLES[role]).mul_(factor)
+        assert named(inn.lint(other, ids, recipe=recipe), "recipe") == [ROLES[role]]
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+@pytest.mark.parametrize("wide", [64, 256])
+def test_a_recipe_that_half_of_the_maps_do_not_follow_is_not_named_as_fitting(kind, wide):
+    """Of torch's layers the inputs of the attention are Xavier's and the rest torch's default."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        x = torch.randn(2, 2, 8, 64)
+        if kind == "encoder":
+            layer = nn.TransformerEncoderLayer(64, 4, wide, batch_first=True)
+            model = nn.TransformerEncoder(layer, 3, enable_nested_tensor=False)
+            report = inn.lint(model, x[0])
+        else:
+            layer = nn.TransformerDecoderLayer(64, 4, wide, batch_first=True)
+            report = inn.lint(nn.TransformerDecoder(layer, 3), tuple(x))
+        xavier = inn.lint(nn.Transformer(64, 4, 2, 2, wide, batch_first=True), tuple(x))
+    assert report.recipe.startswith("Recipe: none fits; the nearest law is std = ")
+    assert report.recipe.partition("std = ")[2] in report.law
+    assert xavier.recipe.startswith("Recipe: xavier fits 16 of 16 kinds (")
+
+
+def test_where_no_law_fits_either_it_is_said():
+    def draw(i, layer):
+        redraw_all(layer, lambda _, place: 0.02 * 2**place, i)
+
+    assert linted(edited(draw)).recipe == "Recipe: none fits, and no law of the fans."

@@ -40,6 +40,7 @@ def test_recipes_come_by_name_from_a_dictionary_or_a_file(tmp_path):
         ({"roles": {"reader": {"stdd": 1}}}, "expected std, fan_in"),
         ({"roles": {"reader": {"depth": "L"}}}, "expected one of '1', '1/sqrt(2L)'"),
         ({"roles": {"reader": {"std": "a"}}}, "expected a finite number"),
+        ({"roles": {"bias": {"fan_in": -0.5}}}, "has no fan; expected its standard deviation"),
         ({"roles": 3}, "laws by role"),
         (3, "expected a name, a dictionary or a .toml file"),
         ("absent.toml", "which cannot be read"),

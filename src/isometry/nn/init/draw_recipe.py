@@ -1,8 +1,8 @@
 """What a recipe makes of every parameter: a constant, or normal numbers of one size for each role.
 
-The tables are those that `inn.lint` holds a model to. They speak of maps; what stands beside the
-maps has one start that all recipes share: gains of normalisations 1 (0 where the model adds 1),
-biases 0.
+The recipes are those that `inn.lint` holds a model to. Those with a name speak of maps and tables;
+what stands beside them starts as one number where a recipe has no law of it: a normalisation's gain
+at 1 (0 where the model adds 1), a bias at 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from isometry.nn.roles.roles import parts_of
 _OWN_SIZE = ("embedding", "position")
 """Roles drawn at standard deviation 1, as torch's embeddings are, where a recipe has no law."""
 CONSTANT = ("norm gain", "bias")
-"""Roles whose parameters are one number in every recipe."""
+"""Roles whose parameters are one number where a recipe has no law of them."""
 _SEARCHED = 40
 """Calls behind a map in which the attention that it feeds is looked for."""
 
@@ -138,7 +138,7 @@ def _std(part: Part, recipe: Recipe, layers: int, view: View) -> float | None:
         ValueError: If it is one of queries whose heads are not seen.
     """
     law = law_of(part, recipe)
-    if part.role in CONSTANT or law is None:
+    if law is None:
         return None
     fans = (1, 1) if part.map is None else part.fans
     std = law.value(fans, layers, layer_of(part.parameter) or 0)
@@ -174,11 +174,11 @@ def _head_size(part: Part, view: View) -> int:
 
 def _fill(parts: Sequence[Part], stds: Sequence[float | None], view: View) -> Fill:
     first, std, name = parts[0], stds[0], view.inside(parts[0].parameter)
+    value = float(first.role == "norm gain" and not _is_shifted(view.graph, name))
     if std is None:
-        shifted = first.role == "norm gain" and _is_shifted(view.graph, name)
-        return Fill(value=float(first.role == "norm gain" and not shifted))
+        return Fill(value)
     if len(set(stds)) == 1 or first.map is None:
-        return Fill(std=std, blank=view.padding.get(name))
+        return Fill(value, std, blank=view.padding.get(name))
     rows = tuple((p.shape[0], s or 0.0) for p, s in zip(parts, stds, strict=True))
     return Fill(std=1.0, axis=first.map.order[first.map.stacked], stds=rows)
 

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
-from isometry.nn.linting.fits import close, counted, fans_of
-from isometry.nn.linting.kinds import Kind
-from isometry.nn.roles.parts import Part
+from isometry.nn.linting.fits import MISFITS, close, counted, fans_of, tensors
+from isometry.nn.linting.kinds import Kind, kinds_of
+from isometry.nn.linting.statistics import Summary
+from isometry.nn.roles.parts import MAPS, Part
 from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw
 
-_USED = 0.5
-"""Share of the kinds from which the recipe that fits best is named."""
+_TABLES = ("embedding", "position")
+"""Roles of tables, whose size goes by no fan."""
+_INSIDE = ("reader", "gate", "inner")
+"""Roles of maps that a recipe draws without a factor for depth."""
+_FEW = 3
+"""Tensors from which it is said that no recipe fits."""
 _ALIKE = 0.1
 """Difference of log(std) from which a map is unlike its siblings."""
 
@@ -59,29 +64,67 @@ class Adherence:
         )
 
 
-def adherence(recipe: Recipe, kinds: Sequence[Kind]) -> Adherence | None:
-    """Compare the kinds that a recipe speaks of; None where there is none."""
-    layers = {kind.part.stack: 0 for kind in kinds}
-    for stack in layers:
-        layers[stack] = counted([kind for kind in kinds if kind.part.stack == stack])[0]
-    pairs = [(kind, law) for kind in kinds if (law := recipe.law(kind.part.role)) is not None]
+def adherence(
+    recipe: Recipe, kinds: Sequence[Kind], constants: Sequence[Part] = ()
+) -> Adherence | None:
+    """Compare the kinds that a recipe speaks of; None where there is none.
+
+    Args:
+        recipe: Laws by role.
+        kinds: What repeats.
+        constants: What the recipe draws and is one number.
+    """
+    pairs = [(kind, said[1]) for kind in kinds if (said := spoken(recipe, kind.part)) is not None]
     pairs = [(k, law) for k, law in pairs if k.part.role != "writer" or len(k.parts) > 1]
-    if not pairs:
+    if not pairs and not constants:
         return None
+    layers = _layers(kinds)
     ratios = [
         (kind, [_ratios(kind, law, layers[kind.part.stack], fans) for fans in fans_of(kind)], law)
         for kind, law in pairs
     ]
-    inside = [r[0] for kind, r, _ in ratios if kind.part.role in ("reader", "gate", "inner")]
-    sizes = [_usual(r) for r in inside or [r[0] for _, r, _ in ratios]]
-    factor = statistics.median_low(sizes) if recipe.free else 1.0
-    right, wrong, misfits = [], [], []
+    factor = _factor([(kind, tried[0]) for kind, tried, _ in ratios]) if recipe.free else 1.0
+    right, wrong, misfits = [], [], [Misfit(part, 0.0, 0.0) for part in constants]
     for kind, tried, law in ratios:
-        scaled = [[r / factor for r in own] for own in tried]
+        scaled = [[r / size for r in own] for own in tried for size in _sizes(kind, law, factor)]
         own, off = min(((s, _off(kind, s, law)) for s in scaled), key=lambda found: len(found[1]))
         (wrong if 2 * len(off) > len(own) else right).append(kind)
         misfits += [Misfit(kind.parts[i], kind.stds[i], own[i]) for i in off]
     return Adherence(recipe, factor, tuple(right), tuple(wrong), tuple(misfits))
+
+
+def spoken(recipe: Recipe, part: Part) -> tuple[str, RoleLaw] | None:
+    """Return the role by which a recipe speaks of a part, and its law; None where it does not.
+
+    A map that is a table of embeddings as well follows the table's law where it has none.
+    """
+    laws = ((role, recipe.law(role)) for role in (part.role, *part.tied))
+    return next(((role, law) for role, law in laws if law is not None), None)
+
+
+def _layers(kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return {stack: number of layers}, which the maps have."""
+    found: dict[str, list[Kind]] = {kind.part.stack: [] for kind in kinds}
+    for kind in kinds:
+        found[kind.part.stack] += [kind] if kind.part.role in MAPS else []
+    return {stack: counted(maps)[0] for stack, maps in found.items()}
+
+
+def _factor(ratios: Sequence[tuple[Kind, Sequence[float]]]) -> float:
+    """Return the overall size: that of the maps that do not write, where there are any."""
+    inside = [r for kind, r in ratios if kind.part.role in _INSIDE]
+    maps = [r for kind, r in ratios if kind.part.role in MAPS]
+    return statistics.median_low([_usual(r) for r in inside or maps or [r for _, r in ratios]])
+
+
+def _sizes(kind: Kind, law: RoleLaw, factor: float) -> list[float]:
+    """Return the sizes that a kind may have beside its law.
+
+    Where the maps are scaled by width, a table may be scaled with them or not.
+    """
+    table = kind.part.role in _TABLES or bool(kind.part.tied)
+    scales = [factor, 1.0] if table else [factor]
+    return [scale * std / law.std for scale in scales for std in (law.std, *law.also)]
 
 
 def _ratios(kind: Kind, law: RoleLaw, layers: int, fans: tuple[int, int]) -> list[float]:
@@ -140,21 +183,62 @@ def _agrees(kind: Kind, ratio: float, head: int) -> bool:
 
 
 def nearest(kinds: Sequence[Kind]) -> Adherence | None:
-    """Return the named recipe that most kinds follow; of those alike the first at its own size."""
+    """Return the named recipe that nearly all maps follow; of those alike the first at its size."""
     fits = [a for recipe in RECIPES.values() if (a := adherence(recipe, kinds)) is not None]
     fits = [a for a in fits if len(a.right) >= 2]
-    best = max(fits, key=_fits, default=None)
-    total = 0 if best is None else len(best.right) + len(best.wrong)
-    return best if best is not None and len(best.right) > _USED * total else None
+    best = max(fits, key=lambda a: (-_share(a), a.own_size), default=None)
+    return best if best is not None and _share(best) <= MISFITS else None
 
 
-def _fits(found: Adherence) -> tuple[float, bool]:
-    return len(found.right) / (len(found.right) + len(found.wrong)), found.own_size
+def _share(found: Adherence) -> float:
+    """Return the share that does not follow a recipe, of the kinds or of the tensors they are in.
+
+    The parts of a fused tensor, drawn at once, neither confirm a recipe nor refuse it three times.
+    """
+    wrong, right = tensors(found.wrong), tensors(found.right)
+    kinds = len(found.wrong) / (len(found.wrong) + len(found.right))
+    return max(kinds, len(wrong) / len(wrong | right))
+
+
+def told(evidence: Evidence, recipe: Recipe | None) -> str:
+    """Return in words how well a recipe fits; without one the nearest, or that none fits."""
+    if recipe is not None:
+        found = adherence(recipe, *_drawn(evidence, recipe))
+        return "" if found is None else found.words
+    best, fit = nearest(evidence.kinds), evidence.fit
+    if best is not None:
+        return best.words
+    if fit is not None:
+        return f"Recipe: none fits; the nearest law is std = {fit.formula}"
+    placed = [kind for kind in evidence.kinds if kind.part.role in ("writer", *_INSIDE)]
+    return "Recipe: none fits, and no law of the fans." if len(tensors(placed)) >= _FEW else ""
+
+
+def _drawn(evidence: Evidence, recipe: Recipe) -> tuple[list[Kind], list[Part]]:
+    """Return what a recipe says that is drawn: kinds with a size, and what is one number."""
+    drawn, constants = [], []
+    for part in evidence.parts:
+        summary = evidence.typical.get(part.name)
+        is_map = part.role in MAPS and part.map is not None
+        if summary is None or not summary.finite or not (is_map or spoken(recipe, part)):
+            continue
+        if part.role == "position" and _is_waves(summary):
+            continue
+        drawn.append(part)
+        tables = part.role in _TABLES and math.prod(part.shape[:-1]) == 1  # a token, which may be 0
+        if summary.std == 0 and summary.size > 1 and spoken(recipe, part) and not tables:
+            constants.append(part)
+    return kinds_of(drawn, evidence.typical), constants
+
+
+def _is_waves(summary: Summary) -> bool:
+    """Return whether a table looks like sines and cosines, which nothing draws."""
+    return 0.4 < summary.rms**2 < 0.501 and 0.9 < summary.largest < 1.0001
 
 
 def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
     """Find what a recipe says otherwise."""
-    found = adherence(recipe, evidence.kinds)
+    found = adherence(recipe, *_drawn(evidence, recipe))
     if found is None:
         seen = evidence.followed.graph is not None
         yield Finding(
@@ -165,12 +249,18 @@ def against_recipe(evidence: Evidence, recipe: Recipe) -> Iterator[Finding]:
         )  # fmt: skip
         return
     for misfit in found.misfits:
-        part, law = misfit.part, recipe.law(misfit.part.role)
-        depth = "" if law is None or law.depth == "1" else f", with the depth scaling {law.depth}"
-        by = "" if part.multiplier == 1 else f", times the branch's {part.multiplier:.3g},"
-        yield Finding(
-            part.name, "recipe", "error",
-            f"Its standard deviation of {misfit.std:.3g}{by} is {misfit.ratio:.3g} times what the "
-            f"recipe {recipe.name!r} says of a {part.role}{depth}.",
-            "Draw it by the recipe, or choose another one.", misfit.ratio,
-        )  # fmt: skip
+        yield _misfit(misfit, recipe)
+
+
+def _misfit(misfit: Misfit, recipe: Recipe) -> Finding:
+    part, said = misfit.part, spoken(recipe, misfit.part)
+    assert said is not None
+    role, law = said
+    depth = "" if law.depth == "1" else f", with the depth scaling {law.depth}"
+    by = "" if part.multiplier == 1 else f", times the branch's {part.multiplier:.3g},"
+    return Finding(
+        part.name, "recipe", "error",
+        f"Its standard deviation of {misfit.std:.3g}{by} is {misfit.ratio:.3g} times what the "
+        f"recipe {recipe.name!r} says of {'an' if role[0] in 'aeiou' else 'a'} {role}{depth}.",
+        "Draw it by the recipe, or choose another one.", misfit.ratio,
+    )  # fmt: skip

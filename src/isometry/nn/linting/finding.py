@@ -64,7 +64,8 @@ class LintReport(Result, Drawn, Paged):
         findings: The errors first, then warnings, then notes.
         parts: Every parameter and buffer, fused ones in their parts, with its role.
         law: What the standard deviations of most maps follow, in words; empty where nothing.
-        recipe: The recipe that was asked for, or the one that fits best; empty where none does.
+        recipe: How the recipe that was asked for fits; without one the recipe that nearly all maps
+            follow, or that none fits and the law that is nearest; empty where too little is known.
         remark: What could not be looked at, and why; empty where all was.
         summaries: The numbers of every part with values, by its name.
     """

@@ -28,7 +28,7 @@ _COMMON = "a common factor"
 _INTERIOR = ("reader", "gate", "inner")
 _TOLERANCE = 0.04
 """Difference of log(std) that is none, beside six standard errors."""
-_MISFITS = 0.3
+MISFITS = 0.3
 """Share of the kinds that may break a law which the others are held to."""
 
 
@@ -57,9 +57,17 @@ class Fit:
         """Whether no factor for depth is one that the maps merely share."""
         return not any(name.startswith(_COMMON) for name, _ in self.depth.values())
 
-    @cached_property
+    @property
     def words(self) -> str:
         """The law in a sentence."""
+        return (
+            f"Law: std = {self.formula}, followed by {len(self.fitting)} of "
+            f"{len(self.fitting) + len(self.misfits)} kinds of maps"
+        )
+
+    @cached_property
+    def formula(self) -> str:
+        """The law with its constant and its factor for depth."""
         factors = {
             name if name.startswith(_COMMON) else f"{name} = {value:.3g}"
             for name, value in self.depth.values()
@@ -68,11 +76,7 @@ class Fit:
         scaled = (
             f", times {' or '.join(sorted(factors))} where the stream is written" if factors else ""
         )
-        law = self.law.replace("k", f"{self.k:.3g}", 1)
-        return (
-            f"Law: std = {law}{scaled}, followed by {len(self.fitting)} of "
-            f"{len(self.fitting) + len(self.misfits)} kinds of maps"
-        )
+        return self.law.replace("k", f"{self.k:.3g}", 1) + scaled
 
 
 def best_fit(kinds: Sequence[Kind]) -> Fit | None:
@@ -84,19 +88,19 @@ def best_fit(kinds: Sequence[Kind]) -> Fit | None:
     fits = [_fit(law, centre, interior, writers) for law in LAWS for centre in interior]
     order = list(LAWS)
     best = min(
-        fits, key=lambda fit: (len(_tensors(fit.misfits)), not fit.is_named, order.index(fit.law))
+        fits, key=lambda fit: (len(tensors(fit.misfits)), not fit.is_named, order.index(fit.law))
     )
-    wrong, right = _tensors(best.misfits), _tensors(best.fitting)
-    allowed = max(1, int(_MISFITS * len(wrong | right)))
+    wrong, right = tensors(best.misfits), tensors(best.fitting)
+    allowed = max(1, int(MISFITS * len(wrong | right)))
     inside, outside = (
-        _tensors([k for k in group if k.part.role != "writer"])
+        tensors([k for k in group if k.part.role != "writer"])
         for group in (best.fitting, best.misfits)
     )
     settled = len(inside) > len(outside) or (len(inside) == len(outside) and best.is_named)
     return best if settled and len(wrong) <= allowed and len(right) >= 3 else None
 
 
-def _tensors(kinds: Sequence[Kind]) -> set[str]:
+def tensors(kinds: Sequence[Kind]) -> set[str]:
     """Return the tensors: the parts of a fused one, drawn at once, confirm no law but one."""
     return {kind.part.kind for kind in kinds}
 
@@ -153,9 +157,13 @@ def _follows(kind: Kind, law: str, k: float, centre: Kind) -> bool:
 
 
 def fans_of(kind: Kind) -> tuple[tuple[int, int], ...]:
-    """Return the fans of a part, and those of the whole fused tensor, which is drawn at once."""
+    """Return the fans of a part, and those of the whole fused tensor, which is drawn at once.
+
+    What is no map has none, and no law of fans.
+    """
     described = kind.part.map
-    assert described is not None
+    if described is None:
+        return ((1, 1),)
     return tuple(dict.fromkeys([kind.part.fans, (described.fan_in, described.fan_out)]))
 
 

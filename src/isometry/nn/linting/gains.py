@@ -146,11 +146,10 @@ def _beside(evidence: Evidence) -> dict[str, tuple[float, int]]:
     fans = {part.parameter: part.fans[0] for part in evidence.maps}
     found: dict[str, tuple[float, int]] = {}
     for node in graph.nodes:
-        applied = node.applied
-        if applied is not None and applied.name in fans and applied.bias in evidence.summaries:
-            bias = evidence.summaries[applied.bias].rms
-            rest = math.sqrt(max(node.rms**2 - bias**2, 0.0))
-            found.setdefault(applied.bias, (rest, fans[applied.name]))
+        bias = (node.applied and node.applied.bias) or ""
+        if node.applied is not None and node.applied.name in fans and bias in evidence.summaries:
+            rest = math.sqrt(max(node.rms**2 - evidence.summaries[bias].rms ** 2, 0.0))
+            found.setdefault(bias, (rest, fans[node.applied.name]))
         if op(node) in SUMS and len(node.inputs) == 1 and node.uses:
             before = graph.nodes[node.inputs[0][1]]
             while op(before) in REARRANGING and len(before.inputs) == 1:

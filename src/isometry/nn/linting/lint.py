@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import nn
 
-from isometry.nn.linting.adherence import adherence, against_recipe, nearest
+from isometry.nn.linting.adherence import against_recipe, told
 from isometry.nn.linting.buffers import buffers
 from isometry.nn.linting.entries import precision, symmetry, values, zeros
 from isometry.nn.linting.evidence import Evidence
@@ -85,13 +85,12 @@ def report_of(name: str, evidence: Evidence, recipe: Recipe | None) -> LintRepor
     if recipe is not None:
         findings += against_recipe(evidence, recipe)
     fit = None if evidence.trained else evidence.fit
-    best = nearest(evidence.kinds) if recipe is None else adherence(recipe, evidence.kinds)
     return LintReport(
         model=name,
         findings=ordered(findings),
         parts=tuple(evidence.parts),
         law="" if fit is None else fit.words,
-        recipe="" if best is None or evidence.trained else best.words,
+        recipe="" if evidence.trained else told(evidence, recipe),
         remark=_remark(evidence),
         summaries=evidence.summaries,
     )

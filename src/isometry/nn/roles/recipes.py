@@ -7,14 +7,14 @@ is ``free`` fix the ratios between roles and not the overall size, which people 
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from isometry._checks import check_kind, check_real, shown, suggest
 from isometry._result import Result
 from isometry._typing import Checked
-from isometry.nn.roles.parts import Role
+from isometry.nn.roles.parts import MAPS, Role
 
 Depth = Literal["1", "1/sqrt(2L)", "1/sqrt(L)", "1/L", "1/(2L)", "1/sqrt(2(l+1))"]
 """Factors for depth: L is the number of layers, l the layer's own number from 0 on."""
@@ -41,6 +41,7 @@ class RoleLaw(Result):
         fan_sum: Power of fan_in + fan_out.
         depth: Factor for depth.
         query: Whether queries are drawn smaller by 1/sqrt of a head's size.
+        also: Constants that the sources of the recipe have in its place, which lint accepts.
     """
 
     std: float = 0.02
@@ -49,6 +50,7 @@ class RoleLaw(Result):
     fan_sum: float = 0.0
     depth: Depth = "1"
     query: bool = False
+    also: tuple[float, ...] = ()
 
     def value(self, fans: tuple[int, int], layers: int, layer: int) -> float:
         """Return the standard deviation of a map in one of so many layers.
@@ -107,9 +109,9 @@ RecipeLike: TypeAlias = Checked[str | Path | Mapping[str, Any] | Recipe | None]
 """A recipe's name, a table of laws by role, or a TOML file with one."""
 
 
-def _flat(name: str, source: str, depth: Depth = "1") -> Recipe:
-    laws = {"reader": RoleLaw(), "writer": RoleLaw(depth=depth)}
-    return Recipe(name, source, laws | {"embedding": RoleLaw()})
+def _flat(name: str, source: str, depth: Depth = "1", **tables: RoleLaw) -> Recipe:
+    laws = {"reader": RoleLaw(), "writer": RoleLaw(depth=depth), "embedding": RoleLaw()}
+    return Recipe(name, source, laws | tables)
 
 
 def _by_fan(
@@ -122,10 +124,12 @@ def _by_fan(
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        _flat("gpt2", "Radford et al. 2019, section 2.3; openai/gpt-2, std 0.02", "1/sqrt(2L)"),
+        _flat("gpt2", "Radford et al. 2019, section 2.3; openai/gpt-2, std 0.02", "1/sqrt(2L)",
+              position=RoleLaw(also=(0.01,))),
         _flat("bert", "arXiv:1810.04805; google-research/bert, initializer_range 0.02"),
         _flat("llama", "transformers, LlamaConfig, initializer_range 0.02"),
-        _flat("llama-depth", "pytorch/torchtitan, llama3, depth_init", "1/sqrt(2(l+1))"),
+        _flat("llama-depth", "pytorch/torchtitan, llama3, depth_init", "1/sqrt(2(l+1))",
+              embedding=RoleLaw(also=(1.0,))),
         Recipe("vit", "timm, init_weights_vit_timm: truncated normal, std 0.02",
                {"reader": RoleLaw(), "writer": RoleLaw()}),
         _by_fan("t5", "arXiv:1910.10683; transformers", 1.0, free=True, query=True),
@@ -212,4 +216,10 @@ def _law(role: str, law: object) -> RoleLaw:
         for k in known[:4]
         if k in from_user
     }
-    return RoleLaw(**numbers, depth=depth, query=bool(from_user.get("query", False)))
+    fans = [key for key in ("fan_in", "fan_out", "fan_sum") if numbers.get(key)]
+    if fans and role not in MAPS:
+        raise ValueError(
+            f"`recipe` has {fans[0]!r} for {role!r}, which is no map and has no fan; expected its "
+            "standard deviation, as a number, in `std`."
+        )
+    return replace(RoleLaw(depth=depth, query=bool(from_user.get("query", False))), **numbers)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from isometry.nn.linting.adherence import adherence, against_recipe, nearest
+from isometry.nn.linting.adherence import against_recipe, told
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
 from isometry.nn.linting.laws import laws
@@ -82,6 +82,5 @@ def _findings(evidence: Evidence, recipe: Recipe | None) -> Iterator[Finding]:
 def _words(evidence: Evidence, recipe: Recipe | None) -> tuple[str, str]:
     if evidence.trained:
         return "", ""
-    fit, kinds = evidence.fit, evidence.kinds
-    best = nearest(kinds) if recipe is None else adherence(recipe, kinds)
-    return "" if fit is None else fit.words, "" if best is None else best.words
+    fit = evidence.fit
+    return "" if fit is None else fit.words, told(evidence, recipe)
