@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from cases_lint import STD, WIDTH, Layer, edited, linted, redraw
+from cases_lint import STD, WIDTH, Layer, decoder, edited, linted, redraw, tokens
 from isometry import nn as inn
 
 MAPS = ("attention.o", "down", "up")
@@ -37,7 +37,7 @@ def test_depth_scaling_of_half_of_the_layers_is_named_with_both_groups(layers, c
 
 
 @pytest.mark.parametrize(("layers", "chosen"), [(2, {1}), (4, {1, 2}), (6, {0, 1, 2})])
-@pytest.mark.parametrize("factor", [1.3, 3.0])
+@pytest.mark.parametrize("factor", [2**0.5, 3.0])
 def test_half_of_a_map_that_reads_is_named_too(layers, chosen, factor):
     report = scaled(layers, chosen, ["up"], factor)
     assert [f.rule for f in report.worst()] == ["role-scale"]
@@ -60,6 +60,17 @@ def test_laws_that_run_with_depth_are_left_alone(law, layers):
             redraw(weight, STD * law(i, layers), 10 * i + place)
 
     assert linted(edited(draw, layers)).worst() == ()
+
+
+@pytest.mark.parametrize("rule", ["c", "stable_resnet", "lsuv"])
+def test_two_layers_that_data_scale_each_are_left_alone(rule):
+    model, source = decoder(layers=2), torch.Generator().manual_seed(0)
+    model.head = nn.Identity()
+    if rule == "c":
+        inn.residual_(model, tokens(), c=1.0, generator=source)
+    else:
+        inn.apply_(model, getattr(inn.baselines, rule)(model, tokens(), generator=source))
+    assert linted(model).worst() == ()
 
 
 @pytest.mark.parametrize("layers", [2, 4])

@@ -15,6 +15,9 @@ _SEVERAL = 3
 _BY_NUMBER = -0.5
 """Power of the layer's number + 1 that two layers may follow: torchtitan's rule for depth."""
 _NAMED = 4
+"""How many layers of a half are named."""
+_LARGE = 2.0
+"""Factor between two layers of a map alone that needs no name."""
 
 
 def halves(evidence: Evidence, kind: Kind, off: float, far: float) -> list[Finding]:
@@ -39,6 +42,8 @@ def halves(evidence: Evidence, kind: Kind, off: float, far: float) -> list[Findi
         f"{named}: {small.std:.3g} in {_names(small)}, and {large.std:.3g} in {_names(large)}."
     )
     remedy = "Draw all of them by one rule; which half is meant, `recipe=` can tell."
+    if len(kind.stds) == 2 and not _is_sure(evidence, kind, off, ratio, named):
+        return []
     by_depth = any(f"is {name} " in named for name in factors)
     return [
         Finding(
@@ -71,6 +76,19 @@ def _by_number(kind: Kind) -> bool:
     steps = math.log((kind.layers[1] + 1) / (kind.layers[0] + 1))
     apart = math.log(kind.stds[1] / kind.stds[0]) - _BY_NUMBER * steps
     return abs(apart) < max(math.log(1.05), 6 * math.sqrt(2) * kind.own_error)
+
+
+def _is_sure(evidence: Evidence, kind: Kind, off: float, ratio: float, named: str) -> bool:
+    """Return whether two layers differ by a rule that missed one, not as data scale each.
+
+    Rules that look at data give every map a factor of its own; one that missed a layer leaves the
+    same in all that it speaks of, and of a map alone a factor that has a name or is large.
+    """
+    pairs = [k for k in evidence.kinds if len(k.stds) == 2 and k.part.stack == kind.part.stack]
+    steps = [math.log(k.stds[1] / k.stds[0]) for k in pairs if _parted(k, off) is not None]
+    if len(steps) > 1:
+        return max(steps) - min(steps) < max(math.log(1.1), 6 * math.sqrt(2) * kind.own_error)
+    return bool(named) or ratio < 1 / _LARGE
 
 
 def _unlike(evidence: Evidence, kind: Kind, one: Sequence[int], other: Sequence[int]) -> bool:

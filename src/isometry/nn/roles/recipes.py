@@ -68,14 +68,17 @@ class RoleLaw(Result):
             "1/sqrt(2(l+1))": (2 * (layer + 1)) ** -0.5,
         }
         powers = (fan_in, self.fan_in), (fan_out, self.fan_out), (fan_in + fan_out, self.fan_sum)
-        decades = math.log10(self.std) + sum(power * math.log10(fan) for fan, power in powers)
+        terms = [power * math.log10(fan) for fan, power in powers]
+        decades = math.log10(self.std) + sum(terms)
         if not abs(decades) <= _DECADES:
             raise ValueError(
                 f"`recipe` gives a standard deviation of 10^{decades:.4g} to a map with fan_in = "
                 f"{fan_in} and fan_out = {fan_out}; expected one between 1e-{_DECADES} and "
                 f"1e{_DECADES}. Change `std`, or the powers of `fan_in`, `fan_out` or `fan_sum`."
             )
-        return 10.0**decades * factors[self.depth]
+        if max(map(abs, terms)) > _DECADES:  # powers that cancel, of which one may overflow
+            return 10.0**decades * factors[self.depth]
+        return self.std * math.prod(fan**power for fan, power in powers) * factors[self.depth]
 
 
 @dataclass(frozen=True)
