@@ -47,6 +47,7 @@ def assert_initialised(
         >>> assert_initialised(net, torch.ones(1, 4))
         LintReport(Sequential: 0 errors, 0 warnings, 0 notes)
     """
+    __tracebackhide__ = True  # pytest shows the user's line and the report, not this function
     least = severity_of("fail_on", fail_on)
     report = lint(model, x, recipe=recipe, trained=trained)
     if golden is not None:
