@@ -81,6 +81,17 @@ def test_a_golden_file_is_written_and_held_to(folder, capsys):
     assert "another seed moves it by" in out.replace("\n", " ").replace("  ", " ")
 
 
+def test_a_golden_file_that_does_not_fit_is_answered_in_the_names_of_the_options(folder, capsys):
+    assert run("lint their_nets:right --input x.pt --save golden.json", capsys)[0] == 0
+    code, _, err = run("lint their_nets:other_seed --against golden.json", capsys)
+    assert (code, "`--against` is golden.json, which was saved with an input" in err) == (2, True)
+    assert "Pass `--input`, or make the file again." in err
+    text = (folder / "golden.json").read_text()
+    (folder / "golden.json").write_text(text.replace('"size": 1024', '"size": -1024', 1))
+    code, _, err = run("lint their_nets:right --input x.pt --against golden.json", capsys)
+    assert (code, '`--against` is golden.json, whose "size" of "0.a.weight"' in err) == (2, True)
+
+
 def test_json_and_a_page_are_written(folder, capsys):
     code, out, err = run("lint their_nets:untidy --input x.pt --json --html page.html", capsys)
     assert code == 0, err
