@@ -66,5 +66,7 @@ def _write(report: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_golden(report, path)
+        return
     except OSError as error:
-        pytest.fail(f"the golden file {path} cannot be written: {error.strerror}")
+        reason = error.strerror
+    pytest.fail(f"the golden file {path} cannot be written: {reason}")

@@ -87,6 +87,7 @@ def test_every_test_has_a_file_of_its_own_or_fails_in_a_sentence(tmp_path):
     assert "was written by test_names.py::TestOne::test_same already; give every" in done.stdout
     assert "was written by test_names.py::test_twice already; give every" in done.stdout
     assert "in_the_way.json/file.json cannot be written: " in done.stdout
+    assert "During handling of" not in done.stdout
     assert {path.name for path in (tmp_path / "golden").iterdir()} == {
         "test_any_identifier[a%2Fb].json", "test_any_identifier[a%252Fb].json",
         "test_any_identifier[x y].json", "test_any_identifier[..%2Fup].json",
