@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from cases_modules import (
     Averaged,
     Context,
-    DenseNet,
     DropPath,
     FromEmbeddings,
     FromPixels,
@@ -198,7 +197,6 @@ MODELS = {
 
 NOT_RESIDUAL = {
     "chain": (lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU()), (2, 8), "2 operations form"),
-    "densenet": (lambda: DenseNet(4), (2, 4), "join in torch.cat of 10 operations"),
     "u-net": (UNet, (1, 3, 4, 4), "join in torch.cat of 7 operations (around `inner`)"),
 }
 

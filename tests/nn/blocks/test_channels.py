@@ -70,7 +70,7 @@ def axes(build, shape):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model, x = build().double(), torch.randn(shape, dtype=torch.float64)
-    return channel_axes(residual_stream(model, x).chain)
+    return [axis for (axis,) in channel_axes(residual_stream(model, x).chain)]
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -4,6 +4,7 @@ from torch import nn
 
 from cases_modules import mlp
 from isometry.nn.blocks.blocks import residual_blocks, residual_stream
+from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.traces import block_traces
 from isometry.nn.diagnosis.diagnosis import diagnose
 from isometry.nn.diagnosis.twin import twin
@@ -150,10 +151,33 @@ def test_the_branches_are_initialised():
     assert total == pytest.approx(1.0, rel=0.02)  # rtol of the plan
 
 
-def test_a_twin_is_refused_where_the_jacobian_is_no_product_of_blocks():
+@pytest.mark.parametrize("mix", [before, in_one_sum, scaled_by_a_vector])
+def test_the_earlier_state_goes_along_with_the_stream(mix):
+    model, x = built(lambda: Returning(mix))
+    stream = residual_stream(model, x)
+    assert len(stream.chain) == DEPTH
+    assert all(len(segment.source_shapes) == 2 for segment in stream.chain[1:-1])
+    product = torch.eye(x.numel(), dtype=torch.float64)
+    for segment in stream.chain:
+        product = SegmentOperator(segment).to_dense() @ product
+    dense = torch.autograd.functional.jacobian(model, x).reshape(x.numel(), -1)
+    torch.testing.assert_close(product, dense, rtol=1e-10, atol=1e-10)
+    assert twin(model, x).shape == (x.numel(), x.numel())
+
+
+def test_a_twin_is_refused_where_the_states_are_not_recorded():
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g
+
     model, x = built(lambda: Returning(before))
-    with pytest.raises(ValueError, match="adds earlier states of its stream"):
-        twin(model, x)
+    with pytest.raises(ValueError, match=r"product between states of several tensors.*no tape"):
+        twin(lambda x: Own.apply(model(x)), x)
 
 
 def test_states_of_several_ages_may_come_back():

@@ -65,6 +65,18 @@ def test_maps_are_what_is_summed_over_and_nothing_else_is_one():
     assert maps == EXPECTED
 
 
+def test_a_sum_over_a_part_of_an_axis_is_no_map_of_the_whole_parameter():
+    class Parts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weights = nn.Parameter(torch.rand(5, 5))
+
+        def forward(self, x):
+            return torch.einsum("j,jbd->bd", self.weights[3][:2], torch.stack([x, 2 * x]))
+
+    assert found(Parts(), torch.randn(2, 6)) == {}
+
+
 def test_maps_are_listed_in_the_order_in_which_they_run():
     names = list(found(Uses(), torch.randn(2, 4, 6)))
     assert names[0] == "modulation.weight"

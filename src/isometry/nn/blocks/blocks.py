@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from isometry._result import Result
 from isometry.nn.blocks.additions import LeftAddition, left_additions
-from isometry.nn.blocks.branch import branch_vertices, last_parameters, parameter_roles
-from isometry.nn.blocks.graph import Graph, shape_of
+from isometry.nn.blocks.bounds import ends_of, said_of_states
+from isometry.nn.blocks.branch import parameter_roles
 from isometry.nn.blocks.names import unique
 from isometry.nn.blocks.pieces import (
     Piece,
@@ -45,15 +45,17 @@ class Block(Result):
         name: Its place in the model: what the names of its parameters share.
         index: Place among the model's blocks, from the input on, starting at 0.
         skip: The factor of the stream, 1 in most models; 0 where the skip is a matrix.
-        shape: Shape of y, batch included.
+        shape: Shape of y, batch included; of a state of several tensors, flattened one after the
+            other in the order in which they were computed, the number of entries.
         parameters: {name: role} of the branch's parameters, from the branch's output backwards; a
             role is "linear", "norm", "gain", "bias", "reparametrised" or "other".
         last: For each term of the branch the names of the parameters that scale it, nearest first.
         segment: The recorded piece of the model that multiplies.
         inside: The part of the skip that the segment contains: 0 where it is the branch alone.
         matrix: Whether the skip is a map and no number: y = A s + f(s), as where several streams
-            are mixed, a gate is on the skip or the width changes. A and f are not told apart
-            then, products are with the Jacobian of y, and c is not defined.
+            are mixed, a gate is on the skip, the width changes, or s and y are states of several
+            tensors. A and f are not told apart then, products are with the Jacobian of y, and c
+            is not defined.
     """
 
     name: str
@@ -112,8 +114,9 @@ class Stream:
             state begins that is added to the stream again.
         remark: What the law of the blocks leaves out, in one sentence; empty where it is all.
         left: Residual additions that are in no block, and why.
-        chain: The trunk cut before every block; what acts between two belongs to the first. It is
-            empty where earlier states go around blocks.
+        chain: The trunk cut before every block, at states of several tensors where earlier ones go
+            around; what acts between two belongs to the first. It is empty where the latter do
+            and the pass is not recorded.
         every: All blocks, those with a matrix for a skip included, from the input on.
         spans: Blocks that contain residual additions of their own.
     """
@@ -168,7 +171,14 @@ def residual_blocks(
 
     Notes:
         A residual sum that only some paths from input to output go through (inside a U-Net's
-        skip, a branch or a dense concatenation) is part of something larger and no block.
+        skip or a branch) is part of something larger and no block. Where blocks follow one
+        another and no tensor between them is on every path (streams in a list, sums over the
+        outputs of all earlier blocks, attention over them, dense concatenation), the stream is cut
+        at states: s is all tensors that are computed before a block and read after it, as
+        independent ones, and y those that are read later, the first ones that are still read
+        among them. The product of the blocks' Jacobians is the trunk's. A state is read before the
+        next block's own mixture; streams that keep their layout from block to block end so, and
+        what grows ends in the one tensor that is read off it.
         A Hugging Face model is passed as
         ``lambda e: model(inputs_embeds=e).last_hidden_state``, at the embeddings of its tokens.
 
@@ -226,7 +236,8 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         cuts = recording.graph.cuts(order[0], order[-1])
         pieces = found_pieces(recording, cuts)
     if not pieces:
-        raise ValueError(not_recognised(recording, cuts))
+        left = [addition.name for addition in left_additions(recording, cuts, ())]
+        raise ValueError(not_recognised(recording, cuts, left))
     return _stream(recording, cuts, pieces)
 
 
@@ -244,25 +255,18 @@ def _stream(recording: Recording, cuts: list[Vertex], pieces: list[Piece]) -> St
     ]
     starts = [0, *(i + 1 for i, acting in enumerate(between) if acting), len(scalar)]
     entered = recording.stream_cuts[1]
-    ends = [*(piece.start for piece in pieces), pieces[-1].end]
+    ends = ends_of(recording, pieces)
+    cut = [recording.state_segment(*pair) for pair in pairwise(ends)]
     return Stream(
         tuple(_stage(recording, made, scalar, i, j) for i, j in pairwise(starts) if made),
-        recording.segment(*_around(recording.graph, ends) if entered else (ends[0], ends[-1])),
-        _remark([item for acting in between for item in acting], len(starts) - 1, every, entered),
+        recording.state_segment(ends[0], ends[-1]),
+        _remark([item for acting in between for item in acting], len(starts) - 1, every, entered)
+        + said_of_states(pieces),
         left_additions(recording, cuts, scalar),
-        () if entered else tuple(recording.segment(*pair) for pair in pairwise(ends)),
+        () if entered and recording.maps.recorded is None else tuple(cut),
         tuple(every),
         spans(recording, pieces, names),
     )
-
-
-def _around(graph: Graph, ends: list[Vertex]) -> tuple[Vertex, Vertex]:
-    """Return the tensors around all blocks that no path goes past."""
-    place = graph.position
-    cuts = graph.inner_cuts(graph.order, graph.vanishing)
-    first = [v for v in cuts if place[v] <= place[ends[0]]]
-    last = [v for v in cuts if place[v] >= place[ends[-1]]]
-    return first[-1], last[0]
 
 
 def _check_blocks(blocks: object) -> None:
@@ -284,15 +288,17 @@ def _check_blocks(blocks: object) -> None:
 
 
 def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
-    inside = branch_vertices(recording.graph, piece.part, piece.source, piece.target)
+    graph, branches = recording.graph, piece.branches(recording.graph)
+    inside = dict.fromkeys(v for branch in branches for v in branch.vertices(graph))
+    segment = recording.state_segment(*(piece.states or ((piece.source,), (piece.target,))))
     return Block(
         name=name,
         index=index,
         skip=0.0 if piece.matrix else piece.part.skip or 1.0,
-        shape=shape_of(piece.target),
+        shape=segment.target_shape,
         parameters=parameter_roles(recording, inside),
-        last=last_parameters(recording, piece.part, set(inside), piece.source, piece.target),
-        segment=recording.segment(piece.source, piece.target),
+        last=tuple(names for branch in branches for names in branch.last_parameters(recording)),
+        segment=segment,
         inside=piece.contained_skip,
         matrix=piece.matrix,
     )

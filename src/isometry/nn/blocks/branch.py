@@ -1,6 +1,7 @@
 """The parameters of a residual branch: what each one does, and which come last."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from isometry.nn.blocks.graph import (
     ISOMETRIES,
@@ -9,19 +10,75 @@ from isometry.nn.blocks.graph import (
     Graph,
     LinearPart,
     Vertex,
+    linear_part,
     operation,
     role,
 )
 from isometry.nn.blocks.recording import Recording
+from isometry.nn.blocks.skips import shortest_linear_ways
 
 STOP = ("linear", "reparametrised", "norm")
 
 
-def branch_vertices(graph: Graph, part: LinearPart, source: Vertex, target: Vertex) -> list[Vertex]:
-    """Return the tensors of the branch, without the skip's own, from the output backwards."""
-    inside = set(graph.between(source, target))
-    members = graph.ancestors(part.heads, inside) | set(part.sums)
-    return sorted(members, key=graph.position.__getitem__, reverse=True)
+@dataclass(frozen=True)
+class Branch:
+    """What a block adds to its skip, and where in the pass it is.
+
+    Attributes:
+        part: Its terms.
+        sources: What the block starts from.
+        target: What it ends in.
+        inside: The tensors between, the target included, in order.
+    """
+
+    part: LinearPart
+    sources: tuple[Vertex, ...]
+    target: Vertex
+    inside: tuple[Vertex, ...]
+
+    @classmethod
+    def between(cls, graph: Graph, part: LinearPart, source: Vertex, target: Vertex) -> "Branch":
+        """Return the branch of a stretch of the stream."""
+        return cls(part, (source,), target, tuple(graph.between(source, target)))
+
+    @classmethod
+    def of_exit(cls, graph: Graph, exit_: Vertex, inside: tuple[Vertex, ...]) -> "Branch":
+        """Return the branch that ends in one tensor, from whatever tensors it starts.
+
+        Its terms are those that nothing linear takes the start to; of linear ones the longest.
+        """
+        known = set(inside)
+        sources = dict.fromkeys(v for u in inside for _, v in graph.inputs(u) if v not in known)
+        first = next(iter(sources))
+        part = linear_part(graph, first, exit_, like=exit_, inside=inside)
+        ways = shortest_linear_ways(graph, sources, known)
+        shortest = min((ways[v] for v in part.heads if v in ways), default=0)
+        own = [v for v in part.heads if ways.get(v, shortest + 1) > shortest] or part.heads
+        members = graph.ancestors(own, known)
+        sums = tuple(v for v in part.sums if graph.ancestors([v], known) & members)
+        return cls(LinearPart(None, tuple(own), sums), tuple(sources), exit_, inside)
+
+    def vertices(self, graph: Graph) -> list[Vertex]:
+        """Return the tensors of the branch, without the skip's own, from the output backwards."""
+        members = graph.ancestors(self.part.heads, set(self.inside)) | set(self.part.sums)
+        return sorted(members, key=graph.position.__getitem__, reverse=True)
+
+    def last_parameters(self, recording: Recording) -> tuple[tuple[str, ...], ...]:
+        """Return, for each term of the branch, the parameters that scale it, the nearest first."""
+        gains: dict[Vertex, tuple[str, ...]] = {self.target: ()}
+        graph, part, members = recording.graph, self.part, set(self.vertices(recording.graph))
+        linear = {*self.sources, *self.inside} - set(part.heads)
+        for vertex in part.sums:
+            # what scales the skip along with the branch does not change the one beside the other
+            alone = not graph.ancestors([vertex], linear) & set(self.sources)
+            own = _names(recording, vertex, ("gain",)) if alone else ()
+            above = gains.get(vertex, ()) + own
+            for _, v in recording.graph.inputs(vertex):
+                gains.setdefault(v, above)
+        return tuple(
+            tuple(dict.fromkeys(gains.get(head, ()) + _walk_back(recording, head, members)))
+            for head in part.heads
+        )
 
 
 def parameter_roles(recording: Recording, vertices: Iterable[Vertex]) -> dict[str, str]:
@@ -31,26 +88,6 @@ def parameter_roles(recording: Recording, vertices: Iterable[Vertex]) -> dict[st
         for name, what in _own(recording, vertex):
             roles.setdefault(name, what)
     return roles
-
-
-def last_parameters(
-    recording: Recording, part: LinearPart, members: set[Vertex], source: Vertex, target: Vertex
-) -> tuple[tuple[str, ...], ...]:
-    """Return, for each term of the branch, the parameters that scale it, the nearest first."""
-    gains: dict[Vertex, tuple[str, ...]] = {target: ()}
-    graph = recording.graph
-    linear = {source, *graph.between(source, target)} - set(part.heads)
-    for vertex in part.sums:
-        # what scales the skip along with the branch does not change the one beside the other
-        alone = source not in graph.ancestors([vertex], linear)
-        own = _names(recording, vertex, ("gain",)) if alone else ()
-        above = gains.get(vertex, ()) + own
-        for _, v in recording.graph.inputs(vertex):
-            gains.setdefault(v, above)
-    return tuple(
-        tuple(dict.fromkeys(gains.get(head, ()) + _walk_back(recording, head, members)))
-        for head in part.heads
-    )
 
 
 def _walk_back(recording: Recording, head: Vertex, members: set[Vertex]) -> tuple[str, ...]:

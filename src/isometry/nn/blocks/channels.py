@@ -64,8 +64,8 @@ class Uses:
     streams: Counter[int] = field(default_factory=Counter)
 
 
-def channel_axes(segments: Sequence[Segment]) -> list[int | None]:
-    """Return the axis of the channels of every segment's first tensor.
+def channel_axes(segments: Sequence[Segment]) -> list[tuple[int | None, ...]]:
+    """Return the axis of the channels of every tensor that each segment starts from.
 
     Tensors of one shape have one answer, from all the blocks that start from one.
 
@@ -73,13 +73,14 @@ def channel_axes(segments: Sequence[Segment]) -> list[int | None]:
         segments: Stretches of a recorded pass.
 
     Returns:
-        The axes; None where the recording does not tell, or there is none.
+        For each segment the axes, one for each tensor of the state it starts from; None where the
+        recording does not tell, or there is none.
     """
     found: dict[tuple[int, ...], Uses] = defaultdict(Uses)
     for segment in segments:
-        if segment.tape is not None:
-            _follow(segment.tape.forward, segment.source_shape, found[segment.source_shape])
-    return [_chosen(segment.source_shape, found[segment.source_shape]) for segment in segments]
+        for shape, program in segment.parts:
+            _follow(program, shape, found[shape])
+    return [tuple(_chosen(s, found[s]) for s in segment.source_shapes) for segment in segments]
 
 
 def _chosen(shape: tuple[int, ...], uses: Uses) -> int | None:

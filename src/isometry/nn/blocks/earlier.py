@@ -41,7 +41,7 @@ def stream_cuts(graph: Graph) -> tuple[list[Vertex], list[Vertex]]:
                 inner = cuts
                 entered += [v for v in stretch if any((v, i) in earlier for i in range(2))]
         refined += inner[1:]
-    return refined, [v for v in entered if _is_sum(graph, v)]
+    return refined, [v for v in entered if is_sum(graph, v)]
 
 
 def _blocks(graph: Graph, cuts: list[Vertex]) -> int:
@@ -86,7 +86,7 @@ def _below(graph: Graph, stretch: list[Vertex]) -> dict[Vertex, frozenset[Vertex
     """Return, for every sum or multiple of others, what it is a sum of multiples of."""
     below: dict[Vertex, frozenset[Vertex]] = {}
     for vertex in stretch[1:]:
-        if _is_sum(graph, vertex) or is_multiple(graph, vertex):
+        if is_sum(graph, vertex) or is_multiple(graph, vertex):
             arguments = [v for _, v in graph.inputs(vertex)]
             parts = [below.get(v, frozenset()) | {v} for v in arguments]
             below[vertex] = frozenset[Vertex]().union(*parts)
@@ -97,10 +97,10 @@ def _terms(
     graph: Graph, vertex: Vertex, readers: Mapping[Vertex, list[Argument]]
 ) -> Iterator[tuple[Argument, Vertex]]:
     """Yield the arguments of a sum; a sum inside it that nothing else reads gives its own."""
-    if not _is_sum(graph, vertex):
+    if not is_sum(graph, vertex):
         return
     for index, argument in graph.inputs(vertex):
-        if _is_sum(graph, argument) and len(readers[argument]) == 1:
+        if is_sum(graph, argument) and len(readers[argument]) == 1:
             yield from _terms(graph, argument, readers)
         else:
             yield (vertex, index), _base(graph, argument)
@@ -113,7 +113,8 @@ def _base(graph: Graph, vertex: Vertex) -> Vertex:
     return vertex
 
 
-def _is_sum(graph: Graph, vertex: Vertex) -> bool:
+def is_sum(graph: Graph, vertex: Vertex) -> bool:
+    """Return whether a tensor is a sum, or an interpolation, of others."""
     return operation(vertex) in _SUMS and len(graph.inputs(vertex)) > 1
 
 

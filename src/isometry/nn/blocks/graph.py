@@ -21,6 +21,7 @@ _LINEAR = ("Addmm", "Mm", "Bmm", "Baddbmm", "GroupedMm", "Linear", "Convolution"
 _TRANSPOSE = ("T", "Transpose", "Permute")
 _PART = ("Select", "Slice", "Index", "Narrow", "Split", "Chunk", "Unbind")
 PRODUCT = "Mul"
+PRODUCTS = (PRODUCT, "Bmm", "Mm", "Mv")
 SCALED = ("Add", "Sub", "Neg", PRODUCT, "Div", "Expand", "Sum", "Mean", "NativeDropout", "Cat")
 """Operations whose result is scaled where the arguments are, besides `ISOMETRIES`."""
 ISOMETRIES = _REARRANGE + _TRANSPOSE + ("RegisterPost",)  # the last: FSDP2 around a layer
@@ -261,16 +262,22 @@ class LinearPart:
 
 
 def linear_part(
-    graph: Graph, source: Vertex, target: Vertex, *, like: Vertex | None = None
+    graph: Graph,
+    source: Vertex,
+    target: Vertex,
+    *,
+    like: Vertex | None = None,
+    inside: Sequence[Vertex] | None = None,
 ) -> LinearPart:
     """Split target = skip * source + terms as far as additions and scalar factors show it.
 
-    Sums and multiples have as many entries as ``like``, by default as the source.
+    Sums and multiples have as many entries as ``like``, by default as the source. They are looked
+    for ``inside`` these tensors in order, by default all between the two.
     """
     like = source if like is None else like
     weight: dict[Vertex, float] = {target: 1.0}
     heads, sums = [], []
-    inside = graph.between(source, target)
+    inside = graph.between(source, target) if inside is None else inside
     for vertex in reversed(inside):
         if vertex not in weight:
             continue

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from isometry.nn.blocks.branch import Branch
 from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.tape import Vertex
 
@@ -21,6 +22,15 @@ def name_block(recording: Recording, source: Vertex, target: Vertex, inside: set
     if not part:
         part = [c for c in ending if c.name]
     return join_names(part)
+
+
+def name_branches(recording: Recording, branches: Sequence[Branch]) -> str:
+    """Return the common parent, and its children, of the modules that lie in branches whole."""
+    place = recording.graph.position
+    inside = {v for branch in branches for v in branch.vertices(recording.graph)}
+    known = {v for branch in branches for v in (*branch.sources, *branch.inside)}
+    ending = recording.ending(inside)
+    return join_names([c for c in ending if known.issuperset(v for v in c.inputs if v in place)])
 
 
 def join_names(calls: Sequence[ModuleCall]) -> str:

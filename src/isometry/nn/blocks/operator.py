@@ -5,7 +5,6 @@ from math import prod
 from torch import Tensor
 
 from isometry.nn.blocks.blocks import Block
-from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.tape import MatrixFreeOperator, Tape, Transpose, whole
 
@@ -35,7 +34,7 @@ class SegmentOperator(MatrixFreeOperator):
 
     def to_dense(self) -> Tensor:
         """Return the matrix, in blocks over the shorter side."""
-        ends = (layout_of(self._segment.source), layout_of(self._segment.target))
+        ends = (self._segment.source_layout, self._segment.target_layout)
         if self.shape[0] <= self.shape[1]:
             dense = whole(self._segment.vjp, *reversed(ends))
         else:

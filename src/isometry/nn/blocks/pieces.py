@@ -10,20 +10,23 @@ import torch
 from torch import nn
 
 from isometry._checks import suggest
-from isometry.nn.blocks.branch import branch_vertices
+from isometry.nn.blocks.branch import Branch
 from isometry.nn.blocks.earlier import is_multiple
 from isometry.nn.blocks.graph import (
     ISOMETRIES,
+    Graph,
     LinearPart,
     Vertex,
     linear_part,
     operation,
 )
-from isometry.nn.blocks.names import join_names, name_block
+from isometry.nn.blocks.names import join_names, name_block, name_branches
 from isometry.nn.blocks.recording import ModuleCall, Recording
 from isometry.nn.blocks.segment import Segment
 from isometry.nn.blocks.skips import map_skip
+from isometry.nn.blocks.states import State, readout
 from isometry.nn.sandbox.precision import wide
+from isometry.nn.tape import first_line
 
 _WORDS = {
     "Addmm": "linear map",
@@ -55,6 +58,14 @@ class Piece:
     end: Vertex
     matrix: bool = False
     """Whether the skip is a map that is no number: the part is then the branch alone."""
+    states: tuple[State, State] | None = None
+    """The states before and after it, where they are several tensors."""
+    several: tuple[Branch, ...] = ()
+    """Its branches there."""
+
+    def branches(self, graph: Graph) -> tuple[Branch, ...]:
+        """Return the branches, one where the block is between two tensors of the stream."""
+        return self.several or (Branch.between(graph, self.part, self.source, self.target),)
 
     @property
     def contained_skip(self) -> float:
@@ -64,21 +75,31 @@ class Piece:
 
 
 def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
-    """Return the blocks that the additions of the graph show, scalar factors behind included."""
+    """Return the blocks that the additions of the graph show, scalar factors behind included.
+
+    Where several follow one another between two cuts, they are blocks between states.
+    """
     graph, pieces = recording.graph, []
     any_parameter = any(True for v in graph.order[1:] for _ in graph.leaves(v))
-    open_end = False
+    open_end, reached = False, graph.order[0]
     for source, target in pairwise(cuts):
+        if graph.position[source] < graph.position[reached]:
+            continue
         part = linear_part(graph, source, target)
         if part.skip and not part.heads and open_end:
             last = pieces[-1]
             whole = linear_part(graph, last.source, target)
             pieces[-1] = _found_piece(recording, last.source, target, whole)
             continue
+        several = _between_states(recording, cuts, source, target)
+        if several and not (part.skip and _goes_around(several, source)):
+            pieces += several
+            open_end, reached = False, several[-1].end
+            continue
         mapped = None if part.skip else map_skip(graph, source, target)
         if mapped is not None:
             part = mapped.branch
-        inside = branch_vertices(graph, part, source, target)
+        inside = Branch.between(graph, part, source, target).vertices(graph)
         parametric = any(True for v in inside for _ in graph.leaves(v)) or not any_parameter
         parametric &= not all(is_multiple(graph, v) or v in part.sums for v in inside)
         open_end = bool(part.skip and part.heads and parametric)
@@ -87,8 +108,32 @@ def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
     return pieces
 
 
+def _goes_around(pieces: Sequence[Piece], source: Vertex) -> bool:
+    """Return whether the tensor that a stretch starts from goes around its first block as it is."""
+    return any(source in piece.states[0] for piece in pieces[1:] if piece.states)
+
+
+def _between_states(
+    recording: Recording, cuts: list[Vertex], source: Vertex, target: Vertex
+) -> list[Piece]:
+    """Return the blocks between states of several tensors; none without a recording."""
+    if recording.maps.recorded is None:
+        return []
+    graph, pieces = recording.graph, []
+    for block in recording.states.get((source, target), []):
+        states = block.source, block.target
+        if states[1] == (target,):
+            states = block.source, (readout(cuts, source, target),)
+        branches = tuple(Branch.of_exit(graph, *pair) for pair in block.branches)
+        name = name_branches(recording, branches)
+        ends = states[0][-1], states[1][-1]
+        made = Piece(*ends, branches[0].part, name, *ends, True, states, branches)
+        pieces.append(made)
+    return pieces
+
+
 def _found_piece(recording: Recording, source: Vertex, target: Vertex, part: LinearPart) -> Piece:
-    inside = branch_vertices(recording.graph, part, source, target)
+    inside = Branch.between(recording.graph, part, source, target).vertices(recording.graph)
     name = name_block(recording, source, target, set(inside))
     return Piece(source, target, part, name, source, target, matrix=not part.skip)
 
@@ -200,9 +245,23 @@ def summary(found: Sequence[tuple[str, str]]) -> str:
     return ", ".join(shown) + (f" and {len(count) - 3} other operations" if len(count) > 3 else "")
 
 
-def not_recognised(recording: Recording, cuts: list[Vertex]) -> str:
-    """Return the sentence for a model without a block: what its graph looks like instead."""
+def not_recognised(recording: Recording, cuts: list[Vertex], additions: Sequence[str]) -> str:
+    """Return the sentence for a model without a block: what its graph looks like instead.
+
+    Args:
+        recording: The pass.
+        cuts: The tensors that every path goes through.
+        additions: The modules around the residual additions that are no block.
+    """
     graph = recording.graph
+    several = [block for blocks in recording.states.values() for block in blocks]
+    if several and recording.maps.recorded is None:
+        return (
+            f"`model` has {len(several)} blocks between states of several tensors, whose Jacobians "
+            f"are only known of a recorded pass, and this one is not recorded "
+            f"({first_line(recording.maps.refusal)}); expected operations that are recorded. "
+            "Remove what the reason names, or measure the spectrum without a prediction."
+        )
     steps = list(pairwise(cuts))
     forks = [_describe(recording, s, t) for s, t in steps if len(graph.between(s, t)) > 1]
     seen = (
@@ -210,8 +269,12 @@ def not_recognised(recording: Recording, cuts: list[Vertex]) -> str:
         if forks
         else f"its {len(steps)} operations form a plain chain"
     )
+    what = "has no residual block that is recognised"
+    if additions:
+        where = f"around `{additions[0]}`" if additions[0] else "outside any module"
+        what = f"has {len(additions)} residual additions (first {where}) and {what[4:]}"
     return (
-        f"`model` has no residual block that is recognised: {seen}; expected tensors of the form "
+        f"`model` {what}: {seen}; expected tensors of the form "
         "a * input + branch that every path goes through. If it has residual blocks, name them "
         "with `blocks=`; otherwise measure its spectrum without a prediction."
     )

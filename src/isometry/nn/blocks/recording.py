@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from isometry.nn.blocks.earlier import stream_cuts
 from isometry.nn.blocks.graph import Graph, build_graph
-from isometry.nn.blocks.segment import Maps, Segment
+from isometry.nn.blocks.segment import Maps, Segment, StateSegment
+from isometry.nn.blocks.states import State, StateBlock, opening, state_blocks
 from isometry.nn.sandbox.checks import check_output
 from isometry.nn.sandbox.evaluation import check_deterministic, first_evaluation
 from isometry.nn.sandbox.random import LOW
@@ -67,6 +69,27 @@ class Recording:
         """The tensors of the stream, and the sums in which it meets earlier ones again."""
         return stream_cuts(self.graph)
 
+    @cached_property
+    def states(self) -> dict[tuple[Vertex, Vertex], list[StateBlock]]:
+        """The blocks between states of several tensors, for the cuts between which some are."""
+        pairs = pairwise(self.stream_cuts[0])
+        found = {pair: state_blocks(self.graph, *pair) for pair in pairs}
+        return {pair: blocks for pair, blocks in found.items() if blocks}
+
+    @cached_property
+    def openings(self) -> dict[Vertex, State]:
+        """The state at every tensor of a stream that earlier states are added to again."""
+        cuts, entered = self.stream_cuts
+        return {cut: opening(self.graph, cut) for cut in cuts} if entered else {}
+
+    @cached_property
+    def entered_states(self) -> list[State]:
+        """The states before blocks, where earlier states are added to the stream again."""
+        if not self.stream_cuts[1]:
+            return []
+        whole = pairwise(self.graph.cuts(self.graph.order[0], self.graph.order[-1]))
+        return [block.source for pair in whole for block in state_blocks(self.graph, *pair)]
+
     def settle(self, *, named: bool) -> list[Vertex]:
         """Make the programs between the tensors of the stream, or of named modules as well.
 
@@ -75,12 +98,22 @@ class Recording:
         """
         cuts, _ = self.stream_cuts
         ends = [v for call in self.calls for v in (*call.inputs, *call.outputs)] if named else []
+        for blocks in self.states.values():
+            ends += [v for block in blocks for v in (*block.source, *block.target)]
+        ends += [v for s in (*self.openings.values(), *self.entered_states) for v in s]
         self.maps.settle([*cuts, *ends])
         return cuts
 
     def segment(self, source: Vertex, target: Vertex) -> Segment:
         """Return the map from one tensor of the pass to a later one."""
         return Segment(source, target, self.maps.ranks, self.maps)
+
+    def state_segment(self, source: State, target: State) -> Segment:
+        """Return the map from one state to a later one."""
+        if len(source) == 1 == len(target):
+            return self.segment(*source, *target)
+        ends = (source[-1], target[-1], self.maps.ranks, self.maps)
+        return StateSegment(*ends, source, target)
 
 
 Key = TypeVar("Key")

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from isometry.nn.blocks.graph import layout_of, shape_of
+from isometry.nn.blocks.graph import layout_of
 from isometry.nn.sandbox.ranks import Ranks
 from isometry.nn.tape import (
     AUTOGRAD,
     Forward,
+    Layout,
     NotRecordable,
+    Program,
     Recorded,
     Tape,
     Vertex,
@@ -51,6 +53,16 @@ class Maps:
             return None
         return self.recorded.tape(source, target, *map(layout_of, (segment.source, segment.target)))
 
+    def state_tape(self, sources: Iterable[Vertex], targets: Iterable[Vertex]) -> Tape | None:
+        """Return the programs between two states of several tensors; None without a recording."""
+        if self.recorded is None:
+            return None
+        ends = [[(self.recorded.node(v), layout_of(v)) for v in end] for end in (sources, targets)]
+        known = [[(node, own) for node, own in end if node is not None] for end in ends]
+        if known != ends:
+            return None
+        return self.recorded.state_tape(*known)
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -76,19 +88,39 @@ class Segment:
         return AUTOGRAD + (f" (no tape: {first_line(reason)})" if reason else "")
 
     @cached_property
+    def source_layout(self) -> Layout:
+        """Layout of the tensor the segment starts from."""
+        return layout_of(self.source)
+
+    @cached_property
+    def target_layout(self) -> Layout:
+        """Layout of the tensor the segment ends in."""
+        return layout_of(self.target)
+
+    @property
     def source_shape(self) -> tuple[int, ...]:
         """Shape of the tensor the segment starts from."""
-        return shape_of(self.source)
+        return self.source_layout.shape
 
-    @cached_property
+    @property
     def target_shape(self) -> tuple[int, ...]:
         """Shape of the tensor the segment ends in."""
-        return shape_of(self.target)
+        return self.target_layout.shape
 
-    @cached_property
+    @property
+    def source_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors the segment starts from."""
+        return (self.source_shape,)
+
+    @property
+    def parts(self) -> list[tuple[tuple[int, ...], Program]]:
+        """Shape of each tensor the segment starts from, program from there, where recorded."""
+        return [] if self.tape is None else [(self.source_shape, self.tape.forward)]
+
+    @property
     def options(self) -> dict[str, Any]:
         """Type and device of the tensor the segment ends in."""
-        _, dtype, device = layout_of(self.target)
+        _, dtype, device = self.target_layout
         return {"dtype": dtype, "device": device}
 
     def vjp(self, U: Tensor) -> Tensor:
@@ -146,6 +178,52 @@ class Segment:
     def _linear_pull(self) -> tuple[Tensor | None, Tensor]:
         seed = torch.zeros(self.target_shape, requires_grad=True, **self.options)
         return self._pull(seed, False, create_graph=True), seed
+
+
+@dataclass(frozen=True)
+class StateSegment(Segment):
+    """The map between two states of several tensors, flattened one after the other.
+
+    The tensors of a state are held independent of one another, also where one was computed from
+    another: autograd's own products are not of that kind, so that there is no such segment
+    without a recording.
+    """
+
+    source_state: tuple[Vertex, ...] = ()
+    target_state: tuple[Vertex, ...] = ()
+
+    @cached_property
+    def tape(self) -> Tape | None:
+        """The recorded linear maps."""
+        assert self.maps is not None
+        return self.maps.state_tape(self.source_state, self.target_state)
+
+    @property
+    def source_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors of the state the segment starts from."""
+        return tuple(layout_of(v).shape for v in self.source_state)
+
+    @property
+    def parts(self) -> list[tuple[tuple[int, ...], Program]]:
+        """The shape of each tensor of that state, and the program from there."""
+        assert self.tape is not None and self.maps is not None  # noqa: PT018
+        assert self.maps.recorded is not None
+        whole = self.tape.forward
+        starts = [self.maps.recorded.node(v) for v in self.source_state]
+        programs = [Program.of(n, whole.stop, whole.edges) for n in starts if n is not None]
+        return list(zip(self.source_shapes, programs, strict=True))
+
+    @cached_property
+    def source_layout(self) -> Layout:
+        """Layout of the state the segment starts from."""
+        assert self.tape is not None
+        return self.tape.source
+
+    @cached_property
+    def target_layout(self) -> Layout:
+        """Layout of the state the segment ends in."""
+        assert self.tape is not None
+        return self.tape.target
 
 
 _SHARDED_WHOLE = (

@@ -5,9 +5,18 @@ operations that are linear in it alone: products, convolutions, pools, rearrange
 what it does not reach so, or only by a longer way, and something in it is not linear.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from isometry.nn.blocks.graph import ISOMETRIES, Graph, LinearPart, Vertex, linear_part, operation
+from isometry.nn.blocks.graph import (
+    ISOMETRIES,
+    Graph,
+    LinearPart,
+    Vertex,
+    linear_part,
+    operation,
+    shape_of,
+)
 
 _LINEAR = (
     "Add", "Alias", "AvgPool", "AdaptiveAvgPool", "Baddbmm", "Bmm", "Cat", "Clone", "Constant",
@@ -39,35 +48,46 @@ class MapSkip:
 def map_skip(graph: Graph, source: Vertex, target: Vertex) -> MapSkip | None:
     """Return the skip between two tensors of the stream that is no number; None without one.
 
-    Where the tensor is a stack of several, as of streams, each of them has to be such a sum.
+    Where the tensor is a stack of several, as of streams, each of them has to be such a sum. A
+    stack of all outputs so far is the skip, and may get one more that is no sum.
     """
     inside = set(graph.between(source, target))
-    ways = _shortest_linear_ways(graph, source, inside)
+    ways = shortest_linear_ways(graph, [source], inside)
+    ends, grown = _stacked(graph, target)
     skip: list[Vertex] = []
     heads: list[Vertex] = []
     sums: list[Vertex] = []
-    for end in _stacked(graph, target):
+    for end in ends:
         part = _terms(graph, source, end)
         reached = [ways[head] for head in part.heads if head in ways]
         own = [head for head in part.heads if reached and ways.get(head) == min(reached)]
         rest = [head for head in part.heads if head not in own]
-        if not own or not rest:
+        if not (own and rest) and not (grown and (own or _is_one_more(end, source))):
             return None
         skip, heads, sums = [*skip, *own], [*heads, *rest], [*sums, *part.sums]
     members = graph.ancestors(heads, inside)
-    if all(_is_linear(graph, v) for v in members):
+    if not skip or not heads or all(_is_linear(graph, v) for v in members):
         return None
     sums = [v for v in sums if graph.ancestors([v], inside) & members]
     branch = LinearPart(None, tuple(dict.fromkeys(heads)), tuple(dict.fromkeys(sums)))
     return MapSkip(tuple(skip), branch)
 
 
-def _stacked(graph: Graph, target: Vertex) -> list[Vertex]:
-    """Return the tensors that are stacked to one, or the one."""
+def _stacked(graph: Graph, target: Vertex) -> tuple[list[Vertex], bool]:
+    """Return the tensors that are stacked to one, or the one, and whether they were before."""
     end = target
     while operation(end) in ISOMETRIES and len(graph.inputs(end)) == 1:
         ((_, end),) = graph.inputs(end)
-    return [v for _, v in graph.inputs(end)] if operation(end) == "Stack" else [target]
+    several = operation(end) in ("Stack", "Cat")
+    return [v for _, v in graph.inputs(end)] if several else [target], operation(end) == "Cat"
+
+
+def _is_one_more(end: Vertex, source: Vertex) -> bool:
+    """Return whether a tensor is one entry of a stack along its first or another axis."""
+    own, whole = shape_of(end), shape_of(source)
+    pairs = list(zip(own, whole, strict=False))
+    rest = [(n, m) for n, m in pairs if n != 1]
+    return len(own) == len(whole) and len(rest) < len(pairs) and all(n == m for n, m in rest)
 
 
 def _terms(graph: Graph, source: Vertex, end: Vertex) -> LinearPart:
@@ -81,9 +101,11 @@ def _terms(graph: Graph, source: Vertex, end: Vertex) -> LinearPart:
     return replace(part, heads=tuple(dict.fromkeys([*weight, *heads])))
 
 
-def _shortest_linear_ways(graph: Graph, source: Vertex, inside: set[Vertex]) -> dict[Vertex, int]:
-    """Return how many operations, linear in it, take the source to each tensor they lead to."""
-    ways = {source: 0}
+def shortest_linear_ways(
+    graph: Graph, sources: Iterable[Vertex], inside: set[Vertex]
+) -> dict[Vertex, int]:
+    """Return how many operations, linear in it, take a source to each tensor they lead to."""
+    ways = dict.fromkeys(sources, 0)
     for vertex in sorted(inside, key=graph.position.__getitem__):
         if not _begins(operation(vertex)):
             continue

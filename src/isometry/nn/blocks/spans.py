@@ -46,6 +46,8 @@ def spans(
     """Return the blocks that contain residual additions with weights, besides their own."""
     found = []
     for piece, name in zip(pieces, names, strict=True):
+        if piece.states:
+            continue
         inner = [v for v in _between(recording, piece) if _is_residual(recording, piece, v)]
         if inner:
             found.append(SpanningBlock(name, tuple(around(recording, v)[0] for v in inner)))

@@ -191,7 +191,8 @@ def _by_twin(twin: tuple[Spectrum, SpectraComparison] | None, spectrum: Spectrum
     if twin_holds(comparison.ks, spectrum, measured):
         return (
             f" With channels rotated between the blocks the spectrum is the same, distance "
-            f"{comparison.ks:.3f}: they share what they do to tokens or pixels, not their channels."
+            f"{comparison.ks:.3f}: they share what they do to tokens, pixels or streams, not their "
+            "channels."
         )
     return (
         f" With channels rotated between the blocks it is another one, distance "

@@ -21,7 +21,7 @@ from isometry.theory.laws.product import ProductLaw
 from isometry.theory.spectrum import Spectrum
 
 _WRITTEN_OUT = 1024
-"""Values up to which factors with something between the blocks are written out, for their zeros."""
+"""Singular values up to which factors with something between are written out, for their zeros."""
 _MOVED = (0.0, 0.005, 0.02)
 """Weights at each end of a factor that are put at its bulk, tried where the solver needs it."""
 _FEWEST = 24
@@ -80,7 +80,7 @@ def predict_product(
         )
     operators = [SegmentOperator(segment) for segment in stream.chain]
     shapes = [A.shape for A in operators]
-    if stream.remark and max(max(shape) for shape in shapes) > _WRITTEN_OUT:
+    if stream.remark and max(min(shape) for shape in shapes) > _WRITTEN_OUT:
         return ProductPrediction(
             reason="What acts on the stream between the blocks may have zeros, which are told "
             f"apart only up to {_WRITTEN_OUT} values."

@@ -1,6 +1,7 @@
 """Random orthogonal maps of the channels, the same one at every token or pixel."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,3 +108,50 @@ class Rotation:
         if self.axis is None:
             return act(v.flatten(1)).reshape(v.shape)
         return act(v.movedim(self.axis + 1, -1)).movedim(-1, self.axis + 1)
+
+
+@dataclass(frozen=True)
+class Together:
+    """One random orthogonal map of the channels of all tensors of a state, flattened in a row.
+
+    Attributes:
+        shapes: Of the tensors.
+        rotations: One for each; those of as many channels have the same map.
+    """
+
+    shapes: tuple[tuple[int, ...], ...]
+    rotations: tuple[Rotation, ...]
+
+    @classmethod
+    def drawn(
+        cls,
+        shapes: Sequence[tuple[int, ...]],
+        axes: Sequence[int],
+        generator: torch.Generator,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> "Together":
+        """Draw one for states of these tensors."""
+        maps: dict[int, Haar | Mixed] = {}
+        rotations = []
+        for shape, axis in zip(shapes, axes, strict=True):
+            if shape[axis] not in maps:
+                made = Rotation.drawn(shape, axis, generator, dtype=dtype, device=device)
+                maps[shape[axis]] = made.map
+            rotations.append(Rotation(axis, maps[shape[axis]]))
+        return cls(tuple(shapes), tuple(rotations))
+
+    @property
+    def axis(self) -> tuple[int | None, ...]:
+        """The axis of each tensor."""
+        return tuple(rotation.axis for rotation in self.rotations)
+
+    def apply(self, v: Tensor, *, transposed: bool = False) -> Tensor:
+        """Rotate every state of a stack, of shape (k, entries), or rotate it back."""
+        parts = v.flatten(1).split([math.prod(shape) for shape in self.shapes], 1)
+        turned = [
+            rotation.apply(part.reshape(-1, *shape), transposed=transposed).flatten(1)
+            for rotation, part, shape in zip(self.rotations, parts, self.shapes, strict=True)
+        ]
+        return torch.cat(turned, 1).reshape(v.shape)

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from isometry.nn.blocks.blocks import Stream, residual_stream
 from isometry.nn.blocks.channels import channel_axes
-from isometry.nn.blocks.graph import layout_of
 from isometry.nn.blocks.segment import Segment
-from isometry.nn.diagnosis.rotations import Rotation
+from isometry.nn.diagnosis.rotations import Rotation, Together
 from isometry.nn.jacobian.routes import whole
 from isometry.nn.sandbox._typing import (
     BatchNorm,
@@ -51,10 +50,11 @@ class TwinOperator(MatrixFreeOperator):
         shape: ``(n_out, n_in)`` of the trunk.
         dtype: Of the products.
         device: Of the products.
-        axes: The axis that is rotated at each cut, of the tensor there; None for all entries.
+        axes: The axis that is rotated at each cut, of the tensor there, or the axis of each of
+            several tensors; None for all entries.
     """
 
-    def __init__(self, chain: Sequence[Segment], rotations: Sequence[Rotation]) -> None:
+    def __init__(self, chain: Sequence[Segment], rotations: Sequence[Rotation | Together]) -> None:
         self._chain, self._rotations = tuple(chain), tuple(rotations)
         first, last = self._chain[0], self._chain[-1]
         self.shape = (prod(last.target_shape), prod(first.source_shape))
@@ -76,7 +76,7 @@ class TwinOperator(MatrixFreeOperator):
 
     def to_dense(self) -> Tensor:
         """Return the matrix, in blocks over the shorter side."""
-        ends = (layout_of(self._chain[0].source), layout_of(self._chain[-1].target))
+        ends = (self._chain[0].source_layout, self._chain[-1].target_layout)
         if self.shape[0] <= self.shape[1]:
             return whole(self._pull, *reversed(ends))
         return whole(self._push, *ends).T
@@ -139,13 +139,15 @@ def twin(
     Raises:
         TypeError: If ``x`` or the output is not one floating-point tensor.
         ValueError: If ``rotate`` is another word, no block is recognised, earlier states of the
-            stream go around blocks, or the recording does not tell which axis holds the channels.
+            stream go around blocks of a pass that is not recorded, or the recording does not tell
+            which axis holds the channels.
 
     Notes:
         The channels are the axis over which the model's own matrices and kernels sum, as its
         recorded pass shows it. Rotations are uniformly distributed matrices up to 4,096 channels,
         and three rounds of random signs and a Hartley transform beyond. Where the width changes
-        from block to block, each cut has rotations of its own width.
+        from block to block, each cut has rotations of its own width. A state of several tensors
+        (streams in a list, outputs of all earlier blocks) has the same one on all of them.
 
     Examples:
         >>> import torch
@@ -165,25 +167,46 @@ def twin_of(stream: Stream, rotate: Rotated, generator: torch.Generator) -> Twin
     """Return the twin of a stream that is known.
 
     Raises:
-        ValueError: If ``rotate`` is another word, earlier states go around blocks, or the
-            recording does not tell which axis holds the channels.
+        ValueError: If ``rotate`` is another word, earlier states go around blocks of a pass that
+            is not recorded, or the recording does not tell which axis holds the channels.
     """
     _check_rotate(rotate)
     if not stream.chain:
         raise ValueError(
-            "`model` adds earlier states of its stream to it again, so that its Jacobian is no "
-            "product over the blocks, which a twin rotates; expected a chain of blocks. Compare "
-            "the blocks' own c in its place."
+            "`model` adds earlier states of its stream to it again, so that its Jacobian is a "
+            "product between states of several tensors, which are only known of a recorded pass: "
+            f"{stream.trunk.route}; expected operations that are recorded. Compare the blocks' own "
+            "c in its place."
         )
     after = stream.chain[1:]
-    axes = channel_axes(after) if rotate == "channels" else [None] * len(after)
-    rotations = []
-    for segment, axis in zip(after, axes, strict=True):
-        if axis is None and rotate == "channels":
-            raise ValueError(_unclear(segment))
-        shape, dtype, device = layout_of(segment.source)
-        rotations.append(Rotation.drawn(shape, axis, generator, dtype=dtype, device=device))
-    return TwinOperator(stream.chain, rotations)
+    if rotate == "all":
+        return TwinOperator(stream.chain, [_of_all(segment, generator) for segment in after])
+    pairs = zip(after, channel_axes(after), strict=True)
+    return TwinOperator(stream.chain, [_of_channels(*pair, generator) for pair in pairs])
+
+
+def _of_all(segment: Segment, generator: torch.Generator) -> Rotation:
+    shape, dtype, device = segment.source_layout
+    return Rotation.drawn(shape, None, generator, dtype=dtype, device=device)
+
+
+def _of_channels(
+    segment: Segment, axes: Sequence[int | None], generator: torch.Generator
+) -> Rotation | Together:
+    """Return a rotation of the channels of the tensors that a segment starts from.
+
+    Raises:
+        ValueError: If the recording does not tell which axis holds them.
+    """
+    _, dtype, device = segment.source_layout
+    known = [axis for axis in axes if axis is not None]
+    if len(known) < len(axes):
+        raise ValueError(_unclear(segment))
+    if len(known) == 1:
+        shape = segment.source_shape
+        return Rotation.drawn(shape, known[0], generator, dtype=dtype, device=device)
+    shapes = segment.source_shapes
+    return Together.drawn(shapes, known, generator, dtype=dtype, device=device)
 
 
 def measured_twin(
@@ -222,7 +245,8 @@ def _unclear(segment: Segment) -> str:
         if segment.tape is None
         else "no axis, or more than one, is summed over by the model's own matrices and kernels"
     )
+    shown = " and ".join(str(shape) for shape in dict.fromkeys(segment.source_shapes))
     return (
-        f"`rotate` is 'channels', and which axis of the stream's {segment.source_shape} holds "
+        f"`rotate` is 'channels', and which axis of the stream's {shown} holds "
         f"the channels is not clear: {reason}; expected one. Pass `rotate='all'`."
     )

@@ -164,7 +164,9 @@ class Flow(Watch):
         if parameter is None:
             return call.run(weight)
         if parameter.ndim > 1 and call.name not in self.maps:
-            self.maps[call.name] = described_by(parameter.detach(), call)
+            described = described_by(parameter.detach(), call)
+            if described is not None:
+                self.maps[call.name] = described
         self._applied = Applied(
             call.name, call.names, call.bias, int(weight.storage_offset()), tuple(weight.shape),
             tuple(weight.stride()) if call.direct else (), call.contracted, call.groups,

@@ -227,7 +227,9 @@ def linear_maps(
 
     def note(call: MapCall) -> Tensor:
         if parameters[call.name].ndim > 1 and call.name not in found:
-            found[call.name] = described_by(parameters[call.name].detach(), call)
+            described = described_by(parameters[call.name].detach(), call)
+            if described is not None:
+                found[call.name] = described
         return call.run(call.weight)
 
     point = x.detach().clone()
@@ -281,8 +283,11 @@ def _by_shape(shape: tuple[int, ...], swapped: bool, groups: int = 1) -> WeightM
     return WeightMap(shape[1] * kernel, shape[0] * kernel, axes, kernel=conv)
 
 
-def described_by(parameter: Tensor, call: MapCall) -> WeightMap:
-    """Return what map a parameter is, from the axis of it that an operation sums over."""
+def described_by(parameter: Tensor, call: MapCall) -> WeightMap | None:
+    """Return what map a parameter is, from the axis of it that an operation sums over.
+
+    None where the sum is over a part of an axis: the weight is no map of the whole parameter.
+    """
     if call.contracted is None:
         described = _by_shape(tuple(parameter.shape), call.transposed, call.groups)
         return replace(described, bias=call.bias)
@@ -296,6 +301,8 @@ def described_by(parameter: Tensor, call: MapCall) -> WeightMap:
         for a in other
         for axis in _axes(parameter, fan_out, weight.stride(a) if call.direct else None, into)
     ]
+    if parameter.numel() % max(fan_in, 1) or (call.direct and not into and fan_in > 0):
+        return None
     stack = [axis for axis in axes if axis not in (*into, *out)]
     return WeightMap(fan_in, fan_out, (*stack, *out, *into), len(stack), call.bias)
 

@@ -17,12 +17,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from isometry.nn.tape.maps import Cast, Embed, LinearMap, Move, Reshape, Slice
 from isometry.nn.tape.maps_dense import Local, LocalGraph
-from isometry.nn.tape.program import Program, Watch, simplified
+from isometry.nn.tape.program import Edge, Program, Watch, simplified
 from isometry.nn.tape.recorder import Recorder
 from isometry.nn.tape.vertices import Vertex
 
 __all__ = ["Layout", "Recorded", "Tape"]
+
+_START, _STOP, _FIRST = -2, -3, -4
+"""Nodes that no recording has: where states of several values start and stop, and in between."""
+_MOST = 4
+"""Maps between a value and its place in such a state, at most."""
 
 
 class Layout(NamedTuple):
@@ -36,6 +42,10 @@ class Layout(NamedTuple):
     def of(cls, value: Tensor) -> "Layout":
         """Return the layout of a tensor."""
         return cls(tuple(value.shape), value.dtype, value.device)
+
+
+Node = tuple[int, Layout]
+"""A value of a recording, and its layout."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +169,78 @@ class Recorded:
         held = self._held(source, target)
         return Tape(program, start, end, self.ops, held)
 
+    def state_tape(self, sources: Sequence[Node], targets: Sequence[Node]) -> Tape:
+        """Return the Jacobian of several values by several earlier ones, each flattened.
+
+        Args:
+            sources: Values and their layouts, one after the other in the tangents. They are held
+                independent of one another, also where one was computed from another.
+            targets: What they lead to; some may be sources themselves.
+        """
+        start, end = _joined(sources), _joined(targets)
+        fixed = {node for node, _ in sources}
+        first = bisect_right(self._targets, min(fixed))
+        last = bisect_right(self._targets, max(node for node, _ in targets))
+        between = [edge for edge in self._edges[first:last] if edge.target not in fixed]
+        edges = [*_parted(sources, start), *between, *_gathered(targets, end)]
+        held = self._held(min(fixed), max(node for node, _ in targets))
+        return Tape(Program.of(_START, _STOP, edges), start, end, self.ops, held)
+
     def _held(self, source: int, target: int) -> list[tuple[Tensor, int]]:
         """Return the parameters that the ops between two nodes read."""
         first, last = (bisect_right(self._places, node) for node in (source, target))
         inside = {t.untyped_storage()._cdata: (t, v) for _, t, v in self._external[first:last]}
         return list(inside.values())
+
+
+def _joined(values: Sequence[Node]) -> Layout:
+    """Return the layout of values flattened one after the other."""
+    layouts = [layout for _, layout in values]
+    dtype = layouts[0].dtype
+    for layout in layouts[1:]:
+        dtype = torch.promote_types(dtype, layout.dtype)
+    return Layout((sum(math.prod(layout.shape) for layout in layouts),), dtype, layouts[0].device)
+
+
+def _places(values: Sequence[Node]) -> Iterator[tuple[int, Layout, slice]]:
+    place = 0
+    for node, layout in values:
+        size = math.prod(layout.shape)
+        yield node, layout, slice(place, place + size)
+        place += size
+
+
+def _parted(values: Sequence[Node], whole: Layout) -> Iterator[Edge]:
+    """Yield the edges from a start that holds all values, flattened, to each of them."""
+    for number, (node, own, part) in enumerate(_places(values)):
+        maps = [Slice(whole.shape, (part,)), Reshape((part.stop - part.start,), own.shape)]
+        yield from _chained(_START, maps + _moved(whole, own), node, 2 * number)
+
+
+def _gathered(values: Sequence[Node], whole: Layout) -> list[Edge]:
+    """Return the edges from values to a stop that holds them all, flattened."""
+    chains: list[Edge] = []
+    for number, (node, own, part) in enumerate(_places(values)):
+        maps = [Reshape(own.shape, (part.stop - part.start,)), Embed(whole.shape, (part,))]
+        chains += _chained(node, _moved(own, whole) + maps, _STOP, 2 * number + 1)
+    return sorted(chains, key=lambda edge: edge.target == _STOP)  # the sum comes last
+
+
+def _moved(source: Layout, target: Layout) -> list[LinearMap]:
+    maps: list[LinearMap] = []
+    if source.dtype != target.dtype:
+        maps.append(Cast(source.dtype, target.dtype))
+    if source.device != target.device:
+        maps.append(Move(source.device, target.device))
+    return maps
+
+
+def _chained(node: int, maps: Sequence[LinearMap], stop: int, number: int) -> Iterator[Edge]:
+    """Yield the edges of maps one after the other, through nodes that no other chain has."""
+    for place, linear in enumerate(maps):
+        made = stop if place == len(maps) - 1 else _FIRST - _MOST * number - place
+        yield Edge(node, made, linear)
+        node = made
 
 
 def _tensors(linear: object) -> Iterator[Tensor]:
