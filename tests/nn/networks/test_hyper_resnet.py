@@ -60,8 +60,9 @@ def test_its_blocks_have_matrices_and_its_twin_rotates_the_width():
     net, x = built(streams=3)
     assert [block.matrix for block in residual_blocks(net, x)] == [True] * 6
     assert set(twin(net, x).axes) == {2}
-    with pytest.raises(ValueError, match="whose skip is a matrix"):
-        plan(net, x)
+    made = plan(net, x, c=0.5, generator=seeded(4))
+    assert (made.quantity, len(made.blocks)) == ("branch gain", 6)
+    assert made.residual <= 0.02
 
 
 def test_gradients_reach_the_logits():

@@ -23,6 +23,7 @@ from isometry.nn.blocks.branch import parameter_roles
 from isometry.nn.blocks.names import unique
 from isometry.nn.blocks.pieces import (
     Piece,
+    branch_ends,
     found_pieces,
     given_pieces,
     not_recognised,
@@ -56,6 +57,7 @@ class Block(Result):
             are mixed, a gate is on the skip, the width changes, or s and y are states of several
             tensors. A and f are not told apart then, products are with the Jacobian of y, and c
             is not defined.
+        terms: The tensors that the terms of the branch end in.
     """
 
     name: str
@@ -67,6 +69,13 @@ class Block(Result):
     segment: Segment = field(repr=False, compare=False)
     inside: float = field(repr=False, compare=False)
     matrix: bool = False
+    terms: tuple[Vertex, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def ends(self) -> list[int | None]:
+        """The nodes of the recording that the branch's terms end in; None where not kept."""
+        maps = self.segment.maps
+        return [None if maps is None else maps.node(term) for term in self.terms]
 
     @property
     def size(self) -> int:
@@ -198,6 +207,7 @@ def residual_stream(
     *,
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
+    terms: bool = False,
 ) -> Stream:
     """Return the residual stream: the blocks, what acts between them, and the trunk.
 
@@ -206,6 +216,7 @@ def residual_stream(
         x: As for :func:`residual_blocks`.
         blocks: As for :func:`residual_blocks`.
         batch_norm: As for :func:`residual_blocks`.
+        terms: Whether branches are to be told from skips that are matrices.
 
     Returns:
         The stream, with products of the trunk's Jacobian.
@@ -216,10 +227,10 @@ def residual_stream(
     """
     if not callable(model):
         raise TypeError(f"`model` is a {type(model).__name__}; expected a module or a function.")
-    return stream_of(record(model, x, batch_norm), blocks)
+    return stream_of(record(model, x, batch_norm), blocks, terms=terms)
 
 
-def stream_of(recording: Recording, blocks: Blocks) -> Stream:
+def stream_of(recording: Recording, blocks: Blocks, *, terms: bool = False) -> Stream:
     """Return the residual stream of a recorded pass.
 
     Raises:
@@ -227,7 +238,8 @@ def stream_of(recording: Recording, blocks: Blocks) -> Stream:
         ValueError: If no block is recognised, or one named in `blocks` cannot be used.
     """
     _check_blocks(blocks)
-    cuts = recording.settle(named=blocks is not None)
+    more = branch_ends(recording) if terms else ()
+    cuts = recording.settle(named=blocks is not None, more=more)
     pieces = (
         found_pieces(recording, cuts) if blocks is None else given_pieces(recording, cuts, blocks)
     )
@@ -301,6 +313,7 @@ def _block(recording: Recording, piece: Piece, index: int, name: str) -> Block:
         segment=segment,
         inside=piece.contained_skip,
         matrix=piece.matrix,
+        terms=tuple(v for branch in branches for v in branch.part.heads),
     )
 
 

@@ -18,6 +18,7 @@ from isometry.nn.blocks.recording import Recording
 from isometry.nn.blocks.skips import shortest_linear_ways
 
 STOP = ("linear", "reparametrised", "norm")
+_GATES = ("Sigmoid", "Softmax", "Hardsigmoid")
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,13 @@ def _walk_back(recording: Recording, head: Vertex, members: set[Vertex]) -> tupl
 def _scalable(recording: Recording, vertex: Vertex, members: set[Vertex]) -> set[Vertex]:
     """Return the arguments to look at: of a product those that a parameter scales, if some do.
 
-    A gate, as a sigmoid of a linear map, is not scaled by its weight.
+    A gate, as a sigmoid of a linear map, is not scaled by its weight; something else comes first.
     """
     arguments = {v for _, v in recording.graph.inputs(vertex) if v in members}
     if operation(vertex) == PRODUCT and len(arguments) > 1:
-        return {v for v in arguments if _scaled(recording, v, members)} or arguments
+        scaled = {v for v in arguments if _scaled(recording, v, members)}
+        open_ = {v for v in arguments if not operation(v).startswith(_GATES)}
+        return scaled or open_ or arguments
     return arguments
 
 

@@ -108,6 +108,19 @@ def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
     return pieces
 
 
+def branch_ends(recording: Recording) -> list[Vertex]:
+    """Return what the branches end in whose skip may turn out to be a matrix."""
+    graph = recording.graph
+    several = [block for blocks in recording.states.values() for block in blocks]
+    branches = [Branch.of_exit(graph, *pair) for block in several for pair in block.branches]
+    found = [v for branch in branches for v in branch.part.heads]
+    for source, target in pairwise(recording.stream_cuts[0]):
+        if len(graph.between(source, target)) > 1 and not linear_part(graph, source, target).skip:
+            mapped = map_skip(graph, source, target)
+            found += mapped.branch.heads if mapped is not None else ()
+    return found
+
+
 def _goes_around(pieces: Sequence[Piece], source: Vertex) -> bool:
     """Return whether the tensor that a stretch starts from goes around its first block as it is."""
     return any(source in piece.states[0] for piece in pieces[1:] if piece.states)

@@ -90,8 +90,12 @@ class Recording:
         whole = pairwise(self.graph.cuts(self.graph.order[0], self.graph.order[-1]))
         return [block.source for pair in whole for block in state_blocks(self.graph, *pair)]
 
-    def settle(self, *, named: bool) -> list[Vertex]:
+    def settle(self, *, named: bool, more: Iterable[Vertex] = ()) -> list[Vertex]:
         """Make the programs between the tensors of the stream, or of named modules as well.
+
+        Args:
+            named: Whether from and to what goes into and comes out of modules.
+            more: Further tensors that programs may start from or end in.
 
         Returns:
             The tensors that every path from the input to the output goes through.
@@ -101,7 +105,7 @@ class Recording:
         for blocks in self.states.values():
             ends += [v for block in blocks for v in (*block.source, *block.target)]
         ends += [v for s in (*self.openings.values(), *self.entered_states) for v in s]
-        self.maps.settle([*cuts, *ends])
+        self.maps.settle([*cuts, *ends, *more])
         return cuts
 
     def segment(self, source: Vertex, target: Vertex) -> Segment:

@@ -53,6 +53,10 @@ class Maps:
             return None
         return self.recorded.tape(source, target, *map(layout_of, (segment.source, segment.target)))
 
+    def node(self, vertex: Vertex) -> int | None:
+        """Return the node of a tensor, if programs were made to start from or end in it."""
+        return None if self.recorded is None else self.recorded.node(vertex)
+
     def state_tape(self, sources: Iterable[Vertex], targets: Iterable[Vertex]) -> Tape | None:
         """Return the programs between two states of several tensors; None without a recording."""
         if self.recorded is None:

@@ -9,12 +9,14 @@ at an input and the end of each branch is scaled until
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from torch import nn
 
 from isometry._checks import check_kind, check_real
 from isometry._typing import Checked, Real
+from isometry.nn.init.branch_gains import fit_gains, matrix_blocks
 from isometry.nn.init.centring import without_means
 from isometry.nn.init.changes import write
 from isometry.nn.init.condition import conditioned, product_condition_number
@@ -103,7 +105,9 @@ def plan(
         wrt: As for :class:`~isometry.nn.JacobianOperator`.
         output: As for :class:`~isometry.nn.JacobianOperator`.
         c: Effective cumulant of all residual blocks together, above 0; 1 without
-            ``condition_number``.
+            ``condition_number``. Where every skip is a matrix S (mixed streams, states of several
+            tensors, gates, projections) the sum of the branch gains |X|^2 / |S|^2 in its place,
+            with X what of a block's Jacobian goes through the branch; c of free branches at S = a.
         condition_number: Wanted s_max / s_min of the Jacobian's bulk, above 1, in place of c:
             the ratio of the edges of the product law of the blocks' own spectra
             (:class:`~isometry.ProductLaw`), as they are under the plan. The universal law's, which
@@ -192,28 +196,28 @@ def plan(
     if sharded := is_sharded(root):
         _refuse_whole(root, redraw, centre, asked, method)
     kind = ShardedModel if sharded else MeasuredModel
-    point, seed = specimen.point, seed_from(source)
-    measured = kind(specimen, point, root, blocks, batch_norm, seed, progress)
+    measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed_from(source), progress)
     plain = blocks is None and shares is None and not sharded
     if method == "theory" or (method is None and plain and follows_theory(root)):
         by_theory = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
         return made_for(by_theory, root)
     stream, calls = measured.recorded({})
-    parts = _shares(shares, len(stream.blocks))
+    among = stream.blocks or matrix_blocks(measured, asked, centre=centre)
+    parts = _shares(shares, len(among))
     if not redraw:
-        warn_of_copies(stream.blocks, root)
+        warn_of_copies(among, root)
     maps = measured.linear_maps() if redraw else {}
     fresh = Redraw(scheme if redraw else None, seed_from(source), maps)
 
     def fitted(c: float) -> InitPlan:
         targets, both = [c * part for part in parts], (stream.blocks, calls)
+        if not stream.blocks:
+            return fit_gains(measured, among, targets, fresh, rtol)
         made = fit(measured, both, targets, fresh, rtol)
         made = replace(made, left=stream.left, spans=stream.spans)
         return without_means(measured, both, made, targets, rtol) if centre else made
 
-    def kappa(made: InitPlan) -> float:
-        return product_condition_number(measured, made)
-
+    kappa = partial(product_condition_number, measured)
     try:
         made = fitted(target) if asked is None else conditioned(fitted, kappa, asked, rtol)
         return made_for(made, root)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -57,6 +57,14 @@ class MeasuredModel:
         """Let the residual blocks be measured as they are under the changes."""
         return _under(self, changes)
 
+    def matrices(self, changes: Changes) -> list[Block]:
+        """Return the blocks under the changes, branches told from skips that are matrices."""
+        with tried(self.root, changes):
+            stream = residual_stream(
+                self.f, self.x, blocks=self.blocks, batch_norm=self.batch_norm, terms=True
+            )
+        return [replace(block, index=place) for place, block in enumerate(stream.every)]
+
     def recorded(self, changes: Changes) -> tuple[Stream, RecordedPass]:
         """Return the residual stream, and the pass in which it was found."""
         seen: list[tuple[Recorder, Tensor]] = []
@@ -70,7 +78,7 @@ class MeasuredModel:
         with tried(self.root, changes):
             stream = residual_stream(f, self.x, blocks=self.blocks, batch_norm=self.batch_norm)
         recorder, output = seen[0]
-        return with_numbers(stream), recorder.recorded(output, stream.blocks)
+        return stream, recorder.recorded(output, stream.blocks)
 
     def linear_maps(self) -> dict[str, WeightMap]:
         """Return what map every parameter is that is one; values that are not finite may stand."""

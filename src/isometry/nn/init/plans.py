@@ -14,6 +14,9 @@ from isometry.nn.blocks.spans import SpanningBlock
 from isometry.nn.init.changes import Change
 from isometry.theory.propagation import ResNetSpec
 
+BRANCH_GAIN: Literal["branch gain"] = "branch gain"
+"""What stands for c where the skip of all blocks is a matrix."""
+
 
 @dataclass(frozen=True)
 class PlannedBlock(Result):
@@ -112,6 +115,8 @@ class InitPlan(Result, Drawn):
         spans: Blocks that contain residual additions of their own, which share one factor.
         centred: With ``centre=True`` what becomes of every branch's mean; empty without.
         condition: The condition number asked for, where blocks were measured for it; else None.
+        quantity: What every c in the plan is: ``"c"``, or ``"branch gain"`` where the skip of all
+            blocks is a matrix S: |X|^2 / |S|^2, with X the branch's part of a block's Jacobian.
     """
 
     _also = "c_before", "c_after", "residual", "parameters"
@@ -126,6 +131,7 @@ class InitPlan(Result, Drawn):
     spans: tuple[SpanningBlock, ...] = ()
     centred: tuple[CentredBlock, ...] = ()
     condition: PlannedCondition | None = None
+    quantity: Literal["c", "branch gain"] = "c"
 
     @property
     def c_before(self) -> float | None:
@@ -163,7 +169,9 @@ class InitPlan(Result, Drawn):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per block: c now, c after, tensors, factor, why."""
-        return [row for block in self.blocks for row in block.rows()]
+        rows = [row for block in self.blocks for row in block.rows()]
+        names = {"c now": f"{self.quantity} now", "c after": f"{self.quantity} after"}
+        return [{names.get(key, key): value for key, value in row.items()} for row in rows]
 
     def __str__(self) -> str:
         outside = [f"left out: {addition}" for addition in self.left]
@@ -181,8 +189,9 @@ class InitPlan(Result, Drawn):
         before = "unknown" if self.c_before is None else f"{self.c_before:.4g}"
         asked = "" if self.c is None else f" (asked: {self.c:g}, residual {self.residual:.2g})"
         return (
-            f"{self.method}: c {before} -> {self.c_after:.4g}{asked}, {len(self.blocks)} blocks, "
-            f"{len(self.changes)} parameters to write, {self.passes} passes"
+            f"{self.method}: {self.quantity} {before} -> {self.c_after:.4g}{asked}, "
+            f"{len(self.blocks)} blocks, {len(self.changes)} parameters to write, "
+            f"{self.passes} passes"
         )
 
 

@@ -9,7 +9,7 @@ the autograd graph of that one op.
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -95,6 +95,12 @@ class Tape:
             Tape(first, self.source, layout, self.ops, self.external),
             Tape(then, layout, self.target, self.ops, self.external),
         )
+
+    def without(self, nodes: Collection[int]) -> "Tape":
+        """Return the tape of the paths that go through none of some nodes."""
+        edges = [edge for edge in self.forward.edges if edge.target not in nodes]
+        first = Program.of(self.forward.start, self.forward.stop, edges)
+        return Tape(first, self.source, self.target, self.ops, self.external)
 
     def summary(self) -> dict[str, object]:
         """Return the number of ops and of replayed maps, the fallbacks, and the bytes held."""
