@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -114,3 +115,34 @@ def test_a_factor_that_queries_and_keys_share_with_values_is_no_rule_of_theirs()
     assert {f.parameter for f in report.worst()} >= {
         f"layers.0.attention.qkv.weight[{rows}]" for rows in ("0:64", "64:128", "128:192")
     }
+
+
+class Reduced(nn.Module):
+    """A kernel before linear maps, each drawn by its class, as in pyramids of transformers."""
+
+    def __init__(self, side, fan):
+        super().__init__()
+        self.reduce = nn.Conv1d(48, 48, side, side, groups=2)
+        self.a, self.b, self.c, self.d = (nn.Linear(48, 48) for _ in range(4))
+        nn.init.kaiming_normal_(self.reduce.weight, mode=fan, nonlinearity="relu")
+        for m in (self.a, self.b, self.c, self.d):
+            nn.init.normal_(m.weight, std=0.02)
+
+    def forward(self, x):
+        inside = self.a(x) + self.b(x) * self.c(x).tanh()
+        small = self.reduce(x.mT).mT.repeat_interleave(self.reduce.stride[0], 1)
+        return x + self.d(inside.relu() * small)
+
+
+@pytest.mark.parametrize("fan", ["fan_in", "fan_out"])
+def test_kernels_may_follow_a_rule_of_their_class(fan):
+    torch.manual_seed(0)
+    model = nn.Sequential(*[Reduced(side, fan) for side in (4, 4, 2, 2)])
+    report = inn.lint(model, torch.randn(2, 8, 48))
+    assert report.worst() == ()
+    assert named(report, "fan", "note")[0] == "0.reduce.weight"
+    with torch.no_grad():
+        for block in model:
+            block.reduce.weight.mul_(1.5)
+    wrong = inn.lint(model, torch.randn(2, 8, 48))
+    assert {f.parameter for f in wrong.worst()} == {f"{i}.reduce.weight" for i in range(4)}

@@ -1,6 +1,8 @@
 import torch
+from torch import nn
 
 from cases_lint import STD, decoder, edited, linted, named
+from isometry import nn as inn
 
 
 def test_a_map_left_at_torchs_default_is_named():
@@ -32,3 +34,22 @@ def test_a_truncation_that_only_some_have_is_a_note():
         report = linted(edited(draw))
     assert named(report, "distribution", "note") == ["layers.0.up.weight"]
     assert named(linted(decoder()), "distribution", "note") == []
+
+
+class Mixer(nn.Module):
+    """A fused map that reads, and one at torch's default that writes, as in state space models."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(32, 128), nn.Linear(32, 32)
+        nn.init.normal_(self.enter.weight, std=0.02)
+
+    def forward(self, x):
+        a, b, c, d = self.enter(x).chunk(4, -1)
+        return x + self.leave(a * b.sigmoid() + c * d.tanh())
+
+
+def test_the_parts_of_one_fused_map_are_one_witness():
+    torch.manual_seed(0)
+    model = nn.Sequential(*[Mixer() for _ in range(3)])
+    assert inn.lint(model, torch.randn(2, 32)).worst() == ()

@@ -74,3 +74,24 @@ def test_sizes_are_measured_in_double_precision_too():
     x = torch.ones(4, 8, dtype=torch.float64)
     (node,) = (n for n in watched(linear, linear.weight, x=x).nodes if n.applied is not None)
     assert node.rms == pytest.approx(float(linear(x).detach().square().mean()) ** 0.5)
+
+
+def test_complex_pairs_of_outputs_keep_their_numbers():
+    w, turn = torch.randn(8, 8), torch.polar(torch.ones(2), torch.arange(2.0))
+
+    def rotary(x):
+        q, k = functional.linear(x, w).chunk(2, -1)
+        turned = torch.view_as_complex(q.reshape(3, 2, 2)) * turn
+        return torch.view_as_real(turned).flatten(1) + k.view(torch.int32).view(torch.float32)
+
+    flow = watched(rotary, w)
+    rows = {n.op: {p: r.tolist() for p, r in n.rows.items()} for n in flow.nodes if n.rows}
+    assert rows["mul"] == {0: [0, 2]}  # a complex entry has the number of its real part
+    assert rows["add"] == {1: [4, 5, 6, 7]}
+
+
+def test_a_view_of_the_bytes_that_has_more_entries_is_followed_without_numbers():
+    w = torch.randn(8, 8)
+    flow = watched(lambda x: functional.linear(x, w).view(torch.int16).neg(), w)
+    assert flow.nodes[-1].op == "neg"
+    assert flow.nodes[-1].rows == {}

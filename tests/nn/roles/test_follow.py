@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cases_lint import decoder, tokens
 from isometry.nn.linting.lint import lint
@@ -112,3 +113,22 @@ def test_a_model_that_differentiates_inside_its_forward_is_linted_by_what_is_see
     assert not any(p.grad is not None for p in model.parameters())
     called = lint(lambda x: model(x.requires_grad_()), torch.randn(2, 4))
     assert not called.worst("warning")
+
+
+class Standardised(nn.Conv2d):
+    """A convolution that normalises its weight by the function that normalises batches."""
+
+    def forward(self, x):
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        weight = functional.batch_norm(flat, None, None, training=True, momentum=0.0)
+        return functional.conv2d(x, weight.reshape_as(self.weight), self.bias, padding="same")
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.BatchNorm2d(4, track_running_stats=False)])
+def test_a_norm_that_keeps_no_statistics_takes_those_of_its_call(norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(Standardised(4, 4, 3), norm, nn.ReLU(), Standardised(4, 4, 3))
+    found = followed(model, torch.randn(2, 4, 5, 5))
+    assert {"0.weight", "3.weight"} <= set(found.maps)
+    nn.init.zeros_(model[3].weight)
+    assert found.without_gradient(["0.weight"]) == {"0.weight"}

@@ -63,3 +63,36 @@ def test_maps_that_read_the_stream_are_told_from_those_inside():
         g.nodes[m].applied.name.removeprefix("layers.0.") for m in g.maps[:5] if g.reads_stream(m)
     }
     assert reads == {"attention.qkv.weight", "gate.weight", "up.weight"}
+
+
+class Scored(nn.Module):
+    """Attention whose scores get a bias of relative positions that all layers share."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x, bias):
+        scores = self.q(x) @ self.k(x).mT + bias
+        return x + self.o(torch.softmax(scores, -1) @ self.v(x))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(9, 1)
+        self.layers = nn.ModuleList(Scored() for _ in range(3))
+
+    def forward(self, x):
+        place = torch.arange(x.shape[1])
+        bias = self.table(place[:, None] - place + 4).permute(2, 0, 1)
+        for layer in self.layers:
+            x = layer(x, bias)
+        return x
+
+
+def test_a_bias_of_the_scores_that_layers_share_is_no_stream():
+    g = graph(Shared(), x(1, 5, 8))
+    assert len(g.additions) == 3
+    names = {g.nodes[w].applied.name for a in g.additions for w in g.writers(a)}
+    assert names == {f"layers.{i}.o.weight" for i in range(3)}

@@ -39,6 +39,14 @@ def _allowed(evidence: Evidence, fit: Fit, kind: Kind) -> list[Finding]:
         return [Finding(kind.part.name, "fan", "note", said, "Right in DeepNet.", ratio)]
     fan_in, fan_out = described.fan_in, described.fan_out
     own = {"Xavier's": (2 / (fan_in + fan_out)) ** 0.5, "torch's default": (3 * fan_in) ** -0.5}
+    apart = described.kernel and not any(o.part.map and o.part.map.kernel for o in fit.fitting)
+    he = {"fan_in": (2 / fan_in) ** 0.5, "fan_out": (2 / fan_out) ** 0.5}
+    for fan, std in he.items() if apart else ():  # many draw linear maps and convolutions by class
+        if close(kind.std, std, kind):
+            said = (
+                f"Its kernel follows He's rule, sqrt(2 / {fan}) = {std:.3g}, and linear maps not."
+            )
+            return [Finding(kind.part.name, "fan", "note", said, "", ratio)]
     uniform = evidence.summaries[kind.part.name].shape_of_entries == "uniform"
     for name, std in own.items():
         if uniform and close(kind.std, std, kind):

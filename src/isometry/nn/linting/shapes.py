@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding
+from isometry.nn.linting.fits import tensors
 from isometry.nn.linting.kinds import Kind
 
 _IN_BLOCKS = ("reader", "gate", "inner", "writer")
@@ -22,9 +23,10 @@ def distributions(evidence: Evidence) -> Iterator[Finding]:
     known = [kind for kind in kinds if shapes[kind.name] in ("normal", "truncated", "uniform")]
     drawn = [kind for kind in known if shapes[kind.name] != "uniform"]
     left = [kind for kind in known if shapes[kind.name] == "uniform" and _is_default(kind)]
-    if left and len(drawn) >= 3 and len(left) <= len(drawn) / 3:
+    others = len(tensors(drawn))
+    if left and others >= 3 and len(tensors(left)) <= others / 3:
         for kind in left:
-            yield from _left(kind, len(drawn))
+            yield from _left(kind, others)
     yield from _truncated(known, shapes)
 
 

@@ -216,7 +216,7 @@ class Flow(Watch):
         elif labels[:1] and labels[0] is not None and func.is_view and args:
             moved = _moved(func, labels[0], args, kwargs, out)
             pairs = zip(tree_leaves(out), tree_leaves(moved), strict=True)
-            self._labels.update({t: label for t, label in pairs if isinstance(t, Tensor)})
+            self._labels.update({t: label for t, label in pairs if label is not None})
         elif follows and isinstance(out, Tensor):
             for label in (label for label in labels if label is not None):
                 if out.numel() == label.numel():  # a cache that is empty may stand before it
@@ -267,9 +267,17 @@ def _numbered(out: Tensor, applied: Applied) -> Tensor | None:
 
 
 def _moved(func: Any, label: Tensor, args: Any, kwargs: Any, out: Any) -> Any:
-    """Do with a label what a view does with the tensor, whose strides may be others."""
+    """Do with a label what a view does with the tensor, whose strides and type are others.
+
+    A complex entry has the number of its real part. Where bytes are read as another type there may
+    be no number for every entry, and the label is None.
+    """
     if func.overloadpacket in (aten.view, aten._unsafe_view):
-        return label.reshape(out.shape)
+        return label.reshape(out.shape) if label.numel() == out.numel() else None
+    if func.overloadpacket is aten.view_as_complex:
+        return label[..., 0]
+    if func.overloadpacket is aten.view_as_real:
+        return label.unsqueeze(-1).expand(out.shape)
     return func(label, *args[1:], **kwargs)
 
 

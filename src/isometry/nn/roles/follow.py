@@ -79,7 +79,7 @@ class Followed:
             leaf.requires_grad_()
         new = {self.parameters[n]: leaf for n, leaf in leaves.items()}
         with evaluating(self.roots), ExitStack() as stack:
-            stack.enter_context(Sandbox(next(iter(leaves.values())), "eval", self.roots))
+            stack.enter_context(Sandbox(next(iter(leaves.values())), "own", self.roots))
             for root in self.roots:
                 stack.enter_context(swapped(root, new))
             try:
@@ -177,7 +177,7 @@ def _flow(
     Raises:
         RuntimeError: What the model itself raises.
     """
-    sandbox = Sandbox(point, "eval", roots)
+    sandbox = Sandbox(point, "own", roots)
     with evaluating(roots), sandbox, torch.no_grad():
         named = _tensors(roots)
         args, kwargs = _copied(arguments, meta=point.is_meta)
@@ -206,7 +206,7 @@ def _called(model: Callable[..., Any], arguments: Arguments, point: Tensor) -> l
     Raises:
         RuntimeError: What the function itself raises; one that differentiates is called again.
     """
-    sandbox = Sandbox(point, "eval")
+    sandbox = Sandbox(point, "own")
     with sandbox:
         try:
             with torch.no_grad():

@@ -38,12 +38,16 @@ class Graph:
         """For every node (consumer, operand)."""
         self.above: list[int] = []
         """For every node the set of its ancestors and itself, as the bits of a number."""
+        self._given: list[bool] = []
+        """For every node whether the input decides it; a table of positions is read without."""
         for node in nodes:
             bits = 1 << node.index
             for place, source in node.inputs:
                 self.consumers[source].append((node.index, place))
                 bits |= self.above[source]
             self.above.append(bits)
+            sources = [self._given[source] for _, source in node.inputs]
+            self._given.append(any(sources) if sources else op(node) != "embedding")
 
     def is_above(self, one: int, other: int) -> bool:
         """Return whether `other` is computed from `one`, or is it."""
@@ -77,10 +81,14 @@ class Graph:
         return set(self.additions) | {o for o in origins if o is not None}
 
     def _origin(self, skip: int, branch: int) -> int | None:
-        """Return the last tensor of the skip that the branch is computed from by a map."""
+        """Return the last tensor of the skip that the branch is computed from by a map.
+
+        What the input does not decide, as biases of relative positions that all layers add to their
+        scores, is no stream.
+        """
         own = self.linear_part(branch)
         for start in sorted(self.linear_part(skip), reverse=True):
-            if start in own or not self.is_above(start, branch):
+            if start in own or not self._given[start] or not self.is_above(start, branch):
                 continue
             between = (m for m in self.maps if m != start and self.is_above(start, m))
             if any(self.is_above(m, branch) for m in between):

@@ -49,6 +49,8 @@ class BatchNormPolicy(TorchFunctionMode):
         call = _operands(func, args, kwargs)
         if call is None and func not in _INSTANCES:
             return func(*args, **kwargs)
+        if call is not None and self.statistics == "own" and call["running_mean"] is None:
+            call = None
         self.known = True
         try:
             if call is None:

@@ -65,7 +65,8 @@ class Sandbox(Reversible[None]):
 
     Args:
         x: The point; its device decides which generators and kernels are looked after.
-        batch_norm: Statistics of batch normalisation, ``"eval"``, ``"batch"`` or unstated.
+        batch_norm: Statistics of batch normalisation, ``"eval"``, ``"batch"``, ``"own"`` (running
+            ones, and those of the call where a layer keeps none) or unstated.
         modules: Modules known from the start; others are met when ``f`` first calls them.
     """
 
@@ -193,7 +194,7 @@ class Sandbox(Reversible[None]):
 
     def _lend(self, module: nn.Module, undo: Undo, *, met: bool = False) -> None:
         isolate(module, undo, met=met)
-        if isinstance(module, torch.jit.ScriptModule) and self.policy.statistics == "eval":
+        if isinstance(module, torch.jit.ScriptModule) and self.policy.statistics in ("eval", "own"):
             use_running_statistics(module, undo)
 
     def check_weights(self) -> None:
