@@ -190,3 +190,11 @@ def test_a_part_that_is_not_resolved_is_shaded_up_to_where_it_is(ax):
     assert shade.get_x() + shade.get_width() == pytest.approx(np.sqrt(LAW.icdf(0.25)), rel=0.02)
     plotting.plot_spectrum(other := Figure().subplots(), IDEAL, LAW)
     assert not any("unresolved" in entry for entry in legend(other))
+
+
+def test_what_rounding_leaves_of_a_point_is_one_column_on_an_axis_that_can_be_read(ax):
+    values = 1.0 + 2e-7 * np.repeat([-1.0, 0.0, 1.0], 100)
+    plotting.plot_spectrum(ax, Spectrum(values), UniversalLaw(0.0))
+    density, edges = stairs(ax)
+    assert np.count_nonzero(density) <= 2
+    assert edges[-1] - edges[0] == pytest.approx(1.0)

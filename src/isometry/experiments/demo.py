@@ -76,8 +76,8 @@ class Network(Result):
                 "c measured": self.c_measured,
                 "KS": found.ks,
                 "KS own c": self.ks_own,
-                "edges predicted": _interval(found.edges),
-                "edges measured": _interval(found.measured_edges),
+                "lam edges predicted": _interval(found.edges),
+                "lam edges measured": _interval(found.measured_edges),
                 "outlier s": ", ".join(f"{s:.3g}" for s in outliers) or "-",
             }
         ]

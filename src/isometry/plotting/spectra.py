@@ -17,6 +17,8 @@ from isometry.plotting.figures import PALETTE, name_axes
 from isometry.theory.laws.base import SpectralLaw
 from isometry.theory.spectrum import Spectrum
 
+_POINT = 1e-3
+"""Spread in log lam of what is one point: rounding, which a narrower axis would show as a law."""
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)))
 
 
@@ -168,8 +170,9 @@ def bins(spectra: Sequence[Spectrum], law: SpectralLaw | None) -> Float[np.ndarr
         reach = 0.1 * (inner[1] - inner[0]) if law is None else 0.0
         ends += [max(inner[0] - reach, t[0]), min(inner[1] + reach, t[-1])]
     low, high = min(ends), max(ends)
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
+    if high - low < _POINT:
+        middle = (low + high) / 2
+        low, high = middle - 0.5, middle + 0.5
     number = int(np.clip(min(len(s.values) for s in spectra) // 10, 8, 60))
     return np.linspace(low, high, number + 1)
 

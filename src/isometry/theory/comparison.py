@@ -29,7 +29,7 @@ class Comparison(Result, Drawn):
     """What :func:`compare` found; edges are values of ``lam = s^2``.
 
     Where the spectrum says that its lower part is unresolved, nothing here is about that part: the
-    distances are those above it, there are no outliers below, and the lower edge is None.
+    distances are those above it, no outliers lie in it or below, and the lower edge is None.
 
     Attributes:
         ks: Kolmogorov-Smirnov distance of the bulk (the values without the outliers).
@@ -144,7 +144,9 @@ def compare(spectrum: Spectrum, law: SpectralLaw) -> Comparison:
         ),
         edges=(low, high),
         measured_edges=(float(bulk[positive][0]) if gap == 0 else None, float(bulk[-1])),
-        outlier_lam=np.concatenate([_counted(values[x], weights[x], size) for x in sides]),
+        outlier_lam=np.concatenate(
+            [_counted(values[x][known[x]], weights[x][known[x]], size) for x in sides]
+        ),
         vanishing=float(weights[values == 0].sum()),
         resolution=float(bulk_weights[positive].max() / 2),
         unresolved=gap,

@@ -187,3 +187,34 @@ def test_what_chance_does_at_a_width_is_said_where_it_is_known():
     few = Spectrum(law.icdf((np.arange(10) + 0.5) / 10))
     assert findings.chance(compare(few, law), law, positions=1, blocks=100) == []
     assert findings.chance(compare(exact, law), law, positions=1, blocks=4) == []
+
+
+def test_what_is_not_told_apart_is_no_outlier_and_no_edge():
+    law = UniversalLaw(1.0)
+    bulk, apart = law.icdf(LEVELS), np.geomspace(60.0, 1e4, 20)
+    values = np.concatenate([bulk, apart])
+    share = (len(bulk) + 10) / len(values)
+    known, hidden = Spectrum(values), Spectrum(values, unresolved=(0.0, share))
+    assert len(compare(known, law).outlier_lam) == 20
+    (reach,) = values[hidden.above_unresolved()][:1]
+    found = compare(hidden, law)
+    assert len(found.outlier_lam) == 10
+    assert found.outlier_lam[0] >= reach
+    assert "nothing of the bulk was told apart" in headline(hidden, 1.0)
+    assert "a factor 1 " not in headline(hidden, 1.0)
+
+
+def test_blocks_that_hardly_act_are_not_called_large():
+    spectrum = exact(1.0)
+    said = findings.agreement(compared(0.055), spectrum, Others(product(0.01)))
+    assert said.endswith("too few or too large for their c to say all.")
+
+
+def test_quantiles_that_are_0_are_said_once_and_as_a_share():
+    values = np.concatenate([np.zeros(300), exact(1.0).values])
+    for zeros, words in ((300, "at least 1% are 0, median"), (0, "1 % at most 0.")):
+        said = findings.unpredicted(Spectrum(values[300 - zeros :]), 0.0)[0]
+        assert said.startswith(f"Singular values: {words}")
+    most = np.concatenate([np.zeros(600), exact(1.0).values])
+    said = findings.unpredicted(Spectrum(most), 0.0)[0]
+    assert said.startswith("Singular values: at least 50% are 0, 1 % above")

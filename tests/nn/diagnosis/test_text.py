@@ -39,6 +39,17 @@ def test_what_is_unresolved_has_the_word_in_place_of_a_number(d):
     assert "unresolved" not in line
 
 
+def test_an_upper_edge_below_what_was_told_apart_is_unresolved(d):
+    reach = d.spectrum.values[-3]
+    part = Spectrum(d.spectrum.values, unresolved=(0.0, 1 - 2.9 / d.spectrum.dimension))
+    assert part.values[part.above_unresolved()][0] == reach
+    for edge, hidden in ((reach, False), (0.99 * reach, True)):
+        comparison = dataclasses.replace(d.comparison, measured_edges=(None, edge))
+        shown = text(dataclasses.replace(d, spectrum=part, comparison=comparison)).splitlines()
+        (line,) = (line for line in shown if line.startswith("upper edge"))
+        assert line.endswith("unresolved") is hidden
+
+
 def test_four_outliers_are_shown_and_the_largest_comes_first(d):
     outliers = tuple(Outlier(float(s), 1.5) for s in np.arange(2.0, 8.0))
     assert "7, 6, 5, 4 ..." in text(dataclasses.replace(d, outliers=outliers))

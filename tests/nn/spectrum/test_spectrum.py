@@ -10,7 +10,8 @@ import torch
 from cases_matrices import PRODUCT, operator, product, seeded, with_singular_values
 from isometry.errors import AccuracyWarning
 from isometry.nn.jacobian.jacobian import JacobianOperator
-from isometry.nn.spectrum.spectrum import singular_spectrum
+from isometry.nn.spectrum.method import DENSE_LIMIT
+from isometry.nn.spectrum.spectrum import _unresolved_message, singular_spectrum
 from isometry.theory.comparison import compare
 from isometry.theory.laws.universal import UniversalLaw
 from isometry.theory.spectrum import Spectrum
@@ -262,3 +263,11 @@ def test_a_rank_that_the_recording_shows_is_zeros_that_are_known(method):
     assert zeros == pytest.approx(1 - on / 400, abs=1e-12)
     median = spectrum.icdf(1 - on / 800)  # of those above zero
     assert median == pytest.approx(float(exact.median()) ** 2, rel=0.1)
+
+
+@pytest.mark.parametrize(("size", "dense"), [(2 * DENSE_LIMIT, True), (2 * DENSE_LIMIT + 1, False)])
+def test_a_dense_run_is_advised_only_where_it_can_be_afforded(size, dense):
+    values = np.linspace(1.0, 2.0, size)
+    said = _unresolved_message(Spectrum(values, unresolved=(0.0, 0.5)), 40)
+    assert "Pass `" in said
+    assert ("method='dense'" in said) is dense

@@ -52,6 +52,8 @@ def level(verdict: Verdict, measured: Span, law: UniversalLaw) -> str:
 
 
 def _spans(measured: Span, predicted: float, c: float) -> str:
+    if not measured.resolved and measured.factor <= 1.0:
+        return f"nothing of the bulk was told apart, {_theory(predicted, c)}"
     least = "" if measured.resolved else "at least "
     factor = "infinity" if measured.factor == math.inf else f"{measured.factor:.3g}"
     return (
@@ -174,7 +176,7 @@ def _why(others: Others, spectrum: Spectrum) -> str:
     if holds is True:
         return (
             f"The product law of the blocks' own spectra describes it, {distance}: the blocks are "
-            "free of each other, but not small."
+            "free of each other, but too few or too large for their c to say all."
         )
     if holds == "unresolved":
         return f"The product law of the blocks' own spectra has a {distance}, where it is resolved."
@@ -283,9 +285,12 @@ def unpredicted(spectrum: Spectrum, total: float) -> list[str]:
     if spectrum.values[-1] <= 0:
         return ["The Jacobian is 0: the output does not change with the input at this point."]
     words = {0.01: "1 % at most {:.3g}", 0.5: "median {:.3g}", 0.99: "1 % above {:.3g}"}
-    known = [p for p in words if spectrum.resolves(p)]
-    said = ", ".join(words[p].format(math.sqrt(float(spectrum.icdf(p)))) for p in known)
-    sentences = [f"Singular values: {said}.", *unresolved(spectrum)]
+    quantiles = {p: math.sqrt(float(spectrum.icdf(p))) for p in words if spectrum.resolves(p)}
+    parts = [words[p].format(s) for p, s in quantiles.items() if s > 0]
+    zero = max((p for p, s in quantiles.items() if s == 0), default=None)
+    if zero is not None:
+        parts.insert(0, f"at least {zero:.0%} are 0")
+    sentences = [f"Singular values: {', '.join(parts)}.", *unresolved(spectrum)]
     if total > 0:
-        sentences.append(f"The blocks' c add up to {total:.3g}, stages and all.")
+        sentences.append(f"The c of the blocks that have one add up to {total:.3g}.")
     return sentences

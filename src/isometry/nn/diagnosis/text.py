@@ -105,7 +105,9 @@ def _measured(spectrum: Any, comparison: Any) -> list[float | str]:
     resolved = spectrum.unresolved[0] == spectrum.unresolved[1]
     low, high = (float(values[0]) if resolved else None), float(values[-1])
     if comparison is not None:
-        low, high = comparison.measured_edges
+        low, end = comparison.measured_edges
+        # an edge among values that are not told apart is none that was measured
+        high = end if end >= spectrum.values[spectrum.above_unresolved()][0] else None
     median = float(spectrum.icdf(0.5)) if spectrum.resolves(0.5) else None
     return [_s(lam) for lam in (low, median, high)]
 

@@ -154,7 +154,8 @@ def plan(
             number not in the sixth round.
 
     Warns:
-        TheoryWarning: If blocks have copied weights and are not drawn anew.
+        TheoryWarning: If blocks have copied weights and are not drawn anew, or batch normalisation
+            uses running statistics that have seen no data.
 
     Notes:
         Cost of the data route: at most eight passes of twelve backward passes of the model, without
@@ -202,6 +203,7 @@ def plan(
         by_theory = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
         return made_for(by_theory, root)
     stream, calls = measured.recorded({})
+    measured.warn_of_fresh_statistics()
     among = stream.blocks or matrix_blocks(measured, asked, centre=centre)
     parts = _shares(shares, len(among))
     if not redraw:

@@ -1,6 +1,7 @@
 """A model at an input, measured under changes that are only tried."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isometry.errors import TheoryWarning
 from isometry.nn.blocks.blocks import Block, Stream, residual_stream
 from isometry.nn.blocks.recording import _discover
 from isometry.nn.blocks.traces import BlockTraces, measure
@@ -120,6 +122,28 @@ class MeasuredModel:
             return False
         rounding = torch.finfo(own.dtype).eps ** 0.5
         return bool((own - output).norm() <= rounding * own.norm())
+
+    def warn_of_fresh_statistics(self) -> None:
+        """Say that a batch normalisation that has seen no data is planned as if it did nothing.
+
+        Warns:
+            TheoryWarning: If running statistics are used that were never updated.
+        """
+        kept = [name for name, _ in self.root.named_buffers() if name.endswith("running_var")]
+        if not kept or self.batch_norm == "batch":
+            return
+        sandbox = Sandbox(self.x, self.batch_norm, [self.root])
+        with sandbox, torch.no_grad():
+            self.f(self.x.clone())
+        fresh = [name for name, initial in sandbox.policy.seen.items() if initial]
+        if fresh:
+            warnings.warn(
+                f"Batch normalisation in {fresh[0]} uses running statistics that were never "
+                "updated (mean 0, variance 1), so c is set for a model that does not normalise; "
+                "batch_norm='batch' sets it with the statistics of `x`, as training starts.",
+                TheoryWarning,
+                stacklevel=4,
+            )
 
     def trace(self, block: Block) -> BlockTraces:
         """Return a block's traces; its probes are the same every time."""

@@ -25,7 +25,7 @@ from isometry.nn.spectrum import lanczos
 from isometry.nn.spectrum.budget import budget
 from isometry.nn.spectrum.dense import NOT_FINITE, name_of, spectrum_of, top_left_vector
 from isometry.nn.spectrum.inputs import Restricted, Side, heavy_inputs, shorter_side
-from isometry.nn.spectrum.method import check_method
+from isometry.nn.spectrum.method import DENSE_LIMIT, check_method
 from isometry.nn.spectrum.quadrature import Quadrature, combine, joined, with_rank
 from isometry.nn.spectrum.wide import precision_of, widened
 from isometry.theory.spectrum import Spectrum
@@ -296,10 +296,11 @@ def _unresolved_message(spectrum: Spectrum, steps: int) -> str:
     """Say which values are not told apart, and what would."""
     low, high = spectrum.unresolved
     reach = math.sqrt(float(spectrum.values[spectrum.above_unresolved()][0]))
+    dense = "`method='dense'`, or " if spectrum.dimension <= 2 * DENSE_LIMIT else ""
     return (
         f"{high - low:.0%} of the singular values, those below about {reach:.2g}, are not told "
         f"apart by {steps} products, so whether they are small or 0 is unresolved. Pass "
-        f"`method='dense'`, or `num_matvecs={2 * steps}` to see down to half that value."
+        f"{dense}`num_matvecs={2 * steps}` to see down to half that value."
     )
 
 
