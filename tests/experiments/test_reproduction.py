@@ -1,6 +1,7 @@
 import dataclasses
 import html
 import json
+import re
 from functools import partial
 
 import pytest
@@ -34,6 +35,20 @@ def test_the_page_states_every_claim_with_its_number_and_verdict(made):
     missing = len(both[1].configs)
     assert f"Not finished, hence absent: training (0 of {missing} runs)" in text
     assert found.finished["matrices"] == (len(both[0].configs),) * 2
+
+
+def test_the_claims_of_the_headline_add_up(made):
+    found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
+    finding = found.findings["matrices"]
+    first, *others = finding.readings
+    without = dataclasses.replace(first.hypotheses[0], number=None)
+    reading = dataclasses.replace(first, hypotheses=[without, *first.hypotheses[1:]])
+    changed = dataclasses.replace(finding, readings=[reading, *others])
+    text = page(dataclasses.replace(found, findings={"matrices": changed})).html()
+    counts = [int(n) for n in re.findall(r"\d+", re.search(r"\d+ of \d+ claims[^<]*", text)[0])]
+    assert counts[0] + sum(counts[2:]) == counts[1]
+    assert "1 not measured" in text
+    assert "fail." in page(found).html()
 
 
 def test_the_folder_holds_the_page_the_figures_and_the_numbers(made, tmp_path):

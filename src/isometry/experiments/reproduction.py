@@ -151,12 +151,19 @@ def page(found: Reproduction) -> Report:
     every = Section("All claims in one table", [Table(found.rows(), title="Claims")])
     return Report(
         f"Reproduction{of}, profile {found.profile}",
-        f"{passed} of {len(found.hypotheses)} claims pass, {failed} fail.",
+        _verdict(len(found.hypotheses), passed, failed),
         [head, *studies, every],
         tone="good" if passed == len(found.hypotheses) else "open",
         figure=figure,
         origin=_origin(found),
     )
+
+
+def _verdict(claims: int, passed: int, failed: int) -> str:
+    """Count the claims; what is neither passed nor failed has no number."""
+    open_ = claims - passed - failed
+    rest = f", {open_} not measured" if open_ else ""
+    return f"{passed} of {claims} claims pass, {failed} fail{rest}."
 
 
 def _overview(found: Reproduction) -> tuple[Figure, bool]:

@@ -81,3 +81,18 @@ def test_a_larger_shared_sigma_w_is_a_claim_of_its_own(tmp_path):
     assert "at equal sigma_w = 2 (" in second.statement
     assert second.number == pytest.approx(math.log(4 / 3) / math.log(9))
     assert [row["scheme"] for row in found.numbers["spread"]] == [*SCHEMES, "equal sigma_w = 2"]
+
+
+def test_one_seed_has_no_interval_and_one_activation_no_best_c_in_common(tmp_path):
+    runs = [
+        training_run(tmp_path, scheme, phi, 1.0, 0, speed)
+        for scheme in SCHEMES
+        for phi, speed in (("relu", 30.0), ("tanh", 1000.0 if scheme == "equal c" else 40.0))
+    ]
+    runs.append(training_run(tmp_path, "equal c", "relu", 0.1, 0, 20.0))
+    found = summarise(runs, levels=[1.0], c=1.0, name="training")
+    assert "one seed, hence no interval" in found.hypotheses[0].remark
+    assert "95 % interval" not in found.hypotheses[0].remark
+    same = next(item for item in found.hypotheses if "does not depend" in item.statement)
+    assert same.tested.endswith("best c: relu 0.1")
+    assert same.verdict == "not measured"

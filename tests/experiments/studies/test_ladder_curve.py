@@ -35,3 +35,11 @@ def test_what_is_not_reached_by_some_counts_as_apart(tmp_path):
     _, claims = curve(tmp_path, [(0.1, (90.0, 900.0, 90.0)), (2.0, (30.0, 900.0, 30.0))])
     assert claims[1].number == 2.0
     assert claims[1].holds is False
+
+
+def test_of_one_c_or_one_activation_no_best_c_is_in_common(tmp_path):
+    swept, _ = curve(tmp_path, SWEEP)
+    rows = [row for row in swept if row["c"] in (0.1, 1.0)]
+    alone = [row | {"steps": None} if row["activation"] != "relu" else row for row in rows]
+    assert curve_hypotheses(rows, 100, 1.0, "ladder")[2].verdict == "pass"
+    assert curve_hypotheses(alone, 100, 1.0, "ladder")[2].verdict == "not measured"

@@ -155,6 +155,13 @@ def test_losses_are_means_over_seeds_and_a_diverged_run_leaves_none(tmp_path):
     assert row == {"rung": TOP, "relu": "1.5 / 1", "tanh": "- / -"}
 
 
+def test_of_a_run_shorter_than_what_is_early_the_last_loss_alone_is_shown(tmp_path):
+    found = losses([training_run(tmp_path, TOP, "relu", 1.0, 0, 100.0, rung=TOP)], 5000)
+    (table,) = found.blocks
+    assert "5000" not in table.title
+    assert found.numbers["losses"][0]["relu"] == "1"
+
+
 def test_the_features_kernel_is_that_of_a_wide_networks_standardised_output():
     settings = cell(RUNGS[2], "relu")  # its outputs have a mean, which standardising removes
     net = ResNet(spec_of(settings), 1000, generator=torch.Generator().manual_seed(0))

@@ -144,11 +144,14 @@ def _spread_hypothesis(
         return Hypothesis(
             name, claim, tested, None, high=MOST, remark="Fewer than two activations."
         )
-    low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
+    interval = "one seed, hence no interval"
+    if max(map(len, ours.values())) > 1:
+        low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
+        interval = f"95 % interval over seeds {low:.3g} .. {high:.3g}"
     missed = [sum(t is None for r in s.values() for t in r.values()) for s in (ours, theirs)]
     remark = (
-        f"95 % interval over seeds {low:.3g} .. {high:.3g}; not reached: {missed[0]} runs at equal "
-        f"c, {missed[1]} at {other}.{_without_the_slowest(ours, theirs, steps)}"
+        f"{interval}; not reached: {missed[0]} runs at equal c, {missed[1]} at {other}."
+        f"{_without_the_slowest(ours, theirs, steps)}"
     )
     kept = correlation(ours, theirs, steps)
     if kept is not None:
@@ -237,7 +240,7 @@ def _best_hypotheses(swept: list[dict[str, Any]], steps: int, name: str) -> list
             "The c at which learning is fastest does not depend on the activation (largest over "
             "smallest best c, within one step of the sweep)",
             tested,
-            max(places.values()) / min(places.values()) if places else None,
+            max(places.values()) / min(places.values()) if len(places) > 1 else None,
             high=stepped * (1 + 1e-9),
         ),
         Hypothesis(

@@ -81,10 +81,17 @@ def curve_hypotheses(
         ),
         Hypothesis(
             name, "There the best c is the same for all (largest over smallest, within one step of "
-            "the sweep)", tested, max(places.values()) / min(places.values()) if places else None,
+            "the sweep)", tested, _apart(places, cs),
             high=max(b / a for a, b in pairwise(cs)) * (1 + 1e-9), remark=f"Best c: {shown}.",
         ),
     ]  # fmt: skip
+
+
+def _apart(best: Mapping[str, float], cs: Sequence[float]) -> float | None:
+    """Return the largest over the smallest best c; None where there is nothing to differ."""
+    if len(best) < 2 or len(cs) < 2:
+        return None
+    return max(best.values()) / min(best.values())
 
 
 def sweep_figure(swept: Sequence[Mapping[str, Any]], level: float) -> Figure:

@@ -117,15 +117,17 @@ def losses(runs: Sequence[Run], step: int = 100) -> Reading:
         key = (run.config.settings["rung"], run.config.settings["activation"])
         cells.setdefault(key, []).append(run.history())
     last = max(histories[0][-1]["step"] for histories in cells.values())
+    shown = (step, last) if step < last else (last,)
     rows = []
     for rung in (rung for rung in RUNGS if any(where == rung for where, _ in cells)):
         row: dict[str, Any] = {"rung": rung}
         for phi in sorted({phi for where, phi in cells if where == rung}):
-            found = [_losses_at(history, (step, last)) for history in cells[rung, phi]]
-            means = [_mean([pair[k] for pair in found]) for k in (0, 1)]
+            found = [_losses_at(history, shown) for history in cells[rung, phi]]
+            means = [_mean([at[k] for at in found]) for k in range(len(shown))]
             row[phi] = " / ".join("-" if mean is None else f"{mean:.3g}" for mean in means)
         rows.append(row)
-    caption = f"Training loss after {step} steps / after {last} (-: diverged, or not recorded)."
+    after = f"{step} steps / after {last}" if step < last else f"{last} steps"
+    caption = f"Training loss after {after} (-: diverged, or not recorded)."
     return Reading([], [Table(rows, caption)], {"losses": rows})
 
 
