@@ -128,7 +128,7 @@ def gains_of_outputs(model, x):
 def test_a_plan_sets_the_branch_gains_of_blocks_whose_skip_is_a_matrix(kind):
     model, x = built(lambda: stack(kind), SHAPES[kind])
     shares = [1.0, 2.0, 1.0]
-    made = plan(model, x, c=0.8, shares=shares, generator=seeded())
+    made = plan(model, x, branch_gain=0.8, shares=shares, generator=seeded())
     torch.testing.assert_close(
         [b.c_before for b in made.blocks], gains(model, x), rtol=1e-9, atol=0
     )
@@ -144,7 +144,7 @@ def last(kind):
 
 def test_a_plan_sets_the_branch_gains_between_states():
     model, x = built(Outputs)
-    made = plan(model, x, c=0.6, generator=seeded())
+    made = plan(model, x, branch_gain=0.6, generator=seeded())
     before = [block.c_before for block in made.blocks]
     torch.testing.assert_close(before, gains_of_outputs(model, x), rtol=1e-9, atol=0)
     torch.testing.assert_close(
@@ -160,7 +160,7 @@ def test_a_gate_counts_to_the_branch_that_it_multiplies():
         return (1 - torch.sigmoid(layer.gate(s))) * s
 
     S, J = dense(skip, x), dense(layer, x)
-    made = plan(model, x, c=0.3, generator=seeded())
+    made = plan(model, x, branch_gain=0.3, generator=seeded())
     assert made.blocks[0].c_before == pytest.approx(
         float((J - S).square().sum() / S.square().sum()), rel=1e-9
     )
@@ -172,8 +172,8 @@ def test_weights_of_zero_are_drawn_where_that_is_asked_for():
     with torch.no_grad():
         model[1].body[1][2].weight.zero_()
     with pytest.raises(ValueError, match="at 0 at the end of block"):
-        plan(model, x, generator=seeded())
-    residual_(model, x, c=0.6, redraw=True, generator=seeded())
+        plan(model, x, branch_gain=0.6, generator=seeded())
+    residual_(model, x, branch_gain=0.6, redraw=True, generator=seeded())
     torch.testing.assert_close(gains(model, x), [0.2] * 3, rtol=0.02, atol=0)
 
 
@@ -187,16 +187,41 @@ def test_a_norm_behind_the_weights_is_named():
 
     model, x = built(lambda: stack(Normed))
     with pytest.raises(ValueError, match=r"norm behind '0\.body\.2\.weight'.*gain"):
-        plan(model, x, c=0.01, generator=seeded())
+        plan(model, x, branch_gain=0.01, generator=seeded())
 
 
-@pytest.mark.parametrize(
-    "asked", [{"condition_number": 5.0}, {"centre": True}, {"blocks": ["0", "1", "2"]}]
-)
-def test_what_asks_for_a_number_as_the_skip_is_refused(asked):
+REFUSED = {
+    "`condition_number` is 5": {"condition_number": 5.0},
+    "`c` is 1": {"c": 1.0},
+    "`centre=True` are given": {"centre": True},
+    "`blocks` are given": {"blocks": ["0", "1", "2"]},
+    "'theory' with `branch_gain`": {"method": "theory"},
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_does_not_go_with_a_branch_gain_is_refused(said):
     model, x = built(lambda: stack(Vector))
-    with pytest.raises(ValueError, match="3 residual blocks whose skip is a matrix"):
-        plan(model, x, **asked)
+    with pytest.raises(ValueError, match=said):
+        plan(model, x, branch_gain=1.0, **REFUSED[said])
+
+
+def test_a_c_is_refused_where_none_is_defined_with_what_is_set_in_its_place():
+    model, x = built(lambda: stack(Vector))
+    with pytest.raises(ValueError, match=r"3 residual blocks whose skip .*`branch_gain="):
+        plan(model, x, c=1.0)
+
+
+def test_skips_that_are_numbers_have_branch_gains_beside_matrices():
+    class Scaled(Vector):
+        def skip(self, x):
+            return 0.9 * x
+
+    model, x = built(lambda: nn.Sequential(Vector(), Scaled(), Projected()))
+    made = plan(model, x, branch_gain=0.3, generator=seeded())
+    before = [block.c_before for block in made.blocks]
+    torch.testing.assert_close(before, gains(model, x), rtol=1e-9, atol=0)
+    torch.testing.assert_close(gains(apply_(model, made), x), [0.1] * 3, rtol=0.02, atol=0)
 
 
 class Own(torch.autograd.Function):
@@ -211,8 +236,8 @@ class Own(torch.autograd.Function):
 
 def test_a_pass_that_is_not_recorded_is_refused_with_the_reason():
     model, x = built(lambda: stack(Vector))
-    with pytest.raises(NotImplementedError, match=r"only told apart in a recorded pass \(autograd"):
-        plan(lambda x: Own.apply(model(x)), x)
+    with pytest.raises(NotImplementedError, match=r"only told from its skip in .* \(autograd"):
+        plan(lambda x: Own.apply(model(x)), x, branch_gain=1.0)
 
 
 def test_gains_out_of_reach_are_said_to_be():
@@ -221,5 +246,5 @@ def test_gains_out_of_reach_are_said_to_be():
             return self.skip(x) + torch.tanh(self.body(x))
 
     model, x = built(lambda: stack(Saturating))
-    with pytest.raises(ValueError, match=r"`c` asks for 66\.7 from block '0'.*Ask for another"):
-        plan(model, x, c=200.0, generator=seeded())
+    with pytest.raises(ValueError, match=r"asks for 66\.7 from block '0'.*Ask for another"):
+        plan(model, x, branch_gain=200.0, generator=seeded())

@@ -60,7 +60,7 @@ def test_its_blocks_have_matrices_and_its_twin_rotates_the_width():
     net, x = built(streams=3)
     assert [block.matrix for block in residual_blocks(net, x)] == [True] * 6
     assert set(twin(net, x).axes) == {2}
-    made = plan(net, x, c=0.5, generator=seeded(4))
+    made = plan(net, x, branch_gain=0.5, generator=seeded(4))
     assert (made.quantity, len(made.blocks)) == ("branch gain", 6)
     assert made.residual <= 0.02
 

@@ -109,15 +109,15 @@ def found_pieces(recording: Recording, cuts: list[Vertex]) -> list[Piece]:
 
 
 def branch_ends(recording: Recording) -> list[Vertex]:
-    """Return what the branches end in whose skip may turn out to be a matrix."""
+    """Return what the branches end in that blocks may turn out to have."""
     graph = recording.graph
     several = [block for blocks in recording.states.values() for block in blocks]
     branches = [Branch.of_exit(graph, *pair) for block in several for pair in block.branches]
     found = [v for branch in branches for v in branch.part.heads]
     for source, target in pairwise(recording.stream_cuts[0]):
-        if len(graph.between(source, target)) > 1 and not linear_part(graph, source, target).skip:
-            mapped = map_skip(graph, source, target)
-            found += mapped.branch.heads if mapped is not None else ()
+        part = linear_part(graph, source, target)
+        mapped = None if part.skip else map_skip(graph, source, target)
+        found += part.heads if mapped is None else mapped.branch.heads
     return found
 
 

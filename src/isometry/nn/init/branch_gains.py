@@ -23,7 +23,7 @@ from isometry.nn.blocks.blocks import Block
 from isometry.nn.init.changes import Change, vanishing
 from isometry.nn.init.measured import MeasuredModel
 from isometry.nn.init.plans import BRANCH_GAIN, InitPlan, PlannedBlock
-from isometry.nn.init.refusals import fixed_size, unreachable
+from isometry.nn.init.refusals import fixed_size
 from isometry.nn.init.scaling import Choice, Redraw, Scaling, chosen, groups_of
 from isometry.nn.sandbox.precision import wide
 from isometry.nn.sandbox.unwrap import plain_parameters
@@ -78,28 +78,19 @@ class _Pass:
         return all(abs(gain / target - 1) <= rtol for gain, target in pairs)
 
 
-def matrix_blocks(
-    model: MeasuredModel, condition_number: float | None, *, centre: bool
-) -> list[Block]:
-    """Return the blocks of a model whose skips are all matrices.
+def gained_blocks(model: MeasuredModel, *, centre: bool) -> list[Block]:
+    """Return the blocks of a model whose branch gains are set.
 
     Raises:
-        ValueError: If a condition number or centring is asked for, or blocks are named.
+        ValueError: If centring is asked for, or blocks are named.
     """
-    blocks = model.matrices({})
-    given = {
-        "`condition_number`": condition_number is not None,
-        "`centre=True`": centre,
-        "`blocks`": model.blocks is not None,
-    }
+    given = {"`centre=True`": centre, "`blocks`": model.blocks is not None}
     for what in (what for what, asks in given.items() if asks):
         raise ValueError(
-            f"`model` has {len(blocks)} residual blocks whose skip is a matrix, as "
-            f"{blocks[0].name!r}, so that their c is not defined, and {what} is given; expected "
-            "`c` alone, which is then the sum of their branch gains. Leave the argument out, or "
-            "name blocks of the form a * input + branch with `blocks=`."
+            f"`branch_gain` and {what} are given; expected one of them, as branch gains are set "
+            "for all blocks that are found, and no means are removed. Leave one of them out."
         )
-    return blocks
+    return model.matrices({})
 
 
 def fit_gains(
@@ -153,9 +144,9 @@ def branch_gain(model: MeasuredModel, block: Block) -> float:
     tape, ends = block.segment.tape, block.ends
     if tape is None or any(end is None for end in ends):
         raise NotImplementedError(
-            f"`model` has a matrix for the skip of block {block.name!r}, whose branch is only told "
-            f"apart in a recorded pass ({block.segment.route}); expected operations that are "
-            "recorded. Name blocks of the form a * input + branch with `blocks=`."
+            f"`branch_gain` is given, and the branch of block {block.name!r} is only told from its "
+            f"skip in a recorded pass ({block.segment.route}); expected operations that are "
+            "recorded. Remove what the reason names, or plan by `c`."
         )
     whole = block.segment
     size = math.prod(whole.source_shape)
@@ -204,7 +195,7 @@ def _next(task: _Task, seen: Sequence[_Pass]) -> list[float]:
         if not 0 < gain < math.inf:
             block = task.blocks[task.groups[q][0]]
             ends = (min(known), max(k for k in known if k < math.inf))
-            raise ValueError(unreachable(block, target, (1.0, ends[0]), (1.0, ends[1])))
+            raise ValueError(_unreachable(block, target, *ends))
         power = 2.0
         if then is not None and len(seen) > _FORMULA:
             moved = math.log(now.factors[q] / then.factors[q])
@@ -213,6 +204,14 @@ def _next(task: _Task, seen: Sequence[_Pass]) -> list[float]:
         step = max(min(math.log(target / gain) / power, _STEP), -_STEP)
         factors.append(now.factors[q] * math.exp(step))
     return factors
+
+
+def _unreachable(block: Block, target: float, low: float, high: float) -> str:
+    return (
+        f"`branch_gain` asks for {target:.3g} from block {block.name!r}, which has between "
+        f"{low:.3g} and {high:.3g} at every scale of its weights that was tried; expected one "
+        "inside. Ask for another, or another share of it, or draw its weights anew."
+    )
 
 
 def _check_answers(task: _Task, seen: Sequence[_Pass]) -> None:
@@ -252,8 +251,8 @@ def _not_converged(task: _Task, last: _Pass, rtol: float) -> str:
     off = [abs(gain / target - 1) for gain, target in pairs]
     worst = max(range(len(off)), key=off.__getitem__)
     return (
-        f"`c` is not reached in {_PASSES} passes: the branch gain of block "
+        f"`branch_gain` is not reached in {_PASSES} passes: that of block "
         f"{task.blocks[worst].name!r} is {last.gains[worst]:.3g}; expected "
-        f"{task.targets[worst]:.3g} within {rtol:.2g}. Its branch may saturate: lower `c`, change "
-        "the biases, or raise `rtol`."
+        f"{task.targets[worst]:.3g} within {rtol:.2g}. Its branch may saturate: lower "
+        "`branch_gain`, change the biases, or raise `rtol`."
     )

@@ -16,13 +16,13 @@ from torch import nn
 
 from isometry._checks import check_kind, check_real
 from isometry._typing import Checked, Real
-from isometry.nn.init.branch_gains import fit_gains, matrix_blocks
+from isometry.nn.init.branch_gains import fit_gains, gained_blocks
 from isometry.nn.init.centring import without_means
 from isometry.nn.init.changes import write
 from isometry.nn.init.condition import conditioned, product_condition_number
 from isometry.nn.init.copies import warn_of_copies
 from isometry.nn.init.fit import fit
-from isometry.nn.init.measured import MeasuredModel, root_of
+from isometry.nn.init.measured import MeasuredModel, root_of, with_numbers
 from isometry.nn.init.plans import InitPlan, PlannedBlock, made_for
 from isometry.nn.init.scaling import Redraw
 from isometry.nn.init.schemes import check_scheme
@@ -33,6 +33,7 @@ from isometry.nn.init.sharded import (
     refuse_strided,
     reshard,
 )
+from isometry.nn.init.targets import check_method, shares_of, target_of
 from isometry.nn.init.theory_route import follows_theory, theory_plan
 from isometry.nn.sandbox._typing import (
     BatchNorm,
@@ -48,7 +49,7 @@ from isometry.nn.sandbox._typing import (
 from isometry.nn.sandbox.random import generator_or_fresh, seed_from
 from isometry.nn.sandbox.specimen import Specimen
 from isometry.nn.sandbox.unwrap import unwrapped
-from isometry.theory.design import cumulant_from_condition_number, gain
+from isometry.theory.design import gain
 
 __all__ = ["InitPlan", "PlannedBlock", "apply_", "gain", "plan", "residual_"]
 
@@ -63,6 +64,7 @@ class PlanOptions(TypedDict, total=False):
     output: Key
     c: Real | None
     condition_number: Real | None
+    branch_gain: Real | None
     shares: Sequence[Real] | None
     blocks: Blocks
     batch_norm: BatchNorm
@@ -84,6 +86,7 @@ def plan(
     output: Key = None,
     c: Real | None = None,
     condition_number: Real | None = None,
+    branch_gain: Real | None = None,
     shares: Sequence[Real] | None = None,
     blocks: Blocks = None,
     batch_norm: BatchNorm = None,
@@ -105,15 +108,18 @@ def plan(
         wrt: As for :class:`~isometry.nn.JacobianOperator`.
         output: As for :class:`~isometry.nn.JacobianOperator`.
         c: Effective cumulant of all residual blocks together, above 0; 1 without
-            ``condition_number``. Where every skip is a matrix S (mixed streams, states of several
-            tensors, gates, projections) the sum of the branch gains |X|^2 / |S|^2 in its place,
-            with X what of a block's Jacobian goes through the branch; c of free branches at S = a.
+            ``condition_number`` and ``branch_gain``.
         condition_number: Wanted s_max / s_min of the Jacobian's bulk, above 1, in place of c:
             the ratio of the edges of the product law of the blocks' own spectra
             (:class:`~isometry.ProductLaw`), as they are under the plan. The universal law's, which
             is a c, by the theory route, and where there is no product law: of one block, of blocks
             between which something else acts on the stream, or where its solver refuses; the
             plan then says why, as ``condition``.
+        branch_gain: Wanted sum of the branch gains |X|^2 / |S|^2 (Frobenius norms), above 0, in
+            place of c, which is not defined where a skip is a matrix (mixed streams, states of
+            several tensors, gates, projections): X is what of a block's Jacobian goes through the
+            ends of its branch, S the rest. With a number for S it is c for a branch that is free
+            of drift and of its own transpose. The plan's c are then gains (``quantity``).
         shares: Relative shares of c, one positive number per block; equal without.
         blocks: Modules, or their names, to take as residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation, ``"eval"`` (running) or ``"batch"`` (those
@@ -186,11 +192,10 @@ def plan(
     References:
         [tarnowski2019] arXiv:1809.08848: one c for every activation. The routes: derived here.
     """
-    target, asked = _target(c, condition_number)
+    target, asked = target_of(c, condition_number, branch_gain)
     rtol = check_real("rtol", rtol, above=0.0)
     check_scheme(scheme, {})
-    if method not in (None, "theory", "data"):
-        raise ValueError(f"`method` is {method!r}; expected 'theory', 'data' or None.")
+    check_method(method, by_gain=(by_gain := branch_gain is not None))
     specimen = Specimen.of(model, x, inputs=inputs, wrt=wrt, output=output, batch_norm=batch_norm)
     root = root_of(specimen, batch_norm)
     source = generator_or_fresh(generator)
@@ -198,14 +203,14 @@ def plan(
         _refuse_whole(root, redraw, centre, asked, method)
     kind = ShardedModel if sharded else MeasuredModel
     measured = kind(specimen, specimen.point, root, blocks, batch_norm, seed_from(source), progress)
-    plain = blocks is None and shares is None and not sharded
+    plain = blocks is None and shares is None and not sharded and not by_gain
     if method == "theory" or (method is None and plain and follows_theory(root)):
         by_theory = theory_plan(measured, target, scheme, seed_from(source), centre=centre)
         return made_for(by_theory, root)
     stream, calls = measured.recorded({})
     measured.warn_of_fresh_statistics()
-    among = stream.blocks or matrix_blocks(measured, asked, centre=centre)
-    parts = _shares(shares, len(among))
+    among = gained_blocks(measured, centre=centre) if by_gain else with_numbers(stream).blocks
+    parts = shares_of(shares, len(among))
     if not redraw:
         warn_of_copies(among, root)
     maps = measured.linear_maps() if redraw else {}
@@ -213,7 +218,7 @@ def plan(
 
     def fitted(c: float) -> InitPlan:
         targets, both = [c * part for part in parts], (stream.blocks, calls)
-        if not stream.blocks:
+        if by_gain:
             return fit_gains(measured, among, targets, fresh, rtol)
         made = fit(measured, both, targets, fresh, rtol)
         made = replace(made, left=stream.left, spans=stream.spans)
@@ -306,39 +311,3 @@ def _refuse_whole(
         refuse_sharded(
             root, what, "Plan before `fully_shard` or `parallelize_module`, `apply_` afterwards."
         )
-
-
-def _target(c: Real | None, condition_number: Real | None) -> tuple[float, float | None]:
-    """Return the c of the universal law that the two arguments mean, and the condition number.
-
-    Raises:
-        TypeError: If one is not a real number.
-        ValueError: If both are given or one is out of range.
-    """
-    if condition_number is None:
-        advice = "c = 1 is a condition number of 21; smaller is closer to isometry."
-        return check_real("c", 1.0 if c is None else c, above=0.0, advice=advice), None
-    if c is not None:
-        raise ValueError(
-            f"`condition_number` is {condition_number!r} and `c` is {c!r}; expected one of them."
-        )
-    kappa = check_real("condition_number", condition_number, above=1.0)
-    return cumulant_from_condition_number(kappa), kappa
-
-
-def _shares(shares: Sequence[Real] | None, count: int) -> list[float]:
-    """Return positive shares that sum to 1.
-
-    Raises:
-        TypeError: If a share is not a real number.
-        ValueError: If there are not ``count`` of them or one is not positive.
-    """
-    if shares is None:
-        return [1.0 / count] * count
-    if len(shares) != count:
-        raise ValueError(
-            f"`shares` has {len(shares)} entries; expected one for each of the {count} blocks. "
-            "`isometry.nn.residual_blocks(model, x)` lists them."
-        )
-    parts = [check_real("shares", share, above=0.0) for share in shares]
-    return [part / sum(parts) for part in parts]

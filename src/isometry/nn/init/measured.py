@@ -162,8 +162,8 @@ def with_numbers(stream: Stream) -> Stream:
         raise ValueError(
             f"`model` has {len(stream.every)} residual blocks whose skip is a matrix, as "
             f"{stream.every[0].name!r}, so that their c is not defined; expected a block of the "
-            "form a * input + branch, which a plan can scale. Compare the model with `inn.twin`, "
-            "or name blocks of that form with `blocks=`."
+            "form a * input + branch, which a plan can scale. Plan by `branch_gain=`, the size of "
+            "a branch over that of its skip, or name blocks of that form with `blocks=`."
         )
     return stream
 
