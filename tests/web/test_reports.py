@@ -1,7 +1,10 @@
 """Reports in a real browser: the first screen, sorting, paper, a phone."""
 
+import io
+
 import pytest
 from matplotlib.figure import Figure as Drawing
+from matplotlib.image import imread
 
 from isometry.plotting import figure_svg
 from isometry.report import Beside, Figure, Origin, Paragraph, Point, Points, Report, Section, Table
@@ -85,6 +88,20 @@ def test_verdict_and_figure_are_in_the_first_screen_and_nothing_is_cut_off(
     figure = page.locator("header svg").bounding_box()
     assert figure["y"] + figure["height"] < height
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_figure_that_goes_on_to_the_right_is_shaded_there_until_it_is_scrolled(open_page):
+    page = open_page(viewport={"width": 390, "height": 844})
+    page.evaluate("document.querySelector('header svg').style.minWidth = '900px'")
+    box = page.locator("header figure > div")
+
+    def darkest_at_the_end():
+        corner = imread(io.BytesIO(box.screenshot()))[2:8, -6:-1, :3]
+        return float(corner.min())
+
+    assert darkest_at_the_end() < 0.95
+    box.evaluate("div => { div.scrollLeft = div.scrollWidth }")
+    assert darkest_at_the_end() == 1.0
 
 
 def test_the_page_follows_the_reader_s_choice_of_light_or_dark(open_page):
