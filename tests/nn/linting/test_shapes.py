@@ -53,3 +53,36 @@ def test_the_parts_of_one_fused_map_are_one_witness():
     torch.manual_seed(0)
     model = nn.Sequential(*[Mixer() for _ in range(3)])
     assert inn.lint(model, torch.randn(2, 32)).worst() == ()
+
+
+class Residual(nn.Module):
+    """A block of a convolutional network, which may halve its image."""
+
+    def __init__(self, narrow, wide):
+        super().__init__()
+        self.conv1 = nn.Conv2d(narrow, wide, 3, 1 + (narrow < wide), 1, bias=False)
+        self.conv2 = nn.Conv2d(wide, wide, 3, 1, 1, bias=False)
+        self.short = nn.Conv2d(narrow, wide, 1, 2, bias=False) if narrow < wide else nn.Identity()
+
+    def forward(self, x):
+        return self.short(x) + self.conv2(torch.relu(self.conv1(x)))
+
+
+def staged(missed):
+    """Two stages of two blocks, He's rule everywhere but where a name begins with `missed`."""
+    model = nn.Sequential(Residual(12, 24), Residual(24, 24), Residual(24, 48), Residual(48, 48))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and not name.startswith(missed):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return inn.lint(model, torch.randn(1, 12, 8, 8))
+
+
+def test_layers_of_one_name_that_the_initialisation_has_not_reached_are_named():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert named(staged("nothing"), "distribution") == []
+        for missed in [("2", "3"), ("1",), ("1", "2")]:
+            found = set(named(staged(missed), "distribution"))
+            blocks = {name.split(".")[0] for name in found}
+            assert blocks == set(missed)
+            assert {f"{block}.conv1.weight" for block in missed} <= found

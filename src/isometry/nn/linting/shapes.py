@@ -1,6 +1,7 @@
 """Rules about the distribution that entries were drawn from."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -27,6 +28,8 @@ def distributions(evidence: Evidence) -> Iterator[Finding]:
     if left and others >= 3 and len(tensors(left)) <= others / 3:
         for kind in left:
             yield from _left(kind, others)
+    else:
+        yield from _mixed(evidence, kinds)
     yield from _truncated(known, shapes)
 
 
@@ -40,6 +43,46 @@ def _left(kind: Kind, others: int) -> Iterator[Finding]:
             "the blocks are normal: the model's own initialisation has not reached it.",
             "Check what the initialisation matches on: a name, a class, a wrapper.", std,
         )  # fmt: skip
+
+
+def _mixed(evidence: Evidence, kinds: list[Kind]) -> Iterator[Finding]:
+    """Find maps of one name, of which some are at torch's default and others normal.
+
+    Layers of one name are drawn by one line of code, whatever their shapes and stages: however
+    many it has not reached, the two kinds of entries tell them apart.
+    """
+    same: dict[str, list[Kind]] = defaultdict(list)
+    for kind in kinds:
+        same[_staged(kind.part.parameter)].append(kind)
+    for group in same.values():
+        singles = [kind.only([i]) for kind in group for i in range(len(kind.parts))]
+        shapes = [_shape(evidence, single) for single in singles]
+        drawn = [s for s, shape in zip(singles, shapes, strict=True) if shape == "normal"]
+        left = [
+            single
+            for single, shape in zip(singles, shapes, strict=True)
+            if shape == "uniform" and _is_default(single)
+        ]
+        if drawn:
+            for single in left:
+                yield _beside(single, drawn[0])
+
+
+def _staged(parameter: str) -> str:
+    """Return a name with a star for every number of a stage or a layer: layer*.*.conv1.weight."""
+    *around, module, own = ["", "", *parameter.split(".")]
+    return ".".join([re.sub(r"\d+", "*", word) for word in around] + [module, own])
+
+
+def _beside(single: Kind, drawn: Kind) -> Finding:
+    fan_in = single.part.fans[0]
+    return Finding(
+        single.part.name, "distribution", "warning",
+        f"It is uniform with a standard deviation of {single.std:.3g}, torch's default "
+        f"1/sqrt(3 fan_in) = {(3 * fan_in) ** -0.5:.3g}, while the same map is normal in "
+        f"`{drawn.part.name}`: the model's own initialisation has not reached it.",
+        "Check what the initialisation matches on: a name, a class, a wrapper.", single.std,
+    )  # fmt: skip
 
 
 def _truncated(kinds: list[Kind], shapes: dict[str, str]) -> Iterator[Finding]:
