@@ -48,3 +48,46 @@ def test_running_statistics_may_be_zero_and_differ():
     model = nn.Sequential(*[nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)) for _ in range(4)])
     model.train()(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)))
     assert named(inn.lint(model, torch.ones(2, 8)), "buffer") == []
+
+
+class Decaying(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.decay = nn.Parameter(torch.arange(1.0, 9.0).log())
+        self.scale = nn.Parameter(torch.full((8,), 1e-4))
+
+    def forward(self, x):
+        h = torch.zeros_like(x[:, 0])
+        for step in self.enter(x).unbind(1):
+            h = torch.exp(-self.decay.exp()) * h + step
+        return x + self.scale * self.leave(h)[:, None]
+
+
+@pytest.mark.parametrize("name", ["decay", "scale"])
+def test_a_computed_parameter_unlike_that_of_the_other_layers_is_named(name):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*[Decaying() for _ in range(4)]), torch.randn(2, 5, 8)
+    assert inn.lint(model, x).worst() == ()
+    nn.init.ones_(getattr(model[2], name))
+    for given in (x, None):
+        report = inn.lint(model, given)
+        assert [(f.parameter, f.rule) for f in report.worst()] == [(f"2.{name}", "value")]
+    assert inn.lint(model, x, trained=True).of("warning") == ()
+
+
+def test_sparse_tensors_are_left_out_and_said():
+    class Neighbours(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Linear(8, 8)
+            self.register_buffer("near", torch.eye(4).to_sparse())
+            self.weight = nn.Parameter(torch.eye(8).to_sparse())
+
+        def forward(self, x):
+            return torch.sparse.mm(self.weight, torch.sparse.mm(self.near, self.map(x)).T).T
+
+    report = inn.lint(nn.Sequential(Neighbours(), Neighbours()), torch.ones(4, 8))
+    assert report.worst() == ()
+    assert report.remark == "the numbers of 4 sparse parameters or buffers"
+    assert "0.map.weight" in report.summaries

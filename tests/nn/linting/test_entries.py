@@ -113,3 +113,9 @@ def test_a_vector_and_a_layer_scale_may_be_constant():
     x = torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     found = inn.lint(torch.nn.Sequential(Scaled(), Scaled()), x)
     assert [f.parameter for f in found.worst()] == ["0.matrix", "1.matrix"]
+
+
+def test_a_drawn_layer_among_zeros_is_named():
+    one = linted(edited(lambda i, layer: layer.down.weight.zero_() if i != 3 else None))
+    assert named(one, "zero") == ["layers.3.down.weight"]
+    assert "while 5 of its siblings are" in one.of("warning")[0].message

@@ -91,3 +91,25 @@ def test_the_remedy_of_a_bias_mends_it():
 def test_the_bias_that_opens_a_gate_of_zero_weights_is_right():
     """As `residual_(redraw=True)` opens those of a DiT."""
     assert biased(2.0, weights=0.0) == []
+
+
+def test_the_bias_of_a_normalisation_that_is_drawn_is_named():
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.Tanh()) for _ in range(3)]
+    model, x = nn.Sequential(*blocks), torch.randn(4, 8)
+    assert inn.lint(model, x).worst() == ()
+    nn.init.normal_(model[1][0].bias, std=0.02)
+    for given in (x, None):
+        assert named(inn.lint(model, given), "norm-gain") == ["1.0.bias"]
+    assert named(inn.lint(model, x, trained=True), "norm-gain") == []
+
+
+def test_biases_of_transposed_kernels_are_held_to_their_own_default():
+    """Torch takes the fan of their outputs: with few of them the bound is a wide one."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(64, 3, 4, 2, 1), nn.Tanh())
+    nn.init.normal_(model[0].weight, std=0.02)
+    x = 0.01 * torch.randn(2, 64, 4, 4)
+    assert named(inn.lint(model, x), "bias-size") == []
+    nn.init.normal_(model[0].bias, std=2.0)
+    assert named(inn.lint(model, x), "bias-size") == ["0.bias"]

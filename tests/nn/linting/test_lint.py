@@ -58,7 +58,7 @@ def test_a_name_is_the_class_or_the_classes():
 
 
 def test_every_rule_is_called_once():
-    assert len(set(RULES)) == len(RULES) == 16
+    assert len(set(RULES)) == len(RULES) == 17
 
 
 def test_the_cost_is_one_forward_pass_and_two_of_a_function():

@@ -1,4 +1,4 @@
-"""Rules about buffers: what `to_empty` or a cast left in them."""
+"""Rules about what is computed and not drawn: what `to_empty`, a cast or a missed layer left."""
 
 import math
 from collections import defaultdict
@@ -14,6 +14,8 @@ from isometry.nn.roles.parts import Part
 
 _HUGE = 1e30
 _MULTIPLIES = {"mul", "mul_", "bmm", "mm", "matmul", "mv", "dot", "addmm", "baddbmm"}
+_COMPUTED = ("scale", "recurrence", "other")
+"""Roles of parameters that a rule may compute, as the rates of decay of a state space model."""
 _REMEDY = (
     "`to_empty` leaves what was in memory, and initialisers of parameters pass buffers by: fill "
     "the buffer again."
@@ -30,7 +32,16 @@ def buffers(evidence: Evidence) -> Iterator[Finding]:
             message, number, severity = said
             found.add(part.parameter)
             yield Finding(part.name, "buffer", severity, message, _REMEDY, number)
-    yield from _unlike(evidence, [part for part in held if part.parameter not in found])
+    yield from _unlike(evidence, [part for part in held if part.parameter not in found], _REMEDY)
+
+
+def structures(evidence: Evidence) -> Iterator[Finding]:
+    """Find parameters that are no maps and are computed, unlike those of most other layers."""
+    if evidence.trained:
+        return
+    known = [p for p in evidence.parts if p.role in _COMPUTED and has_values(evidence.tensor(p))]
+    known = [p for p in known if evidence.summaries[p.name].finite]
+    yield from _unlike(evidence, known, "Set it as they are set.")
 
 
 def _alone(evidence: Evidence, part: Part) -> tuple[str, float, Severity] | None:
@@ -64,8 +75,8 @@ def _multiplies(evidence: Evidence, part: Part) -> bool:
     return bool(flow.constants.get(part.parameter, set()) & _MULTIPLIES)
 
 
-def _unlike(evidence: Evidence, parts: list[Part]) -> Iterator[Finding]:
-    """Find a buffer that differs from the same one in the other layers, which are all equal."""
+def _unlike(evidence: Evidence, parts: list[Part], remedy: str) -> Iterator[Finding]:
+    """Find a tensor that differs from the same one in the other layers, which are all equal."""
     groups: dict[tuple, list[Part]] = defaultdict(list)
     for part in parts:
         spread = getattr(evidence.tensor(part), "placements", None)
@@ -82,8 +93,8 @@ def _unlike(evidence: Evidence, parts: list[Part]) -> Iterator[Finding]:
                 apart = value.having(value.local - usual.local)
                 gap = max(map(abs, extremes(apart)[:2]))
                 yield Finding(
-                    part.name, "buffer", "warning",
-                    f"It differs by up to {gap:.3g} from the same buffer of the other layers, most "
-                    "of which are equal.",
-                    _REMEDY, gap,
+                    part.name, "buffer" if part.role == "buffer" else "value", "warning",
+                    f"It differs by up to {gap:.3g} from the same one of the other layers, most of "
+                    "which are equal.",
+                    remedy, gap,
                 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -55,6 +55,7 @@ def zeros(evidence: Evidence) -> Iterator[Finding]:
     for part in evidence.maps:
         siblings[part.kind, part.span, part.role, part.shape].append(part)
     off = [p for p in evidence.maps if _is_zero(evidence, p)]
+    yield from _alone(evidence, siblings.values())
     dead = evidence.followed.without_gradient([p.parameter for p in off]) if off else set()
     for part in off:
         same = siblings[part.kind, part.span, part.role, part.shape]
@@ -78,6 +79,20 @@ def zeros(evidence: Evidence) -> Iterator[Finding]:
                 "Right for the last layer of a branch, a gate or a head that is to start as 0; "
                 "otherwise initialise it.", 0.0,
             )  # fmt: skip
+
+
+def _alone(evidence: Evidence, siblings: Iterable[list[Part]]) -> Iterator[Finding]:
+    """Find maps that are drawn while most of the same maps start at 0."""
+    for same in siblings:
+        drawn = [part for part in same if not _is_zero(evidence, part)]
+        if len(same) >= 3 and 0 < len(drawn) <= (len(same) - 1) // 2:
+            for part in (part for part in drawn if part.name in evidence.summaries):
+                yield Finding(
+                    part.name, "zero", "warning",
+                    f"It is not zero, while {len(same) - len(drawn)} of its siblings are.",
+                    "Set it to 0 as they are, or draw them as it is.",
+                    evidence.summaries[part.name].rms,
+                )  # fmt: skip
 
 
 def _is_zero(evidence: Evidence, part: Part) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from isometry.nn.linting.fits import Fit, best_fit
@@ -50,6 +51,11 @@ class Evidence:
         """Return a part's own entries, as far as they are held here."""
         return held_of(part, self.tensor(part))
 
+    def default_fan(self, part: Part) -> int:
+        """Return the fan of torch's own default, which takes that of the outputs if transposed."""
+        kernel = part.map is not None and part.map.kernel
+        return math.prod(self.tensor(part).shape[1:]) if kernel else part.fans[0]
+
     def is_orthogonal(self, part: Part) -> bool:
         """Return whether a part has orthogonal rows, or columns, of one size."""
         return is_orthogonal(self.entries(part))
@@ -94,5 +100,6 @@ class Evidence:
 
 
 def has_values(tensor: Tensor) -> bool:
-    """Return whether a tensor has floating-point entries in memory."""
-    return tensor.is_floating_point() and not tensor.is_meta and tensor.numel() > 0
+    """Return whether a tensor has floating-point entries in memory, one after another."""
+    dense = tensor.layout is torch.strided
+    return dense and tensor.is_floating_point() and not tensor.is_meta and tensor.numel() > 0

@@ -35,8 +35,26 @@ def norm_gains(evidence: Evidence) -> Iterator[Finding]:
             "Set it to 1 (0 where the module adds 1); trained weights are linted with "
             "`trained=True`.", summary.std,
         )  # fmt: skip
+    yield from _shifts(evidence)
     yield from _unequal(evidence)
     yield from _silent(evidence)
+
+
+def _shifts(evidence: Evidence) -> Iterator[Finding]:
+    """Find biases beside the gains of normalisations whose entries differ before any training."""
+    gains = {p.parameter for p in evidence.parts if p.role == "norm gain"}
+    for part in evidence.parts:
+        summary = evidence.summaries.get(part.name)
+        gain = part.parameter.removesuffix("bias") + "weight"
+        if part.role != "bias" or gain not in gains or summary is None or not summary.finite:
+            continue
+        if not summary.constant and summary.std > _SPREAD:
+            yield Finding(
+                part.name, "norm-gain", "warning",
+                f"The bias of a normalisation is drawn at random: its entries have a standard "
+                f"deviation of {summary.std:.3g} around {summary.mean:.3g}.",
+                "Set it to 0; trained weights are linted with `trained=True`.", summary.std,
+            )  # fmt: skip
 
 
 def _silent(evidence: Evidence) -> Iterator[Finding]:
@@ -143,7 +161,7 @@ def _beside(evidence: Evidence) -> dict[str, tuple[float, int]]:
     """Return {bias: root mean square of what its map gives without it, fan_in of that map}."""
     graph = evidence.followed.graph
     assert graph is not None
-    fans = {part.parameter: part.fans[0] for part in evidence.maps}
+    fans = {part.parameter: evidence.default_fan(part) for part in evidence.maps}
     found: dict[str, tuple[float, int]] = {}
     for node in graph.nodes:
         bias = (node.applied and node.applied.bias) or ""

@@ -38,7 +38,8 @@ def _allowed(evidence: Evidence, fit: Fit, kind: Kind) -> list[Finding]:
         said = f"Queries and keys share a factor of {ratio:.3g} over the other maps' law."
         return [Finding(kind.part.name, "fan", "note", said, "Right in DeepNet.", ratio)]
     fan_in, fan_out = described.fan_in, described.fan_out
-    own = {"Xavier's": (2 / (fan_in + fan_out)) ** 0.5, "torch's default": (3 * fan_in) ** -0.5}
+    torchs = evidence.default_fan(kind.part)
+    own = {"Xavier's": (2 / (fan_in + fan_out)) ** 0.5, "torch's default": (3 * torchs) ** -0.5}
     apart = described.kernel and not any(o.part.map and o.part.map.kernel for o in fit.fitting)
     he = {"fan_in": (2 / fan_in) ** 0.5, "fan_out": (2 / fan_out) ** 0.5}
     for fan, std in he.items() if apart else ():  # many draw linear maps and convolutions by class

@@ -6,10 +6,11 @@ same model, and to a recipe if one is given.
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import nn
 
 from isometry.nn.linting.adherence import against_recipe, told
-from isometry.nn.linting.buffers import buffers
+from isometry.nn.linting.buffers import buffers, structures
 from isometry.nn.linting.entries import precision, symmetry, values, zeros
 from isometry.nn.linting.evidence import Evidence
 from isometry.nn.linting.finding import Finding, LintReport, ordered
@@ -27,8 +28,8 @@ from isometry.nn.sandbox._typing import Model, ModelInput, Progress
 from isometry.nn.sandbox.specimen import Specimen
 
 RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
-    values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, precision,
-    layers, laws, distributions, growth, fresh, replicas,
+    values, zeros, symmetry, repeats, copies, experts, norm_gains, biases, buffers, structures,
+    precision, layers, laws, distributions, growth, fresh, replicas,
 )  # fmt: skip
 _AUDIT = (values, zeros, symmetry, layers)
 
@@ -97,12 +98,17 @@ def report_of(name: str, evidence: Evidence, recipe: Recipe | None) -> LintRepor
 
 
 def _remark(evidence: Evidence) -> str:
-    """Return what was not looked at: no pass, or weights that are only shapes."""
-    meta = {part.name for part in evidence.parts if evidence.tensor(part).is_meta}
-    if not meta:
-        return evidence.followed.remark
-    numbers = f"the numbers of {len(meta)} parameters or buffers on the meta device, without values"
-    return "; ".join(text for text in (evidence.followed.remark, numbers) if text)
+    """Return what was not looked at: no pass, weights that are only shapes, or sparse ones."""
+    tensors = {part.parameter: evidence.tensor(part) for part in evidence.parts}.values()
+    meta = sum(tensor.is_meta for tensor in tensors)
+    sparse = sum(tensor.layout is not torch.strided for tensor in tensors)
+    remarks = [
+        evidence.followed.remark,
+        f"the numbers of {meta} parameters or buffers on the meta device, without values"
+        if meta else "",
+        f"the numbers of {sparse} sparse parameters or buffers" if sparse else "",
+    ]  # fmt: skip
+    return "; ".join(remark for remark in remarks if remark)
 
 
 def model_name(model: object, roots: Sequence[nn.Module]) -> str:

@@ -23,18 +23,19 @@ def distributions(evidence: Evidence) -> Iterator[Finding]:
     shapes = {kind.name: _shape(evidence, kind) for kind in kinds}
     known = [kind for kind in kinds if shapes[kind.name] in ("normal", "truncated", "uniform")]
     drawn = [kind for kind in known if shapes[kind.name] != "uniform"]
-    left = [kind for kind in known if shapes[kind.name] == "uniform" and _is_default(kind)]
+    left = [
+        kind for kind in known if shapes[kind.name] == "uniform" and _is_default(evidence, kind)
+    ]
     others = len(tensors(drawn))
     if left and others >= 3 and len(tensors(left)) <= others / 3:
         for kind in left:
-            yield from _left(kind, others)
+            yield from _left(kind, evidence.default_fan(kind.part), others)
     else:
         yield from _mixed(evidence, kinds)
     yield from _truncated(known, shapes)
 
 
-def _left(kind: Kind, others: int) -> Iterator[Finding]:
-    fan_in = kind.part.fans[0]
+def _left(kind: Kind, fan_in: int, others: int) -> Iterator[Finding]:
     for part, std in zip(kind.parts, kind.stds, strict=True):
         yield Finding(
             part.name, "distribution", "warning",
@@ -61,11 +62,11 @@ def _mixed(evidence: Evidence, kinds: list[Kind]) -> Iterator[Finding]:
         left = [
             single
             for single, shape in zip(singles, shapes, strict=True)
-            if shape == "uniform" and _is_default(single)
+            if shape == "uniform" and _is_default(evidence, single)
         ]
         if drawn:
             for single in left:
-                yield _beside(single, drawn[0])
+                yield _beside(single, evidence.default_fan(single.part), drawn[0])
 
 
 def _staged(parameter: str) -> str:
@@ -74,8 +75,7 @@ def _staged(parameter: str) -> str:
     return ".".join([re.sub(r"\d+", "*", word) for word in around] + [module, own])
 
 
-def _beside(single: Kind, drawn: Kind) -> Finding:
-    fan_in = single.part.fans[0]
+def _beside(single: Kind, fan_in: int, drawn: Kind) -> Finding:
     return Finding(
         single.part.name, "distribution", "warning",
         f"It is uniform with a standard deviation of {single.std:.3g}, torch's default "
@@ -111,6 +111,6 @@ def _shape(evidence: Evidence, kind: Kind) -> str:
     return shapes.most_common(1)[0][0] if shapes else "small"
 
 
-def _is_default(kind: Kind) -> bool:
-    expected = (3 * kind.part.fans[0]) ** -0.5
+def _is_default(evidence: Evidence, kind: Kind) -> bool:
+    expected = (3 * evidence.default_fan(kind.part)) ** -0.5
     return abs(math.log(kind.std / expected)) < max(0.04, 6 * kind.standard_error)

@@ -287,7 +287,9 @@ def _used(label: Tensor) -> Tensor:
 
 
 def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    """Return what stands for the memory of a tensor; a sparse one has no storage of its own."""
+    dense = tensor.layout is torch.strided
+    return tensor.untyped_storage()._cdata if dense else id(tensor)
 
 
 def _shape(results: Sequence[Tensor]) -> tuple[int, ...]:
