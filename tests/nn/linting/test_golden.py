@@ -109,3 +109,35 @@ def test_values_that_are_not_finite_are_told_from_such_as_are():
         (broken, report(), "It had no finite values."),
     ):
         assert [f.message for f in against_golden(new, golden(old))] == [said]
+
+
+class Noisy(nn.Module):
+    """What a seed decides beside weights: a bias of one entry, and a buffer of noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.map, self.head = nn.Linear(16, 64), nn.Linear(64, 1)
+        nn.init.xavier_uniform_(self.map.weight)
+        self.register_buffer("features", torch.randn(16, 16))
+        self.register_buffer("rates", 100.0 ** -torch.arange(0, 1, 1 / 16))
+
+    def forward(self, x):
+        return self.head(self.map(x @ self.features * self.rates).tanh())
+
+
+def test_another_seed_decides_no_number_that_is_held():
+    models = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        models.append(Noisy())
+    reports = [inn.lint(model, torch.ones(1, 16)) for model in models]
+    held = golden(reports[0])
+    assert [f.message for r in reports[1:] for f in against_golden(r, held)] == []
+    for name, change in {"rates": 1.001, "features": 2.0}.items():
+        getattr(models[0], name).mul_(change)
+        found = against_golden(inn.lint(models[0], torch.ones(1, 16)), held)
+        assert [f.parameter for f in found] == [name]
+        getattr(models[0], name).div_(change)
+    nn.init.zeros_(models[0].head.bias)
+    found = against_golden(inn.lint(models[0], torch.ones(1, 16)), held)
+    assert [f.parameter for f in found] == ["head.bias"]

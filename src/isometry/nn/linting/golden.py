@@ -16,6 +16,8 @@ from isometry.nn.linting.golden_file import SCHEMA, read_golden, structure
 from isometry.nn.linting.statistics import Summary
 from isometry.nn.roles.parts import Part
 
+_NOISE = 256
+"""Entries from which a buffer is told from a ladder of frequencies by its mean of 0."""
 _SIGMAS = 6.0
 """Standard errors within which two draws are of one rule."""
 _EXACT = 1e-5
@@ -127,10 +129,24 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, fl
         return f"It {word}.", None
     if "std" not in old:
         return None
-    exact = old["role"] == "buffer" or "constant" in (old["entries"], new["entries"])
+    if _is_one_draw(old) and _is_one_draw(new):
+        return None
+    constant = "constant" in (old["entries"], new["entries"])
+    exact = constant or (old["role"] == "buffer" and not (_is_noise(old) and _is_noise(new)))
     if exact or 0 in (old["std"], new["std"]):  # 0 also of entries that differ by rounding only
         return _exact(old, new)
     return _drawn(old, new)
+
+
+def _is_one_draw(entry: Mapping[str, Any]) -> bool:
+    """Return whether it is a bias of one entry that a seed may decide: torch's lie within 1."""
+    return entry["role"] == "bias" and entry["size"] == 1 and 0 < abs(entry["mean"]) < 1
+
+
+def _is_noise(entry: Mapping[str, Any]) -> bool:
+    """Return whether entries look drawn about 0, as a buffer of random features or of vectors."""
+    drawn = entry["entries"] in ("normal", "uniform") and entry["size"] >= _NOISE
+    return drawn and abs(entry["mean"]) < 4 * entry["std"] / entry["size"] ** 0.5
 
 
 def _exact(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, float | None] | None:

@@ -56,7 +56,8 @@ class Summary:
         expected = math.sqrt(2 * math.log(max(self.size, 3)))
         if self.levels <= 2:
             return "signs"
-        if abs(self.kurtosis - 1.8) < min(error, 0.3) and ratio < 1.8:
+        widest = max(1.8, 3**0.5 * (1 + 5 * math.sqrt(0.2 / max(self.size, 1))))
+        if abs(self.kurtosis - 1.8) < min(error, 0.3) and ratio < widest:
             return "uniform"
         if 1.9 < self.kurtosis < 2.9 and ratio < 0.8 * expected:
             return "truncated"
