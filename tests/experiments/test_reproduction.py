@@ -6,9 +6,10 @@ from functools import partial
 
 import pytest
 
+from cases_runs import training_run
 from isometry.experiments.engine.executors import open_executor
 from isometry.experiments.profiles import studies
-from isometry.experiments.reproduction import gather, page, run_studies, write
+from isometry.experiments.reproduction import _conditions, gather, page, run_studies, write
 from isometry.report.blocks import figures
 
 SERIAL = partial(open_executor, "serial")
@@ -35,6 +36,21 @@ def test_the_page_states_every_claim_with_its_number_and_verdict(made):
     missing = len(both[1].configs)
     assert f"Not finished, hence absent: training (0 of {missing} runs)" in text
     assert found.finished["matrices"] == (len(both[0].configs),) * 2
+
+
+def test_the_command_names_the_images_that_were_trained_on(made, tmp_path):
+    found = gather(studies("smoke", ["digits"], only=["matrices"]), made, profile="smoke")
+    assert found.conditions["trained_on"] == ""
+    assert "--data" not in page(found).html()
+    run = training_run(tmp_path, "He", "relu", 1.0, 0, 40.0)
+    conditions = _conditions([run])
+    assert conditions["trained_on"] == run.config.settings["images"]
+    assert (
+        "--profile smoke --data digits"
+        in page(
+            dataclasses.replace(found, conditions={**conditions, "trained_on": "digits"})
+        ).html()
+    )
 
 
 def test_the_claims_of_the_headline_add_up(made):

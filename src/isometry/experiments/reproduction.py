@@ -189,7 +189,9 @@ def _overview(found: Reproduction) -> tuple[Figure, bool]:
 
 def _origin(found: Reproduction) -> Origin:
     studies = [name for name, (done, planned) in found.finished.items() if done == planned]
-    command = shlex.join(["isometry", "reproduce", *studies, "--profile", found.profile])
+    data = found.conditions["trained_on"]
+    chosen = ["--data", data] if data else []
+    command = shlex.join(["isometry", "reproduce", *studies, "--profile", found.profile, *chosen])
     named = {key.replace("_", " "): value for key, value in found.conditions.items()}
     facts = {key: value for key, value in named.items() if key != "versions"}
     return Origin([command], {**facts, "versions": found.conditions["versions"]}, {})
@@ -221,7 +223,10 @@ def write(found: Reproduction, folder: Path) -> Path:
 
 def _conditions(runs: Sequence[Run]) -> dict[str, Any]:
     versions = sorted({f"{k} {v}" for run in runs for k, v in run.versions.items()})
+    every = [run.config.settings for run in runs]
+    trained_on = sorted({each["images"] for each in every if "learning_rate" in each})
     return {
+        "trained_on": ", ".join(trained_on),
         "commit": _commit(),
         "versions": ", ".join(versions),
         "machine": f"{platform.machine()}, {os.cpu_count()} processors",

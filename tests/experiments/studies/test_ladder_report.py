@@ -2,6 +2,7 @@ import pytest
 
 from cases_runs import training_run, unshown
 from isometry.experiments.parts.rungs import RUNGS, TOP
+from isometry.experiments.studies import ladder_report
 from isometry.experiments.studies.ladder_report import ladder_times, summarise
 
 ACTS = ("relu", "tanh", "gelu")
@@ -29,6 +30,15 @@ def test_the_first_claim_passes_and_fails_where_it_must(tmp_path):
     assert [row["rung"] for row in equal.numbers["times"]] == list(RUNGS)
     assert unshown(equal) == []
     assert equal.numbers["times"][-1]["tanh"] == pytest.approx(41.0, abs=0.1)
+
+
+def test_an_interval_beside_the_number_says_why(tmp_path, monkeypatch):
+    runs = ladder(tmp_path / "a", (40.0, 41.0, 40.0))
+    said = []
+    for low in (0.0, 0.5):
+        monkeypatch.setattr(ladder_report, "bootstrap", lambda *_, low=low, **__: (low, 1.0))
+        said.append(summarise(runs, levels=[1.0], name="ladder").hypotheses[0].remark)
+    assert ["(above the number: " in remark for remark in said] == [False, True]
 
 
 def test_a_rung_that_widens_the_spread_fails_its_claim(tmp_path):

@@ -233,15 +233,17 @@ def _top_hypothesis(rungs: Mapping[str, Times], steps: int, level: float, name: 
     ours, theirs = (_part(table, names) for table in tables)
     missed = [sum(t is None for r in x.values() for t in r.values()) for x in (ours, theirs)]
     spreads = [log_spread(table, censored=steps) for table in (ours, theirs)]
+    number = spreads[0] / spreads[1] if spreads[1] else None
     interval = "one seed, hence no interval"
     if max(map(len, ours.values())) > 1:
         low, high = bootstrap(ours, theirs, censored=steps, rng=np.random.default_rng(0))
         interval = f"95 % interval over seeds {low:.3g} .. {high:.3g}"
+        if number is not None and number < low:
+            interval += " (above the number: seeds drawn again add their scatter to the spread)"
     remark = (
         f"{spreads[0]:.3g} over {spreads[1]:.3g}; {interval}; not reached, hence counted as the "
         f"last step: {missed[0]} runs at the top, {missed[1]} at equal sigma_w."
     )
-    number = spreads[0] / spreads[1] if spreads[1] else None
     return Hypothesis(name, claim, tested, number, high=0.1, remark=remark)
 
 
