@@ -30,7 +30,7 @@ def lint(
             each, in order, or one file that holds them by name. Without it fewer roles are known.
         checkpoint: Weights to put into the model: .safetensors, or .pt with a state dictionary.
         recipe: What the weights are to follow: gpt2, bert, llama, llama-depth, vit, t5, mup-like,
-            completep-like, "torch default", he, xavier, or a .toml file.
+            completep-like, "torch default", he, resnet, xavier, or a .toml file.
         trained: The weights are meant to be trained: find those that are still a fresh draw.
         fail_on: Least severity that makes the exit status 1.
         save: Write a golden file (.json): roles, shapes and standard deviations.

@@ -32,7 +32,7 @@ def stream(
         seq: Number of random tokens to take for an input.
         input: An input in their place, as .pt, .npy or .safetensors.
         recipe: What the weights are drawn by, as in lint: gpt2, bert, llama, llama-depth, vit, t5,
-            mup-like, completep-like, "torch default", he, xavier, or a .toml file.
+            mup-like, completep-like, "torch default", he, resnet, xavier, or a .toml file.
         weights: A folder of .safetensors files to read the weights from in place of drawing them.
         trained: The weights read are meant to be trained.
         blocks: Names of the layers; found without.

@@ -34,6 +34,13 @@ def test_a_tensor_ends_every_module_that_it_comes_out_of_the_innermost_first():
     assert [call.name for call in recording.ending([output]) if call.name] == ["0.0", "0"]
 
 
+def test_nothing_comes_out_of_a_shortcut_that_is_empty():
+    relu, shortcut = nn.ReLU(), nn.Sequential()
+    recording = record(nn.Sequential(relu, shortcut, nn.Identity()), torch.randn(1, 4), None)
+    output = recording.graph.order[-1]
+    assert [call.name for call in recording.ending([output]) if call.name] == ["0"]
+
+
 @pytest.mark.parametrize("use_reentrant", [False, True])
 def test_checkpoints_are_looked_into(use_reentrant):
     class Checkpointed(nn.Module):

@@ -1,7 +1,11 @@
 import re
 
 import pytest
+import torch
+from torch import nn
 
+from cases_lint import decoder, named
+from isometry import nn as inn
 from isometry.nn.roles.recipes import RECIPES, Recipe, RoleLaw, recipe_of
 
 
@@ -88,3 +92,40 @@ def test_powers_that_make_no_scale_of_weights_are_refused(law):
 def test_powers_that_cancel_make_a_scale():
     law = recipe_of({"roles": {"reader": {"std": 0.02, "fan_in": 999, "fan_out": -999}}})
     assert law.law("reader").value((64, 64), 4, 0) == pytest.approx(0.02)
+
+
+def test_strided_convolutions_follow_torchvisions_rule_by_fan_out():
+    def stage(narrow, wide):
+        return nn.Sequential(
+            nn.Conv2d(narrow, wide, 3, 2, 1, bias=False), nn.ReLU(),
+            nn.Conv2d(wide, wide, 3, 1, 1, bias=False),
+        )  # fmt: skip
+
+    class Stages(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(3, 16, 3, padding=1)
+            self.body = nn.ModuleList(stage(n, 2 * n) for n in (16, 32, 64))
+            self.short = nn.ModuleList(nn.Conv2d(n, 2 * n, 1, 2) for n in (16, 32, 64))
+
+        def forward(self, x):
+            x = self.stem(x)
+            for body, short in zip(self.body, self.short, strict=True):
+                x = short(x) + body(x)
+            return x
+
+    torch.manual_seed(0)
+    model = Stages()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    x = torch.randn(2, 3, 16, 16)
+    assert named(inn.lint(model, x, recipe="resnet"), "recipe", "error") == []
+    wrong = named(inn.lint(model, x, recipe="he"), "recipe", "error")
+    assert {f"body.{i}.0.weight" for i in range(3)} <= set(wrong)
+
+
+def test_several_inputs_in_place_of_a_recipe_are_told_how_they_go_in():
+    x = torch.randn(2, 32)
+    with pytest.raises(TypeError, match=r"several inputs go in one tuple"):
+        inn.lint(decoder(), x, x)

@@ -281,6 +281,8 @@ def not_recognised(recording: Recording, cuts: list[Vertex], additions: Sequence
         f"where paths from the input split, they join in {summary(forks)}"
         if forks
         else f"its {len(steps)} operations form a plain chain"
+        if len(steps) > 1
+        else "it is a single operation"
     )
     what = "has no residual block that is recognised"
     if additions:

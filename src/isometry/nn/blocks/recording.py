@@ -58,7 +58,8 @@ class Recording:
 
     @cached_property
     def _endings(self) -> dict[Vertex, list[int]]:
-        return _index((v, place) for place, c in enumerate(self.calls) for v in c.outputs)
+        calls = [(place, c) for place, c in enumerate(self.calls) if not _is_empty(c.module)]
+        return _index((v, place) for place, c in calls for v in c.outputs)
 
     @cached_property
     def _by_module(self) -> dict[str | nn.Module, list[int]]:
@@ -118,6 +119,12 @@ class Recording:
             return self.segment(*source, *target)
         ends = (source[-1], target[-1], self.maps.ranks, self.maps)
         return StateSegment(*ends, source, target)
+
+
+def _is_empty(module: nn.Module) -> bool:
+    """Whether a module hands its input on: a shortcut that is none, out of which nothing comes."""
+    empty = isinstance(module, nn.Sequential) and not len(module)
+    return empty or isinstance(module, nn.Identity)
 
 
 Key = TypeVar("Key")

@@ -49,7 +49,7 @@ def lint(
         x: An input, as the model takes it, a tensor or a tuple or dictionary of inputs; token ids
             as they are. Without one no role is known that only a pass shows.
         recipe: What the weights are to follow: "gpt2", "bert", "llama", "llama-depth", "vit", "t5",
-            "mup-like", "completep-like", "torch default", "he", "xavier", a dictionary
+            "mup-like", "completep-like", "torch default", "he", "resnet", "xavier", a dictionary
             ``{"roles": {"reader": {"std": 0.02}, "writer": {"std": 0.02, "depth": "1/sqrt(2L)"}}}``
             or a TOML file of that form. What departs from it is an error.
         trained: Whether the weights are meant to be trained ones: rules of initialisation are off,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from torch import Tensor
+
 from isometry._checks import check_kind, check_real, shown, suggest
 from isometry._result import Result
 from isometry._typing import Checked
@@ -140,6 +142,8 @@ RECIPES: dict[str, Recipe] = {
         _by_fan("completep-like", "arXiv:2505.01618", 1.0, "1/L", free=True),
         _by_fan("torch default", "torch.nn.Linear.reset_parameters", 3**-0.5, free=False),
         _by_fan("he", "arXiv:1502.01852", 2**0.5, free=False),
+        Recipe("resnet", "torchvision, ResNet: arXiv:1502.01852 by fan_out",
+               {role: RoleLaw(2**0.5, fan_out=-0.5) for role in ("reader", "writer")}, free=False),
         Recipe("xavier", "Glorot and Bengio 2010, PMLR 9:249-256",
                {role: RoleLaw(2**0.5, fan_sum=-0.5) for role in ("reader", "writer")}, free=False),
     )
@@ -168,8 +172,10 @@ def recipe_of(recipe: object) -> Recipe:
         return known
     if isinstance(recipe, Mapping):
         return _from_table(recipe)
+    several = "; several inputs go in one tuple, `(x, t, y)`" if isinstance(recipe, Tensor) else ""
     raise TypeError(
-        f"`recipe` is a {type(recipe).__name__}; expected a name, a dictionary or a .toml file."
+        f"`recipe` is a {type(recipe).__name__}; expected a name, a dictionary or a .toml "
+        f"file{several}."
     )
 
 
