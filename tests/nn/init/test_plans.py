@@ -25,3 +25,15 @@ def test_what_is_left_out_is_printed_below_the_table():
     text = str(made(0.5, 0.5, left=(left,)))
     assert text.endswith("left out: `up.2`: its shortcut is a linear map; `up.2.w` at 0 stays")
     assert "left out" not in str(made(0.5, 0.5))
+
+
+@pytest.mark.parametrize(("factors", "said"), [((0.5, 2.0, 1.0), True), ((1.0, 2.9, 2.0), False)])
+def test_factors_that_differ_much_are_named_with_what_grows_with_them(factors, said):
+    blocks = tuple(
+        PlannedBlock(f"b{i}", 0.1, 0.5, 0.5, ("w",), factor, "last linear map, scaled")
+        for i, factor in enumerate(factors)
+    )
+    text = str(InitPlan(1.5, "data", blocks, 3, {}))
+    assert ("unequal factors, 0.5 (b0) to 2 (b1): outliers are no part of c" in text) is said
+    baseline = str(InitPlan(None, "he", blocks, 3, {}))
+    assert "unequal factors" not in baseline

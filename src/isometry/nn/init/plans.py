@@ -18,6 +18,10 @@ BRANCH_GAIN: Literal["branch gain"] = "branch gain"
 """What stands for c where a skip is a matrix."""
 
 
+_UNEVEN = 3.0
+"""Ratio of the largest to the smallest factor from which a plan says so."""
+
+
 @dataclass(frozen=True)
 class PlannedBlock(Result):
     """One residual block's row of a plan.
@@ -179,8 +183,22 @@ class InitPlan(Result, Drawn):
         condition = [] if self.condition is None else [str(self.condition)]
         kept = [row for row in self.centred if row.bias is None]
         means = [f"{len(kept)} branches keep their mean: {kept[0].why}"] if kept else []
-        lines = [self._summary(), *condition, *inside, *outside, *means]
+        lines = [self._summary(), *condition, *inside, *outside, *means, *self._uneven()]
         return "\n".join([format_table(self.rows()), "", *lines])
+
+    def _uneven(self) -> list[str]:
+        """Say that equal parts of c take unequal factors: what is no part of c grows with them."""
+        scaled = [block for block in self.blocks if block.factor > 0]
+        if self.method != "data" or not scaled:
+            return []
+        low, high = (pick(scaled, key=lambda block: block.factor) for pick in (min, max))
+        if high.factor < _UNEVEN * low.factor:
+            return []
+        return [
+            f"equal parts take unequal factors, {low.factor:.3g} ({low.name}) to {high.factor:.3g} "
+            f"({high.name}): outliers are no part of {self.quantity} and grow with them; diagnose "
+            "the model afterwards"
+        ]
 
     def __repr__(self) -> str:
         return f"InitPlan({self._summary()})"
