@@ -7,6 +7,7 @@ and one that does needs the context alone: beartype checks within it.
 
 import dataclasses
 import functools
+import gc
 import inspect
 import typing
 
@@ -60,3 +61,9 @@ def _decorator(function=None, *, typechecker=None):
 
 
 jaxtyping.jaxtyped = _decorator
+
+
+def pytest_collection_finish(session):
+    """Leave out of every later collection what lives as long as the run: modules, tests, cases."""
+    gc.collect()
+    gc.freeze()
