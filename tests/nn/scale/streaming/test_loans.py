@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cases_streaming import bare
-from isometry.nn.scale.streaming.loans import first_names, lent
+from isometry.nn.scale.streaming.loans import first_names, lent, tied_names
 
 
 class Ones:
@@ -48,3 +48,9 @@ def test_tied_weights_are_lent_once():
         assert model.head.weight is model.embed.weight
     assert supply.asked == ["embed.weight"]
     assert torch.is_tensor(model.head.weight)
+
+
+def test_a_tied_parameter_has_several_names():
+    model = bare(depth=0)
+    model.head.weight = model.embed.weight
+    assert tied_names(model) == {"embed.weight": ["embed.weight", "head.weight"]}

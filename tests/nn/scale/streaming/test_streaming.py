@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cases_streaming import IDS, Tokens, bare, shards, whole
@@ -199,3 +200,48 @@ def test_what_the_model_makes_constant_stays_and_what_it_draws_needs_a_law():
     assert large == pytest.approx(100 * small, rel=1e-4)
     with pytest.raises(ValueError, match=r"says nothing of '0\.scale'"):
         stream(made(lambda: torch.randn(5)), x)
+
+
+def test_read_weights_are_the_files_even_where_the_model_makes_constants(tmp_path):
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.map = nn.Parameter(torch.ones(22)), nn.Linear(22, 22)
+            self.batch = nn.BatchNorm1d(6)
+
+        def forward(self, s):
+            return s + self.map(self.batch(self.gain * s))
+
+    def made():
+        model = Tokens(depth=0)
+        model.layers.extend(Normed() for _ in range(2))
+        return model.eval()
+
+    torch.manual_seed(0)
+    model = made()
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(torch.rand(value.shape) / 2 + 0.5)
+    (tmp_path / "w").mkdir()
+    save_file(model.state_dict(), tmp_path / "w" / "a.safetensors")
+    with skeleton():
+        empty = made()
+    assert not empty.layers[0].gain.is_meta
+    s, growth = embedded(model)[1], []
+    first = s.norm()
+    for layer in model.layers:
+        s = layer(s).detach()
+        growth.append(float(s.norm() / first))
+    report = stream(empty, IDS, weights=tmp_path / "w")
+    assert [*report.growth.values()] == pytest.approx(growth)
+    assert bool((empty.layers[0].batch.running_mean == 0).all())
+
+
+def test_a_run_does_not_go_on_with_other_weights_in_the_same_folder(tmp_path):
+    folder, out = shards(whole(), tmp_path / "w"), tmp_path / "out"
+    stream(bare(), IDS, weights=folder, out=out)
+    stream(bare(), IDS, weights=folder, out=out)
+    shards(whole(seed=1), folder)
+    with pytest.raises(ValueError, match="holds a run of other weights; expected the same"):
+        stream(bare(), IDS, weights=folder, out=out)

@@ -87,7 +87,9 @@ def _difference(held: Path, request: Mapping[str, Any]) -> str:
         words = [key for key in request if other.get(key) != request[key]]
     except (ValueError, AttributeError):
         words = []
-    return f"another {words[0]}" if words else "something else"
+    if not words:
+        return "something else"
+    return "other weights" if words[0] == "weights" else f"another {words[0]}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -49,3 +49,12 @@ def first_names(root: nn.Module) -> dict[Tensor, str]:
     for name, parameter in root.named_parameters(remove_duplicate=False):
         found.setdefault(parameter, name)
     return found
+
+
+def tied_names(root: nn.Module) -> dict[str, list[str]]:
+    """Return all names of every parameter, by its first."""
+    first = first_names(root)
+    found: dict[str, list[str]] = {}
+    for name, parameter in root.named_parameters(remove_duplicate=False):
+        found.setdefault(first[parameter], []).append(name)
+    return found

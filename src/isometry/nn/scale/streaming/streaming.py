@@ -25,12 +25,12 @@ from isometry.nn.sandbox.inputs import arguments_of
 from isometry.nn.sandbox.undo import Undo, reversible
 from isometry.nn.scale.streaming.kept import Kept
 from isometry.nn.scale.streaming.layers import layers_of
-from isometry.nn.scale.streaming.loans import Supply, first_names, lent
+from isometry.nn.scale.streaming.loans import Supply, first_names, lent, tied_names
 from isometry.nn.scale.streaming.measure import LayerCall, measured
 from isometry.nn.scale.streaming.passed import Passed
 from isometry.nn.scale.streaming.report import StreamReport
 from isometry.nn.scale.streaming.roles import Roles
-from isometry.nn.scale.streaming.supply import Drawn, stored
+from isometry.nn.scale.streaming.supply import Drawn, Stored, stored
 
 Progress = Callable[[int, int], None]
 """Called with the number of layers that are done, and of all."""
@@ -132,7 +132,9 @@ class _Run:
         self.folder = folder
         self.supply: Supply = self.drawn
         if folder is not None:
-            self.supply = stored(folder, {n: p.shape for p, n in self.names.items() if p.is_meta})
+            shapes = {name: p.shape for p, name in self.names.items()}
+            kept = {name: held.shape for name, _, _, held in _buffers(model)}
+            self.supply = stored(folder, shapes, kept, tied_names(model))
         self.kept: Kept | None = None
         self.passes: list[Passed] = []
         self._progress = progress
@@ -145,10 +147,17 @@ class _Run:
         return {
             "model": digest([type(self.model).__name__, str(self.model), str(shapes)]),
             "input": digest([str(t.tolist()) for t in leaves]),
-            "recipe": str(self.roles.recipe), "weights": str(self.folder), "seed": self.seed,
+            "recipe": str(self.roles.recipe), "weights": self._version(), "seed": self.seed,
             "num_probes": self.num_probes, "trained": self.trained,
             "layers": list(self.layers.values()),
         }  # fmt: skip
+
+    def _version(self) -> str:
+        """Return a word for the files that weights are read from: where, how long, how old."""
+        if self.folder is None:
+            return "None"
+        files = [(path.name, path.stat()) for path in sorted(self.folder.glob("*.safetensors"))]
+        return digest([f"{name} {about.st_size} {about.st_mtime_ns}" for name, about in files])
 
     def outside(self, module: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
         """Return a module's forward that has weights while it runs."""
@@ -200,10 +209,31 @@ def _patched(undo: Undo, run: _Run) -> None:
     """Let the layers, and what holds weights outside them, take these when they are called."""
     within = {inner for layer in run.layers for inner in layer.modules()}
     holders = [m for m in run.model.modules() if m not in within and _holds_some(m)]
+    if isinstance(run.supply, Stored):
+        _read_buffers(undo, run.model, run.supply)
     for module in run.layers:
         _replace(undo, module, run.layer(module, module.forward))
     for module in holders:
         _replace(undo, module, run.outside(module, module.forward))
+
+
+def _buffers(model: nn.Module) -> list[tuple[str, nn.Module, str, Tensor]]:
+    """Return what a state dict keeps beside parameters: its name, its place, and itself."""
+    return [
+        (f"{prefix}.{key}" if prefix else key, module, key, held)
+        for prefix, module in model.named_modules()
+        for key, held in module._buffers.items()
+        if held is not None and key not in module._non_persistent_buffers_set
+    ]
+
+
+def _read_buffers(undo: Undo, model: nn.Module, supply: Stored) -> None:
+    for name, module, key, held in _buffers(model):
+        if name in supply.places:
+            values = torch.empty_like(held, device="cpu")
+            supply(name, values)
+            undo.before(module._buffers.__setitem__, key, held)
+            module._buffers[key] = values
 
 
 def _holds_some(module: nn.Module) -> bool:

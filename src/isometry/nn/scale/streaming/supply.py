@@ -14,6 +14,9 @@ from isometry.nn.init.draw_recipe import Fill
 _BLIND = Fill(std=0.02)
 """What a parameter is before anything is known of its role."""
 
+_WEIGHTS = {"F64", "F32", "F16", "BF16"}
+"""Types of safetensors files in which a parameter's entries are what it is."""
+
 
 @dataclass
 class Drawn:
@@ -53,46 +56,77 @@ class Stored:
             parameter.copy_(file.get_tensor(key))
 
 
-def stored(folder: Path, shapes: Mapping[str, Sequence[int]]) -> Stored:
-    """Find a model's parameters in the safetensors files of a folder.
+def stored(
+    folder: Path,
+    shapes: Mapping[str, Sequence[int]],
+    kept: Mapping[str, Sequence[int]],
+    tied: Mapping[str, Sequence[str]],
+) -> Stored:
+    """Find a model's parameters and buffers in the safetensors files of a folder.
 
     Args:
         folder: With one file or several, as a checkpoint's shards.
         shapes: {name: shape} of the parameters. A name may lack a prefix that the files' names
             have ("model."), or have one that they lack.
+        kept: The same of the buffers that a state dict keeps; the files may lack them.
+        tied: {name: all names} of parameters that have several; the files have one of them.
 
     Raises:
         FileNotFoundError: If the folder has no such file.
-        ValueError: If a parameter is missing or has another shape, or a file cannot be read.
+        ValueError: If a parameter is missing, has another shape or is quantised, or a file cannot
+            be read.
     """
     files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
     if not files:
         raise FileNotFoundError(
             f"`weights` is {folder}; expected a folder with files that end in .safetensors."
         )
-    found: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    found: dict[str, tuple[Path, tuple[int, ...], str]] = {}
     for path in files:
         try:
             with safe_open(path, "pt") as file:
-                found |= {k: (path, tuple(file.get_slice(k).get_shape())) for k in file.keys()}  # noqa: SIM118
+                slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+                found |= {k: (path, tuple(s.get_shape()), s.get_dtype()) for k, s in slices.items()}
         except (OSError, SafetensorError) as error:
             raise ValueError(
                 f"`weights` has {path.name}, which cannot be read ({error}); expected a file of "
                 "safetensors."
             ) from error
-    keys = {name: _key(name, found) for name in shapes}
-    wrong = [f"{name} is missing" for name, key in keys.items() if key is None] + [
-        f"{name} has shape {found[key][1]}, not {tuple(shapes[name])}"
+    keys = {
+        name: next(filter(None, (_key(n, found) for n in tied.get(name, [name]))), None)
+        for name in (*shapes, *kept)
+    }
+    wanted = {**shapes, **kept}
+    wrong = [f"{name} is missing" for name in shapes if keys[name] is None] + [
+        f"{name} has shape {found[key][1]}, not {tuple(wanted[name])}"
         for name, key in keys.items()
-        if key is not None and found[key][1] != tuple(shapes[name])
+        if key is not None and found[key][1] != tuple(wanted[name])
     ]
     if wrong:
         told = "; ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise ValueError(
             f"`weights` is {folder}, which does not fit the model: {told}. Expected the names and "
-            "shapes of its parameters."
+            "shapes of its parameters. Save the model once as it is in memory: "
+            "`safetensors.torch.save_model(model, 'folder/model.safetensors')`."
         )
+    _refuse_quantised(folder, {n: found[k][2] for n in shapes for k in [keys[n]] if k is not None})
     return Stored({name: (found[key][0], key) for name, key in keys.items() if key is not None})
+
+
+def _refuse_quantised(folder: Path, types: Mapping[str, str]) -> None:
+    """Refuse parameters whose entries are codes, which are not the weights.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    codes = {name: kind for name, kind in types.items() if kind not in _WEIGHTS}
+    if codes:
+        name, kind = next(iter(codes.items()))
+        raise ValueError(
+            f"`weights` is {folder}, in which {name} and {len(codes) - 1} more are quantised "
+            f"({kind}): codes, which are weights only times their scales; expected float32, "
+            "float64, bfloat16 or float16. Dequantise the checkpoint, and save it in bfloat16."
+        )
 
 
 def _key(name: str, found: Mapping[str, object]) -> str | None:
