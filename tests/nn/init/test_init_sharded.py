@@ -68,7 +68,7 @@ def work(rank, port, folder):
         found = {}
         for name, build in (("theory", network), ("data", perceptron)):
             model = fully_shard(build(), mesh=mesh)
-            with pytest.raises(NotImplementedError, match="Plan before `fully_shard`"):
+            with pytest.raises(NotImplementedError, match="sharded by one `fully_shard"):
                 plan(model, point(), generator=seeded(5))
             found |= {f"{name}.{key}": w for key, w in initialised(model, build).items()}
         sharded = distribute_tensor(torch.zeros(6, 4), mesh, [Shard(0)])

@@ -252,7 +252,8 @@ def test_c_is_reached_in_few_passes_of_twelve_pairs(monkeypatch, name, depth, c,
         torch.manual_seed(0)
         model = build()
     x = points(*shape)
-    blocks = inn.residual_blocks(model, x, batch_norm=options.get("batch_norm"))
+    every = inn.residual_blocks(model, x, batch_norm=options.get("batch_norm"))
+    blocks = [block for block in every if not block.matrix]  # others have no c and stay
     with torch.no_grad():
         for lever in {terms[0][0] for terms in candidates(blocks, model)}:
             model.get_parameter(lever).mul_(start)
@@ -265,9 +266,11 @@ def test_c_is_reached_in_few_passes_of_twelve_pairs(monkeypatch, name, depth, c,
     assert made.passes <= most
     # a pair is a forward and a backward pass of the whole model, which is one of every block
     # beartype, which checks types in the tests, draws numbers: five more compare other ones
-    assert len(forward) <= made.passes + 1 + 5
+    # one more sees the maps that are drawn anew
+    assert len(forward) <= made.passes + 1 + 5 + options.get("redraw", False)
     # weights that a bias outweighs (start 0.1) take the formula: nothing is searched for
-    if start <= 1.0 or name not in ("own", "convolutional"):
+    searched = name == "convnext" or (start > 1.0 and name in ("own", "convolutional"))
+    if not searched:
         assert sum(backward) == 12 * made.passes * len(blocks)
-    else:  # saturated: factors are searched for in the block, with more products in fewer passes
+    else:  # saturated, or drawn anew from 1e-6: searched for in the block, in fewer passes
         assert sum(backward) <= 12 * (made.passes + 12) * len(blocks)
