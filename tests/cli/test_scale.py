@@ -123,6 +123,13 @@ def test_the_status_says_whether_the_initialisation_landed(folder, capsys, wante
     ("words", "message"),
     [
         ("--input tokens --mesh dp=2,tp=2", "`--mesh` is of 4 ranks and 1 started"),
+        ("--input tokens --mesh dp=0", "`--mesh` has a dimension of 0 ranks"),
+        ("--input tokens:0x8", "`--input` is tokens:0x8; expected at least one sequence"),
+        ("--input tokens --timeout 0", "`--timeout` is 0.0; expected a finite number > 0"),
+        ("--input tokens --timeout inf", "`--timeout` is inf; expected a finite number > 0"),
+        ("--input tokens --timeout 1e300", "`--timeout` is 1e+300; expected at most 1e+06"),
+        ("--input tokens --c -1", "`--c` is -1.0; expected a finite number >= 0"),
+        ("--input tokens --blocks a b", "`b` is one word too many; expected one value behind"),
         ("--input tokens --mesh dp:2", "`--mesh` is 'dp:2'; expected names and numbers"),
         ("--input nothing.pt", "`--input` is nothing.pt; expected an existing file"),
         ("--input tokens --save no/out.json", "`--save` is no/out.json; expected a file"),

@@ -89,7 +89,7 @@ def test_a_sharded_model_can_be_measured_after_a_refusal(ranks):
         ("sharded, after a step", "RuntimeError: The weights of `f` were written to"),
         ("sharded, NaN", "ValueError: `f"),
         ("sharded, block products", "NotImplementedError: The model is computed by several"),
-        ("sharded as one, diagnosed", "NotImplementedError: The model is sharded by one `fully_s"),
+        ("sharded as one, diagnosed", "NotImplementedError: A unit of `fully_shard` holds several"),
         ("sharded flat", "NotImplementedError: `f` is sharded by FullyShardedDataParallel"),
         ("parallel, other operand", "ValueError: The operand differs between the processes"),
         ("parallel, other probe", "ValueError: The operand differs between the processes"),

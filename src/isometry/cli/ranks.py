@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.utils._pytree import tree_leaves, tree_map
 
+from isometry._checks import check_real
 from isometry.cli.load import load_inputs, load_model
 from isometry.cli.reference import load_object
 from isometry.nn.scale.capture import layers_of
@@ -22,6 +23,8 @@ from isometry.nn.scale.share import DATA, Share
 from isometry.nn.scale.stages import modules_of
 
 TOKENS = re.compile(r"tokens(?::(\d+)x(\d+))?")
+_LONGEST = 1e6
+"""Seconds that a rank may wait; torch counts milliseconds in 32 bits somewhere."""
 _LENGTH = 64
 """Tokens a sequence where the command does not say."""
 
@@ -68,10 +71,18 @@ def joined(sizes: Mapping[str, int], timeout: float) -> Iterator[Place]:
     """Join the processes that torchrun started; one that it did not start is alone.
 
     Raises:
-        ValueError: If the mesh is of another number of processes.
+        ValueError: If the mesh is of another number of processes, or the time is no such.
     """
+    timeout = check_real("timeout", timeout, above=0.0)
+    if timeout > _LONGEST:
+        raise ValueError(f"`--timeout` is {timeout:g}; expected at most {_LONGEST:g} seconds.")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     wanted = math.prod(sizes.values())
+    if sizes and not wanted:
+        raise ValueError(
+            f"`--mesh` has a dimension of 0 ranks; expected numbers whose product is the {count} "
+            "that started. Leave out what is not split."
+        )
     if sizes and wanted != count:
         raise ValueError(
             f"`--mesh` is of {wanted} ranks and {count} started; expected as many. Start them with "
@@ -106,6 +117,7 @@ def load(reference: str, place: Place, seed: int) -> Any:
     if takes_mesh(reference):
         return load_object("MODEL", reference, "a function that returns the model")(place.mesh)
     net = load_model(reference)
+    modules_of(net)
     names = place.mesh.mesh_dim_names or ()
     others = [name for name in names if not name.startswith(DATA)]
     if others:
@@ -164,9 +176,17 @@ def batch_of(source: str, net: Any, share: Share, seed: int) -> tuple[Any, Share
 
 
 def _tokens(net: Any, words: re.Match[str], count: int, seed: int) -> Tensor:
-    """Return random token ids, the same on every rank; a later stage has no use for them."""
+    """Return random token ids, the same on every rank; a later stage has no use for them.
+
+    Raises:
+        ValueError: If none is asked for.
+    """
     inside = [module for top in modules_of(net) for module in top.modules()]
     rows = [module.num_embeddings for module in inside if isinstance(module, nn.Embedding)]
     batch, length = (int(words[1]), int(words[2])) if words[1] else (count, _LENGTH)
+    if not batch * length:
+        raise ValueError(
+            f"`--input` is {words[0]}; expected at least one sequence of one token, as tokens:1x64."
+        )
     source = torch.Generator().manual_seed(seed)
     return torch.randint(0, rows[0] if rows else 1, (batch, length), generator=source)

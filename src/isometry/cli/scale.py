@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from isometry._checks import check_real
 from isometry.cli.output import check_place, complain, json_text
 
 
@@ -47,6 +48,7 @@ def scale(
     from isometry.report.files import write_text
 
     check_place("--save", save, ".json")
+    wanted = None if c is None else check_real("c", c, minimum=0.0)
     sizes, axes = ranks.sizes_of("--mesh", mesh), ranks.sizes_of("--split", split)
     with ranks.joined(sizes, timeout) as place, together():
         net = ranks.load(model, place, seed)
@@ -58,4 +60,4 @@ def scale(
             if save is not None:
                 write_text(save, json_text(report) + "\n")
                 complain("written", save)
-    return 0 if report.landed(c) else 1
+    return 0 if report.landed(wanted) else 1

@@ -4,7 +4,14 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from cyclopts import CoercionError, CycloptsError, MissingArgumentError, Token, convert
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    Token,
+    UnusedCliTokensError,
+    convert,
+)
 
 from isometry._checks import suggest
 
@@ -32,6 +39,11 @@ def sentence(error: CycloptsError) -> str:
 
 def _trouble(error: CycloptsError) -> str:
     argument = error.argument
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return (
+            f"`{error.unused_tokens[0]}` is one word too many; expected one value behind an "
+            "option. Write the option again before each further value."
+        )
     if argument is None:
         return str(error)
     if isinstance(error, MissingArgumentError):

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from isometry.nn.blocks.blocks import residual_blocks
+from isometry.nn.blocks.graph import build_graph, factor
 from isometry.nn.blocks.traces import block_traces, measured_law
 
 WAYS = {
@@ -75,3 +76,17 @@ def test_a_closed_convex_gate_is_a_block_with_its_branch():
     blocks = residual_blocks(nn.Sequential(Convex(), Convex()), torch.ones(1, 6))
     assert [block.name for block in blocks] == ["0", "1"]
     assert "0.linear.weight" in blocks[0].parameters
+
+
+@pytest.mark.parametrize("entries", [1, 6])
+@pytest.mark.parametrize("operation", [torch.mul, torch.add, torch.lerp])
+def test_saved_weights_that_were_freed_are_not_read(operation, entries):
+    x, gain = (
+        torch.ones(6, requires_grad=True).clone(),
+        torch.full((entries,), 2.0, requires_grad=True),
+    )
+    y = operation(x, gain, weight=gain) if operation is torch.lerp else operation(x, gain)
+    gain.untyped_storage().resize_(0)  # what FSDP does to the weights that it gathered
+    graph = build_graph((x.grad_fn, 0), (y.grad_fn, 0))
+    assert graph.vanishing == frozenset()
+    assert factor(graph, graph.order[-1], 0, graph.order[0]) in (1.0, None)

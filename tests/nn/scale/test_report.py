@@ -44,6 +44,14 @@ def test_the_verdict_names_what_stands_out(blocks, sentence):
     assert pytest.importorskip("re").search(sentence, "\n".join(report.findings))
 
 
+def test_layers_without_a_skip_have_no_c():
+    report = ScaleReport.of([block("a", skip=None), block("b", skip=None)])
+    assert math.isnan(report.c)
+    assert math.isnan(report.log_scale)
+    assert report.findings[0].startswith("No layer has a skip that is a number, so there is no c")
+    assert not report.landed(1.0)
+
+
 def test_ordinary_blocks_are_not_remarked_upon():
     assert len(ScaleReport.of([block(f"b{i}") for i in range(9)]).findings) == 1
 

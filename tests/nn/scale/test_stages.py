@@ -2,10 +2,12 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from isometry.nn.scale.stages import modules_of, receive, send, stage_index
+from isometry.nn.scale.stages import check_stages, modules_of, receive, send, stage_index
 
 
 class Stage:
+    num_stages = 5
+
     def __init__(self, index):
         self.submod, self.stage_index = nn.Linear(index + 1, 1), index
 
@@ -39,3 +41,20 @@ def test_the_stream_arrives_as_it_was_sent(monkeypatch, dtype):
 def test_a_stage_that_returns_no_tensor_is_refused():
     with pytest.raises(TypeError, match=r"stage returns a tuple; expected one plain tensor"):
         send(None, 1, 0, (torch.ones(1),))
+
+
+def test_a_model_without_values_is_refused():
+    with pytest.raises(ValueError, match=r"`model` has 0\.weight and maybe .*`model\.to_empty\("):
+        modules_of(nn.Sequential(nn.Linear(2, 2, device="meta")))
+
+
+def test_stages_and_a_mesh_of_stages_belong_together():
+    check_stages(nn.Linear(1, 1), staged=False)
+    check_stages([Stage(0), Stage(3)], staged=True)
+    check_stages([Stage(i) for i in range(5)], staged=False)
+    with pytest.raises(ValueError, match=r"is a Linear and the mesh has pipeline stages, \"pp\""):
+        check_stages(nn.Linear(1, 1), staged=True)
+    with pytest.raises(
+        ValueError, match=r"is 2 of 5 pipeline stages and the mesh has no dimension"
+    ):
+        check_stages([Stage(0), Stage(3)], staged=False)

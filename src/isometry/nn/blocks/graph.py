@@ -187,9 +187,19 @@ def role(vertex: Vertex, index: int, direct: bool) -> str:
 
 def _saved(node: Any, name: str) -> Any:
     try:
-        return getattr(node, name, None)
+        value = getattr(node, name, None)
     except RuntimeError:  # overwritten in place since it was saved
         return None
+    return None if isinstance(value, Tensor) and _freed(value) else value
+
+
+def _freed(tensor: Any) -> bool:
+    """Return whether its entries are gone, as of weights that FSDP gathered; reading them kills."""
+    try:
+        own = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        return own.numel() > 0 and own.untyped_storage().nbytes() == 0
+    except RuntimeError:  # of another layout, without a storage
+        return False
 
 
 def _scalar(node: Any, name: str) -> float | None:

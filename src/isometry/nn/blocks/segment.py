@@ -230,9 +230,10 @@ class StateSegment(Segment):
         return self.tape.target
 
 
-_SHARDED_WHOLE = (
-    "The model is sharded by one `fully_shard(model)`, which frees the weights before its blocks "
-    "can be measured; expected one layer by layer. Call `fully_shard` on every layer first."
+_FREED = (
+    "A unit of `fully_shard` holds several blocks and frees the weights before they can be "
+    "measured; expected one unit for each residual block. Measure by `inn.measure_scale(model, x, "
+    "mesh=mesh)`; plan before `fully_shard`, and call `inn.apply_` after it."
 )
 
 
@@ -255,7 +256,7 @@ def _over_probes(
             single = [product(probe, False) for probe in probes]
         except RuntimeError as error:
             if "storage of size 0" in str(error):  # FSDP freed what its own hook would gather
-                raise NotImplementedError(_SHARDED_WHOLE) from error
+                raise NotImplementedError(_FREED) from error
             raise
         return torch.stack([zero if row is None else row for row in single]).detach()
     return zero.expand(len(probes), *shape) if result is None else result.detach()

@@ -29,7 +29,7 @@ class ScaleReport(Result):
     """The residual blocks of a model and what their parts add up to.
 
     Attributes:
-        c: The sum of the blocks' parts.
+        c: The sum of the blocks' parts; NaN where no block has one.
         c_standard_error: Of that, from the probes.
         log_scale: The sum of the blocks' parts of log scale.
         log_scale_standard_error: Of that, from the probes.
@@ -73,13 +73,16 @@ class ScaleReport(Result):
                 math.fsum(t.log_scale for t in known),
                 math.fsum(t.standard_error["log_scale"] ** 2 for t in known),
                 math.fsum(forward),
+                len(known),
             ],
             dtype=torch.float64,
             device=device,
         )
         if stages is not None:
             distributed.all_reduce(parts, group=stages)
-        c, c_variance, log_scale, variance, growth = parts.tolist()
+        c, c_variance, log_scale, variance, growth, count = parts.tolist()
+        if not count:
+            c = c_variance = log_scale = variance = math.nan
         grown = None if math.isnan(growth) else math.exp(growth)
         return cls(c, math.sqrt(c_variance), log_scale, math.sqrt(variance), grown, tuple(blocks))
 
@@ -113,7 +116,12 @@ class ScaleReport(Result):
             return [
                 f"Not finite from block `{broken[0]}` on: look for NaN or infinite weights there."
             ]
-        return [_level(max(self.c, 0.0), self.c_standard_error), *self._landing(), *self._odd()]
+        level = (
+            "No layer has a skip that is a number, so there is no c; the gains are in the table."
+            if math.isnan(self.c)
+            else _level(max(self.c, 0.0), self.c_standard_error)
+        )
+        return [level, *self._landing(), *self._odd()]
 
     def scalars(self) -> dict[str, float]:
         """Return what is worth a curve: c, log scale, growth, the largest share, block gains."""
@@ -156,7 +164,7 @@ class ScaleReport(Result):
                     f"Block `{block.name}` alone stretches gradients {block.backward:.3g} times."
                 )
         none = [b.name for b in self.blocks if b.skip is None]
-        if none:
+        if none and not math.isnan(self.c):
             said.append(
                 f"{len(none)} layers have no skip that is a number, `{none[0]}` the first: c is of "
                 "the others."

@@ -26,7 +26,7 @@ from isometry.nn.scale.products import BlockSums, sums_of
 from isometry.nn.scale.report import ScaleReport
 from isometry.nn.scale.result import BlockScale
 from isometry.nn.scale.share import Share, refuse_untried, sharded_over
-from isometry.nn.scale.stages import modules_of, receive, send, stage_index
+from isometry.nn.scale.stages import check_stages, modules_of, receive, send, stage_index
 from isometry.nn.scale.together import together
 
 _SAME = 1e-2
@@ -191,6 +191,7 @@ def local_sums(
     probes = check_integer("num_probes", num_probes, minimum=3)
     seed = check_integer("seed", seed, minimum=0)
     modules = modules_of(model)
+    check_stages(model, share.stages is not None)
     meshes: set[Any] = {getattr(p, "device_mesh", None) for m in modules for p in m.parameters()}
     for mesh in meshes - {None}:
         refuse_untried("`model` is on a mesh that", mesh)

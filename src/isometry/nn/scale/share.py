@@ -117,11 +117,20 @@ class Share:
         return Share(tuple(parts), self.stages)
 
     def draw(self, key: Sequence[int], like: Any) -> Tensor:
-        """Return this rank's part of a probe, in the layout of its part of the stream."""
+        """Return this rank's part of a probe, in the layout of its part of the stream.
+
+        Raises:
+            ValueError: If an axis is split that the stream does not have.
+        """
         sharded = _is_sharded(like)
         covered = like.device_mesh.get_all_groups() if sharded else ()
         whole, offset = list(like.shape), [0] * like.ndim
         for part in reversed(self.parts):
+            if part.axis is not None and part.axis >= like.ndim:
+                raise ValueError(
+                    f"`split` has {part.name!r} split axis {part.axis}, and the stream has "
+                    f"{like.ndim} axes; expected one of them, 1 for the sequence."
+                )
             if part.axis is not None and not _is_in(part.group, covered):
                 offset[part.axis] += part.place * whole[part.axis]
                 whole[part.axis] *= part.size
@@ -159,8 +168,9 @@ class Share:
             if bool(differs.any()):
                 raise ValueError(
                     f"The ranks of `{part.name}` hold other parts of the stream from block "
-                    f"{int(differs.flatten().nonzero()[0, 0])} on; expected the same on each. Say "
-                    f"which axis is split, as `split={{{part.name!r}: 1}}`, or broadcast the input."
+                    f"{int(differs.flatten().nonzero()[0, 0])} on; expected the same on each. "
+                    f"Give the axis that {part.name!r} splits by `split=`, or all of them the same "
+                    "input and weights."
                 )
             sums = torch.where(split, both[0], mean)
         return sums

@@ -17,6 +17,7 @@ def modules_of(model: Any) -> list[nn.Module]:
 
     Raises:
         TypeError: If it is neither a module nor a list of stages.
+        ValueError: If it has no values.
     """
     stages = list(model) if isinstance(model, (list, tuple)) else [model]
     inner = [getattr(s, "submod", s) for s in sorted(stages, key=lambda s: stage_index(s) or 0)]
@@ -26,7 +27,41 @@ def modules_of(model: Any) -> list[nn.Module]:
             f"`model` is a {wrong[0] if wrong else 'list without an entry'}; expected a module, a "
             "`torch.distributed.pipelining.PipelineStage` or a list of stages."
         )
+    empty = next((n for m in inner for n, p in m.named_parameters() if p.device.type == "meta"), "")
+    if empty:
+        raise ValueError(
+            f"`model` has {empty} and maybe others on the meta device, without values; expected "
+            "weights in memory. Materialise them, `model.to_empty(device=...)`, and draw or load "
+            "them: `inn.draw_(model, recipe)`."
+        )
     return inner
+
+
+def check_stages(model: Any, staged: bool) -> None:
+    """Refuse a pipeline stage without a dimension of stages, and a whole model on one.
+
+    Args:
+        model: A module, a stage or a list of them.
+        staged: Whether the mesh has a dimension of stages with several ranks.
+
+    Raises:
+        ValueError: If it is so; layers would be counted too often, or the first would be missing.
+    """
+    stages = list(model) if isinstance(model, (list, tuple)) else [model]
+    indices = [stage_index(stage) for stage in stages]
+    if staged and None in indices:
+        raise ValueError(
+            f"`model` is a {type(stages[indices.index(None)]).__name__} and the mesh has pipeline "
+            'stages, "pp"; expected the stages of this rank. Wrap its part of the layers in a '
+            '`torch.distributed.pipelining.PipelineStage`, or make a mesh without "pp".'
+        )
+    count = max((stage.num_stages for stage in stages if stage_index(stage) is not None), default=0)
+    if not staged and count > len(stages):
+        raise ValueError(
+            f"`model` is {len(stages)} of {count} pipeline stages and the mesh has no dimension "
+            '"pp" of several ranks; expected the ranks of the stages along it. Name that '
+            'dimension "pp" and pass the mesh.'
+        )
 
 
 def stage_index(stage: Any) -> int | None:
