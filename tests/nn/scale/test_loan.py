@@ -1,8 +1,11 @@
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from isometry.nn.scale.loan import gathered, lent
+from isometry.nn.scale.scale import measure_scale
 
 
 class Counting(nn.Linear):
@@ -49,5 +52,26 @@ def test_layers_in_train_mode_are_refused(layer, message):
 
 def test_an_ordinary_layer_has_nothing_to_gather():
     layer = nn.Linear(3, 3)
-    with gathered(layer):
+    with gathered(layer, [layer]):
         assert layer.weight.requires_grad
+
+
+@pytest.mark.parametrize("units", [["0", "1", ""], ["0.1", "0", "1", ""], [""], ["0.1", ""]])
+def test_a_layer_inside_a_unit_has_the_numbers_of_the_whole_model(tmp_path, units):
+    class Added(nn.Sequential):
+        def forward(self, x):
+            return x + super().forward(x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Sequential(nn.LayerNorm(6), Added(nn.Linear(6, 6))) for _ in "ab"))
+    x, options = torch.randn(3, 6), {"blocks": ["0.1", "1.1"]}
+    expected = measure_scale(model, x, **options).to_dict()
+    distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,), mesh_dim_names=("dp",))
+        for name in units:
+            fully_shard(model.get_submodule(name), mesh=mesh)
+        assert measure_scale(model, x, mesh=mesh, **options).to_dict() == expected
+        assert all(type(p).__name__ == "DTensor" for p in model.parameters())
+    finally:
+        distributed.destroy_process_group()

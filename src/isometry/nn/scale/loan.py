@@ -54,10 +54,11 @@ def _refuse_batch_statistics(module: nn.Module, name: str) -> None:
 
 
 @reversible
-def gathered(undo: Undo, layer: nn.Module) -> None:
+def gathered(undo: Undo, layer: nn.Module, within: Iterable[nn.Module]) -> None:
     """Hold the whole weights of a layer that FSDP2 shards, over any number of products.
 
     Its hooks would gather them for each product anew, and those of the layer before with them.
+    A layer that is no unit of FSDP2 itself has weights in the closest unit around it, of `within`.
     """
     fsdp: Any = sys.modules.get(_FSDP)
     if fsdp is None:
@@ -70,6 +71,15 @@ def gathered(undo: Undo, layer: nn.Module) -> None:
             undo.before(_refill, table, dict(table))
             for key in [key for key, hook in table.items() if hook.__module__.startswith(_FSDP)]:
                 del table[key]
+    if layer in sharded:
+        return
+    units: list[Any] = [m for m in within if isinstance(m, fsdp.FSDPModule)]
+    around = [(len(inside), m) for m in units for inside in [set(m.modules())] if layer in inside]
+    if around:
+        _, closest = min(around, key=lambda pair: pair[0])
+        if len(around) > 1:  # the outermost stays gathered behind a pass anyway
+            undo.before(closest.reshard)
+        closest.unshard()
 
 
 def _refill(table: dict[int, Any], content: dict[int, Any]) -> None:

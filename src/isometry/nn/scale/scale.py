@@ -260,7 +260,7 @@ def _of_call(
 ) -> list[Row]:
     """Run one layer again with gradients and measure its blocks."""
     s = call.stream
-    with gathered(call.layer):
+    with gathered(call.layer, names):
         layer = run_layer(call, s, {m: names[m] for m in call.layer.modules() if m in names})
         assert call.square is not None
         change = (layer.squares[layer.target] / call.square - 1).abs().nan_to_num().reshape(1)
