@@ -28,6 +28,17 @@ def function():
     model = residual()
     return lambda x: model(x)
 
+class Mixed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mix, self.branch = nn.Linear(16, 16, bias=False), nn.Linear(16, 16)
+    def forward(self, x):
+        return self.mix(x) + torch.tanh(self.branch(x))
+
+def mixed():
+    torch.manual_seed(0)
+    return nn.Sequential(*[Mixed() for _ in range(3)])
+
 def zero():
     return nn.Sequential(Skip(True), Skip(True))
 """
@@ -91,3 +102,13 @@ def test_a_plan_starts_from_a_checkpoint(folder, capsys):
     words = "init a_module:residual --input x.pt --checkpoint w.safetensors --c 0.5 --json"
     planned = json.loads(run(words, capsys)[1])
     assert planned["c_before"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_skip_that_is_a_matrix_is_planned_by_branch_gains(folder, capsys):
+    assert run("init a_module:mixed --input x.pt --c 1", capsys)[0] == 2
+    words = "init a_module:mixed --input x.pt --branch-gain 0.6 --json"
+    code, out, err = run(words, capsys)
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["quantity"] == "branch gain"
+    assert record["c_after"] == pytest.approx(0.6, rel=0.02)

@@ -17,6 +17,7 @@ def init(
     checkpoint: Path | None = None,
     c: float | None = None,
     condition_number: float | None = None,
+    branch_gain: float | None = None,
     save: Path | None = None,
     blocks: list[str] | None = None,
     batch_norm: BatchNorm | None = None,
@@ -39,6 +40,8 @@ def init(
         checkpoint: Weights to start from: .safetensors, or .pt with a state dictionary.
         c: Effective cumulant of all blocks together; 1 by default.
         condition_number: Wanted condition number of the Jacobian in place of c.
+        branch_gain: Wanted sum of |X|^2 / |S|^2 over the blocks, branch over skip, in place of c:
+            where a skip S is a matrix.
         save: Where to write the weights (.safetensors); without it the plan is only printed.
         blocks: Names of the residual blocks; found by structure without.
         batch_norm: Statistics of batch normalisation: eval or batch.
@@ -73,6 +76,7 @@ def init(
             output=load.key_of(output),
             c=c,
             condition_number=condition_number,
+            branch_gain=branch_gain,
             blocks=blocks,
             batch_norm=batch_norm,
             method=method,
