@@ -81,8 +81,6 @@ class Findings(Result):
     Attributes:
         title: Heading of its section.
         readings: Claims with what shows them, in the order of the page.
-        hypotheses: With their numbers.
-        numbers: Tables of numbers by name, for the committed JSON.
     """
 
     _also = "hypotheses", "numbers"

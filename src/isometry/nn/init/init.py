@@ -115,7 +115,7 @@ def plan(
             is a c, by the theory route, and where there is no product law: of one block, of blocks
             between which something else acts on the stream, or where its solver refuses; the
             plan then says why, as ``condition``.
-        branch_gain: Wanted sum of the branch gains |X|^2 / |S|^2 (Frobenius norms), above 0, in
+        branch_gain: Wanted sum of the branch gains ``|X|^2 / |S|^2`` (Frobenius norms), above 0, in
             place of c, which is not defined where a skip is a matrix (mixed streams, states of
             several tensors, gates, projections): X is what of a block's Jacobian goes through the
             ends of its branch, S the rest. With a number for S it is c for a branch that is free

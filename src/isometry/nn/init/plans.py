@@ -119,8 +119,8 @@ class InitPlan(Result, Drawn):
         spans: Blocks that contain residual additions of their own, which share one factor.
         centred: With ``centre=True`` what becomes of every branch's mean; empty without.
         condition: The condition number asked for, where blocks were measured for it; else None.
-        quantity: What every c in the plan is: ``"c"``, or ``"branch gain"``, |X|^2 / |S|^2 with X
-            the branch's part of a block's Jacobian and S that of its skip.
+        quantity: What every c in the plan is: ``"c"``, or ``"branch gain"``, ``|X|^2 / |S|^2`` with
+            X the branch's part of a block's Jacobian and S that of its skip.
     """
 
     _also = "c_before", "c_after", "residual", "parameters"
