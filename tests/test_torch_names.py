@@ -27,6 +27,7 @@ ATTRIBUTES = {
     "_forward_pre_hooks_with_kwargs": nn.Identity,
     "_input_metadata": lambda: torch.zeros(1, requires_grad=True).exp().grad_fn,
     "_modules": nn.Identity,
+    "_non_persistent_buffers_set": nn.Identity,
     "_overloadname": lambda: torch.ops.aten.add.Tensor,
     "_parameters": nn.Identity,
     "_resolve_process_group": lambda: distributed.distributed_c10d,

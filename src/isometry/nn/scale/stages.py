@@ -55,7 +55,8 @@ def check_stages(model: Any, staged: bool) -> None:
             'stages, "pp"; expected the stages of this rank. Wrap its part of the layers in a '
             '`torch.distributed.pipelining.PipelineStage`, or make a mesh without "pp".'
         )
-    count = max((stage.num_stages for stage in stages if stage_index(stage) is not None), default=0)
+    known = [(s, place) for s, place in zip(stages, indices, strict=True) if place is not None]
+    count = max((getattr(stage, "num_stages", place + 1) for stage, place in known), default=0)
     if not staged and count > len(stages):
         raise ValueError(
             f"`model` is {len(stages)} of {count} pipeline stages and the mesh has no dimension "
