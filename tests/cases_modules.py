@@ -194,3 +194,15 @@ def encoder(norm_first):
 def strided_stages(act, *, act_last):
     widths = ((24, 24), (24, 24), (24, 48), (48, 48), (48, 96), (96, 96))
     return nn.Sequential(*[Strided(*pair, act, act_last=act_last) for pair in widths])
+
+
+class Own(torch.autograd.Function):
+    """A function with a derivative of its own, which no recording takes for an operation's."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from cases_models import GPT, LLAMA, T5, tokens
-from cases_modules import LayerScale, Mixer, Residual, encoder, mlp, preactivation, stack
+from cases_modules import LayerScale, Mixer, Own, Residual, encoder, mlp, preactivation, stack
 from isometry.nn.blocks.blocks import residual_stream
 from isometry.nn.blocks.channels import channel_axes
 from isometry.nn.networks.hyper_resnet import HyperResNet
@@ -89,15 +89,6 @@ def test_nothing_is_said_where_the_maps_do_not_tell(build):
 
 
 def test_nothing_is_said_of_a_pass_that_is_not_recorded():
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            return 2 * g
-
     class Straight(nn.Module):
         def __init__(self):
             super().__init__()

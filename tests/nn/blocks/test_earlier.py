@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from cases_modules import mlp
+from cases_modules import Own, mlp
 from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
 from isometry.nn.blocks.traces import block_traces
@@ -166,15 +166,6 @@ def test_the_earlier_state_goes_along_with_the_stream(mix):
 
 
 def test_a_twin_is_refused_where_the_states_are_not_recorded():
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx, g):
-            return 2 * g
-
     model, x = built(lambda: Returning(before))
     with pytest.raises(ValueError, match=r"product between states of several tensors.*no tape"):
         twin(lambda x: Own.apply(model(x)), x)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import layer_norm
 
-from cases_modules import DenseNet, mlp
+from cases_modules import DenseNet, Own, mlp
 from isometry import nn as inn
 from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.blocks.operator import SegmentOperator
@@ -224,16 +224,6 @@ def test_dense_concatenation_is_a_state_that_grows():
     maps = [SegmentOperator(segment).to_dense() for segment in stream.chain]
     assert [tuple(matrix.shape) for matrix in maps] == [(16, 8), (24, 16), (32, 24)]
     torch.testing.assert_close(maps[2] @ maps[1] @ maps[0], dense, rtol=1e-10, atol=1e-10)
-
-
-class Own(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, g):
-        return 2 * g
 
 
 def test_states_of_a_pass_that_is_not_recorded_are_refused_with_the_reason():

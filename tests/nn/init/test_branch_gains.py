@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from cases_modules import Highway, mlp, stack
+from cases_modules import Highway, Own, mlp, stack
 from isometry.nn.init.init import apply_, plan, residual_
 
 WIDTH, STREAMS, DEPTH = 6, 3, 3
@@ -222,16 +222,6 @@ def test_skips_that_are_numbers_have_branch_gains_beside_matrices():
     before = [block.c_before for block in made.blocks]
     torch.testing.assert_close(before, gains(model, x), rtol=1e-9, atol=0)
     torch.testing.assert_close(gains(apply_(model, made), x), [0.1] * 3, rtol=0.02, atol=0)
-
-
-class Own(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, g):
-        return 2 * g
 
 
 def test_a_pass_that_is_not_recorded_is_refused_with_the_reason():

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,7 +81,22 @@ def call_by_name(func: OpOverload, operands: dict[str, Any]) -> Any:
     return func(*positional, **{a.name: operands[a.name] for a in arguments if a.kwarg_only})
 
 
-def cast(operand: Tensor, like: Tensor) -> list[LinearMap]:
+@runtime_checkable
+class Placed(Protocol):
+    """What has a type and a device: a tensor, or a layout without entries."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its type."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Its device."""
+        ...
+
+
+def cast(operand: Placed, like: Placed) -> list[LinearMap]:
     """Return the maps that move and cast an operand's tangent to an output's."""
     maps: list[LinearMap] = []
     if operand.device != like.device:

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from isometry.nn.tape.maps import Cast, Embed, LinearMap, Move, Reshape, Slice
+from isometry.nn.tape.maps import Embed, LinearMap, Reshape, Slice
 from isometry.nn.tape.maps_dense import Local, LocalGraph
 from isometry.nn.tape.program import Edge, Program, Watch, simplified
 from isometry.nn.tape.recorder import Recorder
+from isometry.nn.tape.rules import cast
 from isometry.nn.tape.vertices import Vertex
 
 __all__ = ["Layout", "Recorded", "Tape"]
@@ -220,7 +221,7 @@ def _parted(values: Sequence[Node], whole: Layout) -> Iterator[Edge]:
     """Yield the edges from a start that holds all values, flattened, to each of them."""
     for number, (node, own, part) in enumerate(_places(values)):
         maps = [Slice(whole.shape, (part,)), Reshape((part.stop - part.start,), own.shape)]
-        yield from _chained(_START, maps + _moved(whole, own), node, 2 * number)
+        yield from _chained(_START, maps + cast(whole, own), node, 2 * number)
 
 
 def _gathered(values: Sequence[Node], whole: Layout) -> list[Edge]:
@@ -228,17 +229,8 @@ def _gathered(values: Sequence[Node], whole: Layout) -> list[Edge]:
     chains: list[Edge] = []
     for number, (node, own, part) in enumerate(_places(values)):
         maps = [Reshape(own.shape, (part.stop - part.start,)), Embed(whole.shape, (part,))]
-        chains += _chained(node, _moved(own, whole) + maps, _STOP, 2 * number + 1)
+        chains += _chained(node, cast(own, whole) + maps, _STOP, 2 * number + 1)
     return sorted(chains, key=lambda edge: edge.target == _STOP)  # the sum comes last
-
-
-def _moved(source: Layout, target: Layout) -> list[LinearMap]:
-    maps: list[LinearMap] = []
-    if source.dtype != target.dtype:
-        maps.append(Cast(source.dtype, target.dtype))
-    if source.device != target.device:
-        maps.append(Move(source.device, target.device))
-    return maps
 
 
 def _chained(node: int, maps: Sequence[LinearMap], stop: int, number: int) -> Iterator[Edge]:
