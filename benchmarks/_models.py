@@ -180,10 +180,10 @@ PLAIN = {
         lambda: torch_encoder(False), SEQUENCE, POST_NORM + " Its layers are copies, too."
     ),
     "DenseNet-like": Row(
-        lambda: cases.DenseNet(WIDTH),
+        lambda: modules.DenseNet(WIDTH),
         (1, WIDTH),
-        "Concatenation in place of addition: there is no residual block, the spectrum alone is "
-        "measured.",
+        "Concatenation in place of addition: a block keeps all that was computed before it and "
+        "adds channels, so that its skip is a matrix, and c is not defined.",
     ),
 }
 TEXT = {

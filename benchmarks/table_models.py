@@ -16,7 +16,7 @@ import torch
 
 from _models import MODELS, Row
 from isometry._result import format_cell, format_table
-from isometry.nn.blocks.blocks import residual_stream
+from isometry.nn.blocks.blocks import residual_blocks, residual_stream
 from isometry.nn.diagnosis.diagnosis import Diagnosis, diagnose
 from isometry.nn.diagnosis.twin import twin_of
 from isometry.nn.diagnosis.verdicts import twin_holds
@@ -34,6 +34,15 @@ def measure(row: Row) -> Diagnosis:
     model, x = row.built()
     generator = torch.Generator().manual_seed(1)  # that of the weights would repeat their rows
     return diagnose(model, x, batch_norm=row.batch_norm, twin=True, generator=generator)
+
+
+def count(row: Row) -> int:
+    """Return how many blocks a model has, those with a matrix for a skip included."""
+    model, x = row.built()
+    try:
+        return len(residual_blocks(model, x, batch_norm=row.batch_norm))
+    except ValueError:  # it has none
+        return 0
 
 
 def quantile(distribution: Spectrum | SpectralLaw | None, level: float) -> float | None:
@@ -107,7 +116,7 @@ class Found:
         return {
             "model": self.name,
             "N": d.spectrum.dimension,
-            "blocks": len(d.blocks),
+            "blocks": count(self.row),
             "c": c,
             **{f"KS {kind}": ks(one) for kind, one in zip(kinds, self.distances, strict=True)},
             "described by": self.described_by,

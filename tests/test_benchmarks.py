@@ -267,3 +267,10 @@ def test_the_table_of_costs_counts_what_one_rank_of_many_does():
     # forward two a layer and pass; backward, a product, one for q, k, v, gate and up each
     assert both["reductions"] == 3 * (2 * 2 + 2 * 4 * (3 + 2))
     assert not torch.distributed.is_initialized()
+
+
+def test_every_model_of_the_table_is_made():
+    models = importlib.import_module("table_models").MODELS
+    made = {name: row.built()[1] for name, row in models.items()}
+    assert len(made) >= 30
+    assert all(x.isfinite().all() for x in made.values())
