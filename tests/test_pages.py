@@ -189,3 +189,18 @@ def test_every_class_that_the_list_of_nouns_names_is_in_the_code():
     assert len(named) > 15
     gone = [name for name in named if name != "CodeFont" and f"class {name}" not in source]
     assert gone == []
+
+
+def test_what_the_pages_say_of_the_models_is_what_their_table_counts():
+    rows = [line.split("|") for line in (ROOT / "docs/models.md").read_text().splitlines()]
+    head = next(row for row in rows if "described by" in "|".join(row))
+    place = [cell.strip() for cell in head].index("described by")
+    cells = [row[place].strip() for row in rows if len(row) == len(head)][2:]
+    law, product = cells.count("law"), cells.count("product law")
+    assert law > 0 < product
+    readme = " ".join(README.read_text().split())
+    assert f"describes {law} of [{len(cells)} usual models]" in readme
+    assert f"blocks' own spectra describes {product} more" in readme
+    known = (ROOT / "docs/use/known.md").read_text()
+    assert f"describes {product} of {len(cells)} models beside the {law} of the law" in known
+    assert f"measured for {cells.count('twin')} models more" in known
